@@ -1,0 +1,1 @@
+"""The fmfbench command line."""

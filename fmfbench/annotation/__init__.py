@@ -1,0 +1,1 @@
+"""Annotation: keyframe boxes, propagation, weighted-median refinement, layers."""

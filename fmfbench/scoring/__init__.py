@@ -1,0 +1,1 @@
+"""Prediction files, label files and the official scores."""

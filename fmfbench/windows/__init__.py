@@ -1,0 +1,1 @@
+"""Synchronised causal windows: protocols, index arithmetic, and the reader of arrays."""
