@@ -112,21 +112,23 @@ def draw_currents(axes: Axes, recording: Recording, frames: NDArray[np.int64] | 
     else:
         axes.text(0.5, 0.5, "no currents", transform=axes.transAxes, ha="center", color="#888888")
         axes.set_yticks([])
+    period = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.04
+    ends = np.minimum(
+        np.r_[seconds[1:], np.inf], seconds + period
+    )  # a frame lasts until the next, but not a gap
     for name, code in SPLITS.items():
         for k, (a, b) in enumerate(runs(recording.split == code)):
-            axes.axvspan(seconds[a], seconds[b - 1], color=SPLIT_COLORS[name], alpha=0.15, lw=0,
+            axes.axvspan(seconds[a], ends[b - 1], color=SPLIT_COLORS[name], alpha=0.15, lw=0,
                          label=name if k == 0 else None)  # fmt: skip
     for k, (a, b) in enumerate(runs(recording.class_label == 1)):
-        axes.axvspan(
-            seconds[a], seconds[b - 1], 0, 0.04, color="#d62728", lw=0, label=None if k else "abnormal"
-        )
+        axes.axvspan(seconds[a], ends[b - 1], 0, 0.04, color="#d62728", lw=0, label=None if k else "abnormal")
     for k, row in enumerate(gaps(recording.frame_time)[0].tolist()):
         axes.axvspan(
             seconds[row], seconds[row + 1], color="black", alpha=0.6, lw=0.8, label=None if k else "gap"
         )
     for frame in () if frames is None else frames.tolist():
         axes.axvline(seconds[frame], color="#333333", lw=0.5, ls=":")
-    axes.set_xlim(seconds[0], max(seconds[-1], seconds[0] + 1e-3))
+    axes.set_xlim(seconds[0], ends[-1])
     origin = f" from {format_time(start)}" if recording.time_origin == "clock" else ""
     axes.set_xlabel(f"seconds{origin}", fontsize=8)
     axes.set_ylabel("current (kA)", fontsize=8)
