@@ -13,6 +13,8 @@ except ModuleNotFoundError as error:
         "fmfbench_models: wanted the package torch, it is not installed; pip install 'fmfbench[models]'"
     ) from error
 
+from fmfbench_models.checkpoint import load_checkpoint as load_checkpoint
+from fmfbench_models.checkpoint import save_checkpoint as save_checkpoint
 from fmfbench_models.interface import FitData as FitData
 from fmfbench_models.interface import Meta as Meta
 from fmfbench_models.interface import Model as Model
@@ -32,5 +34,7 @@ __all__ = [
     "Registration",
     "create_model",
     "list_models",
+    "load_checkpoint",
     "model_info",
+    "save_checkpoint",
 ]
