@@ -184,24 +184,21 @@ class VideoTokens(nn.Module):
         return tokens + self._positions(grid, dilated_grid), grid, dilated_grid
 
     def _sample(self, video: Tensor) -> Tensor:
-        """The frames whose ordinary patches are the dilated patches: each row and column that one of them
-        holds."""
+        """The frames whose ordinary patches are the dilated patches."""
         config = self.config
         height, width = video.shape[3:]
         if config.dilated_impl == "nearest":
             native = (config.num_frames, config.size[0] // DILATION, config.size[1] // DILATION)
             if config.pos_resize == "slice" and tuple(video.shape[2:]) != (config.num_frames, *config.size):
-                return F.interpolate(
-                    video.float(), native, mode="nearest"
-                )  # as released: time is resampled too
+                video = video if video.is_floating_point() else video.float()
+                return F.interpolate(video, native, mode="nearest")  # as released: time is resampled too
             side = DILATION * PATCH[1]
             return video[..., : height // side * side : DILATION, : width // side * side : DILATION]
         rows, columns = (dilated_indices(side, video.device) for side in (height, width))
         return video.index_select(3, rows).index_select(4, columns)
 
     def _positions(self, grid: Grid, dilated_grid: Grid) -> Tensor:
-        """Positions of class, dilated and standard tokens in token order, fitted to the lengths of this
-        input."""
+        """Positions of all tokens in token order, fitted to the lengths of this input."""
         config = self.config
         first = config.token_order == "dilated_first"
         table: Tensor = self.position
