@@ -15,6 +15,8 @@ _COMMANDS = {
     "convert": ".convert",
     "info": ".info",
     "view": ".view",
+    "labels": ".labels",
+    "score": ".score",
 }
 
 
