@@ -4,10 +4,11 @@
         {"id": 0, "onset": 2, "apex": 6, "offset": 7,
          "keyframes": [{"frame": 2, "box": [x0, y0, x1, y1]}, ...]}, ...]}}}
 
-Frames count from 0; onset and offset are the first and the last abnormal frame, both included; the apex may be
-absent (or null). Boxes are in pixels of `size`, the size that was drawn on, with corners as continuous
-coordinates: [0, 0, W, H] is the whole frame. One `id` may have several events, as several entries; they must
-not overlap in time. A keyframe may lie outside its event, where it only steers the interpolation.
+Frames count from 0; onset and offset are the first and the last abnormal frame, both included; the apex may
+be absent (or null). Boxes are in pixels of `size`, the size that was drawn on, with corners as continuous
+coordinates: [0, 0, W, H] is the whole frame. One `id` may have several events, as several entries; they
+must not overlap in time. Besides those inside its event a track may have keyframes before or after it, which only
+steer the interpolation.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,7 @@ class Track:
         frames = [k.frame for k in self.keyframes]
         if not frames:
             raise AnnotationError(f"{where}: wanted at least one keyframe, got none; draw a box on one frame")
-        for earlier, later in zip(frames, frames[1:], strict=False):
+        for earlier, later in pairwise(frames):
             if later <= earlier:
                 raise AnnotationError(
                     f"{where}: wanted keyframes in order of frame, each frame once, got {later} after {earlier}; "
@@ -71,6 +73,10 @@ class Track:
         if not 0 <= self.onset <= self.offset:
             raise AnnotationError(
                 f"{where}: wanted 0 <= onset <= offset, got onset {self.onset} and offset {self.offset}"
+            )
+        if not any(self.onset <= frame <= self.offset for frame in frames):
+            raise AnnotationError(
+                f"{where}: wanted a keyframe within the event {self.onset}..{self.offset}, got only frames {frames[:5]}"
             )
         if self.apex is not None and not self.onset <= self.apex <= self.offset:
             raise AnnotationError(
@@ -108,7 +114,8 @@ def read_keyframes(path: str | os.PathLike[str]) -> Keyframes:
     """Read `keyframes.json`.
 
     Raises:
-        AnnotationError: not JSON, not this schema, or tracks that contradict themselves; the message says where.
+        AnnotationError: not JSON, not this schema, or tracks that contradict themselves; the message says
+        where.
     """
     path = Path(path)
     try:
@@ -125,7 +132,9 @@ def read_keyframes(path: str | os.PathLike[str]) -> Keyframes:
         data = json.loads(text, object_pairs_hook=_unique_keys)
         return parse_keyframes(data)
     except json.JSONDecodeError as error:
-        raise AnnotationError(f"{path}: wanted JSON, got an error in line {error.lineno}: {error.msg}") from error
+        raise AnnotationError(
+            f"{path}: wanted JSON, got an error in line {error.lineno}: {error.msg}"
+        ) from error
     except RecursionError as error:
         raise AnnotationError(f"{path}: wanted keyframes, got JSON nested too deeply") from error
     except AnnotationError as error:
@@ -136,7 +145,8 @@ def parse_keyframes(data: object) -> Keyframes:
     """Keyframes from parsed JSON.
 
     Raises:
-        AnnotationError: a key that is missing, unknown or of a wrong kind; tracks that contradict themselves.
+        AnnotationError: a key that is missing, unknown or of a wrong kind; tracks that contradict
+        themselves.
     """
     top = _object(data, "the file", required=("schema", "size", "recordings"))
     if top["schema"] != SCHEMA or isinstance(top["schema"], bool):
@@ -171,32 +181,36 @@ def check_against(keyframes: Keyframes, frame_counts: Mapping[str, int]) -> None
     for name, tracks in keyframes.recordings.items():
         if name not in frame_counts:
             known = ", ".join(sorted(frame_counts)[:5]) + (", ..." if len(frame_counts) > 5 else "")
-            raise AnnotationError(f"unknown recording {name!r}: the store holds {known}; rename it to one of these")
+            raise AnnotationError(
+                f"unknown recording {name!r}: the store holds {known}; rename it to one of these"
+            )
         count = frame_counts[name]
         for track in tracks:
-            drawn = [k.frame for k in track.keyframes if track.onset <= k.frame <= track.offset]
-            last = max([track.offset, *drawn])
+            last = max(track.offset, track.keyframes[-1].frame)
             if last >= count:
                 raise AnnotationError(
-                    f"{name}, track {track.id}: wanted frames below {count}, the recording's frame count, got {last}; "
+                    f"{name}, track {track.id}: wanted frames below the recording's count of {count}, got {last}; "
                     "were they drawn on another recording?"
                 )
 
 
 def _parse_recording(name: str, value: object) -> tuple[Track, ...]:
     tracks = _object(value, f"recording {name}", required=("tracks",))["tracks"]
-    return tuple(_parse_track(f"{name}, track number {i}", track) for i, track in enumerate(_list(tracks, name)))
+    return tuple(
+        _parse_track(f"{name}, track number {i}", track) for i, track in enumerate(_list(tracks, name))
+    )
 
 
-def _parse_track(where: str, value: object) -> Track:
-    track = _object(value, where, required=("id", "onset", "offset", "keyframes"), optional=("apex",))
+def _parse_track(where: str, data: object) -> Track:
+    track = _object(data, where, required=("id", "onset", "offset", "keyframes"), optional=("apex",))
     apex = track.get("apex")
     keyframes = []
-    for entry in _list(track["keyframes"], f"{where}, keyframes"):
-        entry = _object(entry, f"{where}, a keyframe", required=("frame", "box"))
+    for value in _list(track["keyframes"], f"{where}, keyframes"):
+        entry = _object(value, f"{where}, a keyframe", required=("frame", "box"))
         frame = _whole(entry["frame"], f"{where}, frame")
         x0, y0, x1, y1 = (
-            _number(v, f"{where}, frame {frame}, box") for v in _list(entry["box"], f"{where}, frame {frame}, box", 4)
+            _number(v, f"{where}, frame {frame}, box")
+            for v in _list(entry["box"], f"{where}, frame {frame}, box", 4)
         )
         keyframes.append(Keyframe(frame=frame, box=(x0, y0, x1, y1)))
     try:
@@ -231,8 +245,10 @@ def _check_box(box: Box, size: tuple[int, int], where: str) -> None:
     if not all(math.isfinite(value) for value in box):
         raise AnnotationError(f"{where}: wanted a box of finite coordinates, got {list(box)}")
     if not (x0 < x1 and y0 < y1):
-        raise AnnotationError(f"{where}: wanted a box [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {list(box)}")
-    if not (0 <= x0 and x1 <= size[0] and 0 <= y0 and y1 <= size[1]):
+        raise AnnotationError(
+            f"{where}: wanted a box [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {list(box)}"
+        )
+    if min(x0, y0) < 0 or x1 > size[0] or y1 > size[1]:
         raise AnnotationError(
             f"{where}: wanted a box within the frame of {size[0]}x{size[1]} (width x height), got {list(box)}; "
             "is `size` the size that was drawn on?"
@@ -245,11 +261,11 @@ def _check_overlaps(name: str, tracks: Iterable[Track]) -> None:
         by_id.setdefault(track.id, []).append(track)
     for track_id, events in by_id.items():
         events.sort(key=lambda event: (event.onset, event.offset))
-        for earlier, later in zip(events, events[1:], strict=False):
+        for earlier, later in pairwise(events):
             if later.onset <= earlier.offset:
                 raise AnnotationError(
-                    f"{name}, track {track_id}: wanted events that do not overlap, got {earlier.onset}..{earlier.offset} "
-                    f"and {later.onset}..{later.offset}; give one of them another id"
+                    f"{name}, track {track_id}: wanted events that do not overlap, got "
+                    f"{earlier.onset}..{earlier.offset} and {later.onset}..{later.offset}; give one another id"
                 )
 
 

@@ -16,7 +16,7 @@ because numba's cache of machine code notices changes of the file that a functio
 other.
 """
 
-# ruff: noqa: PLR0917, PLR0915
+# ruff: noqa: PLR0915
 # mypy: disable-error-code="untyped-decorator, no-untyped-call, call-arg, return-value"
 
 from __future__ import annotations
