@@ -87,7 +87,7 @@ def inflate(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def inflate_whole(data: bytes, size: int) -> bytes | None:
-    """The `size` bytes of a zlib stream in one step, or None if it is not exactly that: `inflate` says why."""
+    """The `size` bytes of a zlib stream in one step; None if it is not that, and `inflate` says why."""
     stream = _deflate.decompressobj()
     try:
         whole: bytes = stream.decompress(data, size + 1)
