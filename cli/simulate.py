@@ -1,4 +1,4 @@
-"""`fmfbench simulate`: write FMF-Sim, the simulated furnace."""
+"""`fmfbench simulate`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from typing import Any
 
 import click
 
-__all__ = ["simulate"]
-
-EXAMPLE = """\b
-Example:
-  fmfbench simulate furnace --preset small
-  fmfbench convert furnace furnace.zarr"""
-
-
-@click.command(epilog=EXAMPLE)
+@click.command("simulate")
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--preset", default="small", show_default=True, metavar="tiny|small|full", help="Size of the data set.")
+@click.option(
+    "--preset", default="small", show_default=True, metavar="tiny|small|full", help="Size of the data set."
+)
 @click.option("--seed", default=0, show_default=True, help="Another seed is another furnace.")
-@click.option("--layout", default="v2", show_default=True, metavar="v2|v1|recording", help="Form of the files.")
-@click.option("--mat", default="v7.3", show_default=True, metavar="v7.3|v7", help="MAT version, for v2 and v1.")
+@click.option(
+    "--layout", default="v2", show_default=True, metavar="v2|v1|recording", help="Form of the files."
+)
+@click.option(
+    "--mat", default="v7.3", show_default=True, metavar="v7.3|v7", help="MAT version, for v2 and v1."
+)
 @click.option("--workers", default=1, show_default=True, help="Threads; the files do not depend on it.")
 @click.option(
     "--truth",
@@ -31,18 +29,27 @@ Example:
     help="Hidden states written beside the data; frames: also each frame's clean scene and heat.",
 )
 @click.option("--twin", is_flag=True, help="The same furnace without any anomaly: all labels 0.")
-@click.option("--gallery", type=click.Path(path_type=Path), help="Also draw a picture of typical moments (PNG).")
+@click.option(
+    "--gallery", type=click.Path(path_type=Path), help="Also draw a picture of typical moments (PNG)."
+)
 @click.option("--clip", type=click.Path(path_type=Path), help="Also write a clip of one event (AVI).")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def simulate(out: Path, gallery: Path | None, clip: Path | None, as_json: bool, twin: bool, **options: Any) -> None:
+def simulate(
+    out: Path, gallery: Path | None, clip: Path | None, as_json: bool, twin: bool, **options: Any
+) -> None:
     """Write FMF-Sim, a simulated furnace, into the folder OUT, in the form of the real recordings.
 
     FMF-Sim is not the real data, and no figure on it is a figure on the real data. The same preset, seed and version
     give the same bytes. A run that was stopped goes on where the same command finds it.
-    """
-    from fmfbench.sources.simulate import simulate as write
 
-    summary = write(out, anomaly_free=twin, progress=True, **options)
+    \b
+    Example:
+      fmfbench simulate furnace --preset small
+      fmfbench convert furnace furnace.zarr
+    """
+    from fmfbench.sources.simulate import simulate
+
+    summary = simulate(out, anomaly_free=twin, progress=True, **options)
     if gallery is not None or clip is not None:
         from fmfbench.sources.furnace.gallery import draw_gallery, write_clip
 
@@ -52,7 +59,7 @@ def simulate(out: Path, gallery: Path | None, clip: Path | None, as_json: bool, 
         if clip is not None:
             write_clip(clip, preset=options["preset"], seed=options["seed"])
             summary["clip"] = str(clip)
-    click.echo(json.dumps(summary) if as_json else _as_text(summary))
+    click.echo(json.dumps(summary, indent=1) if as_json else _as_text(summary))
 
 
 def _as_text(summary: dict[str, Any]) -> str:

@@ -75,7 +75,7 @@ def make_current(plan: Plan) -> Current:
     )
     return Current(
         time=time,
-        amperes=np.round(np.clip(amperes, *LIMITS), 2),
+        amperes=np.asarray(np.round(np.clip(amperes, *LIMITS), 2), dtype=np.float64),
         signature=signature,
         feeding=feeding,
     )

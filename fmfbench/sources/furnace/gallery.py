@@ -116,7 +116,9 @@ def write_clip(path: str | Path, *, preset: str = "small", seed: int = 0, record
     furnace = _furnace(preset, seed, recording)
     plan = furnace.plan
     if not furnace.spots:
-        raise InputError(f"clip: wanted a recording with an event, {plan.name} of preset {preset} has none; take another")
+        raise InputError(
+            f"clip: wanted a recording with an event, {plan.name} of preset {preset} has none; take another"
+        )
     clear = (furnace.mist_depth < 0.4) & clear_of(furnace.glare_level)
     event = max(furnace.spots, key=lambda own: _clearness(own.event, clear)).event
     length = int(CLIP_SECONDS * FRAMES_PER_SECOND)
@@ -124,10 +126,12 @@ def write_clip(path: str | Path, *, preset: str = "small", seed: int = 0, record
     stop = min(plan.frames, start + length)
     size = (plan.width * CLIP_SCALE, plan.height * CLIP_SCALE)
     target.parent.mkdir(parents=True, exist_ok=True)
-    codec = cv2.VideoWriter_fourcc(*"MJPG")
+    codec = cv2.VideoWriter.fourcc(*"MJPG")
     writer = cv2.VideoWriter(str(target), cv2.CAP_OPENCV_MJPEG, codec, FRAMES_PER_SECOND, size)
     if not writer.isOpened():
-        raise FailedError(f"{target}: wanted to write a motion JPEG video, OpenCV cannot open it; check the folder")
+        raise FailedError(
+            f"{target}: wanted to write a motion JPEG video, OpenCV cannot open it; check the folder"
+        )
     for index in range(start // BLOCK_FRAMES, -(-stop // BLOCK_FRAMES)):
         block = furnace.draw_block(index)
         for k in range(len(block.video)):
@@ -145,14 +149,18 @@ def write_clip(path: str | Path, *, preset: str = "small", seed: int = 0, record
 def _furnace(preset: str, seed: int, recording: int) -> Furnace:
     size = parse_preset(preset)
     if not 0 <= recording < len(size.recordings):
-        raise InputError(f"recording: wanted 0 to {len(size.recordings) - 1}, got {recording}; choose one of these")
+        raise InputError(
+            f"recording: wanted 0 to {len(size.recordings) - 1}, got {recording}; choose one of these"
+        )
     return Furnace(make_plan(size, recording, seed))
 
 
 def _target(path: str | Path, ending: str) -> Path:
     target = Path(path)
     if target.suffix.lower() != ending:
-        raise InputError(f"{target}: wanted a file name that ends in {ending}, got {target.suffix!r}; name another")
+        raise InputError(
+            f"{target}: wanted a file name that ends in {ending}, got {target.suffix!r}; name another"
+        )
     return target
 
 
@@ -190,7 +198,9 @@ def _draw_currents(axes: Axes, furnace: Furnace, moments: tuple[Moment, ...]) ->
 def _draw_states(axes: Axes, furnace: Furnace) -> None:
     seconds = furnace.time / SECOND
     axes.plot(seconds, furnace.mist_depth, color="0.5", linewidth=0.6, label="mist, optical depth")
-    axes.plot(seconds, furnace.glare_level / 100.0, color="orange", linewidth=0.6, label="glare, 100 grey levels")
+    axes.plot(
+        seconds, furnace.glare_level / 100.0, color="orange", linewidth=0.6, label="glare, 100 grey levels"
+    )
     current = furnace.current.time / SECOND
     axes.plot(current, 4.0 * furnace.current.signature, color="purple", linewidth=1.0, label="signature x 4")
     axes.plot(current, 2.0 * furnace.current.feeding, color="green", linewidth=0.6, label="feeding x 2")
