@@ -13,6 +13,7 @@ from fmfbench.errors import FmfbenchError
 # and a command whose packages are missing does not stand in the way of the others.
 _COMMANDS = {
     "demo": ".demo",
+    "simulate": ".simulate",
     "convert": ".convert",
     "info": ".info",
     "view": ".view",

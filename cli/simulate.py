@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+
 @click.command("simulate")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(

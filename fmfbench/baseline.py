@@ -98,14 +98,18 @@ def fit_baseline(windows: Windows, seed: int = 0, progress: bool = False) -> Bas
         features = _pixel_features(batch["frame"])
         n, h, w, d = features.shape
         where = rng.integers(0, h * w, (n, _PIXELS_PER_FRAME))
-        colours.append(np.take_along_axis(features.reshape(n, h * w, d), where[..., None], axis=1).reshape(-1, d))
+        colours.append(
+            np.take_along_axis(features.reshape(n, h * w, d), where[..., None], axis=1).reshape(-1, d)
+        )
         marks.append(np.take_along_axis(batch["mask"].reshape(n, h * w), where, axis=1).ravel())
         frames.append(batch["frame"])
         currents.append(batch["current"])
         labels.append(batch["class_label"])
     y = np.concatenate(labels) if labels else np.empty(0, np.int64)
     if len(np.unique(y)) < 2:
-        raise WindowError(f"the baseline wants windows of both classes, found {len(y)} of {np.unique(y).tolist()}")
+        raise WindowError(
+            f"the baseline wants windows of both classes, found {len(y)} of {np.unique(y).tolist()}"
+        )
     pixel = LogisticRegression.fit(np.concatenate(colours), np.concatenate(marks).astype(np.int64))
     features = np.concatenate([
         _window_features(pixel.log_odds(_pixel_features(f)), c) for f, c in zip(frames, currents, strict=True)
@@ -114,7 +118,9 @@ def fit_baseline(windows: Windows, seed: int = 0, progress: bool = False) -> Bas
 
 
 def _batches(windows: Windows, transposed: bool, progress: bool, what: str):  # type: ignore[no-untyped-def]
-    for start in tqdm(range(0, len(windows), _BATCH), desc=what, unit="batch", disable=None if progress else True):
+    for start in tqdm(
+        range(0, len(windows), _BATCH), desc=what, unit="batch", disable=None if progress else True
+    ):
         batch = windows.batch(np.arange(start, min(len(windows), start + _BATCH)))
         frame = batch["video"][:, -1]
         batch["frame"] = frame.swapaxes(1, 2) if transposed else frame
