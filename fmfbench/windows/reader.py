@@ -132,9 +132,7 @@ class Windows(Sequence[Batch]):
         out = []
         for number, rows in self.index.by_recording(where):
             frames = self.index.frame[where[rows]]
-            out.append(
-                (rows, self.index.plan_video(number, frames), self.index.plan_current(number, frames))
-            )
+            out.append((rows, self.index.plan_video(number, frames), self.index.plan_current(number, frames)))
         return out
 
     def _checked(self, indices: ArrayLike) -> NDArray[np.int64]:
