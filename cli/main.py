@@ -19,6 +19,11 @@ _COMMANDS = {
     "view": ".view",
     "labels": ".labels",
     "score": ".score",
+    "compare": ".compare",
+    "audit": ".audit",
+    "models": ".models",
+    "train": ".train",
+    "predict": ".predict",
 }
 
 

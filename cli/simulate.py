@@ -35,7 +35,7 @@ import click
 )
 @click.option("--clip", type=click.Path(path_type=Path), help="Also write a clip of one event (AVI).")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def simulate(
+def command(
     out: Path, gallery: Path | None, clip: Path | None, as_json: bool, twin: bool, **options: Any
 ) -> None:
     """Write FMF-Sim, a simulated furnace, into the folder OUT, in the form of the real recordings.
@@ -48,18 +48,18 @@ def simulate(
       fmfbench simulate furnace --preset small
       fmfbench convert furnace furnace.zarr
     """
+    from fmfbench.sources.furnace.gallery import draw_gallery, parse_picture_path, write_clip
     from fmfbench.sources.simulate import simulate
 
+    for path, ending in ((gallery, ".png"), (clip, ".avi")):
+        if path is not None:
+            parse_picture_path(path, ending)
     summary = simulate(out, anomaly_free=twin, progress=True, **options)
-    if gallery is not None or clip is not None:
-        from fmfbench.sources.furnace.gallery import draw_gallery, write_clip
-
-        if gallery is not None:
-            draw_gallery(gallery, preset=options["preset"], seed=options["seed"])
-            summary["gallery"] = str(gallery)
-        if clip is not None:
-            write_clip(clip, preset=options["preset"], seed=options["seed"])
-            summary["clip"] = str(clip)
+    furnace = {"preset": options["preset"], "seed": options["seed"]}
+    if gallery is not None:
+        summary["gallery"] = str(draw_gallery(gallery, **furnace))
+    if clip is not None:
+        summary["clip"] = str(write_clip(clip, **furnace))
     click.echo(json.dumps(summary, indent=1) if as_json else _as_text(summary))
 
 

@@ -167,7 +167,7 @@ class VideoTokens(nn.Module):
         check_frames(*shape)
         grid = config.grid(*shape)
         patches = norm.video(patchify(video, PATCH))
-        class_token = self.class_token.expand(len(video), -1, -1)
+        class_token = self.class_token.expand(video.shape[0], -1, -1)
         if not config.dilated:
             tokens = torch.cat([class_token, self.embed(patches)], 1)
             return tokens + self._positions(grid, (0, 0, 0)), grid, (0, 0, 0)
@@ -239,7 +239,7 @@ class CurrentTokens(nn.Module):
 
     def forward(self, current: Tensor, norm: InputNorm) -> Tensor:
         tokens = self.embed(norm.current(current))
-        tokens = torch.cat([self.class_token.expand(len(current), -1, -1), tokens], 1)
+        tokens = torch.cat([self.class_token.expand(current.shape[0], -1, -1), tokens], 1)
         length = current.shape[1]
         if self.pos_resize == "slice":
             return tokens + sliced(self.position, 1 + length, "current")
