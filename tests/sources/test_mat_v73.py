@@ -190,7 +190,7 @@ def test_empty_without_its_dimensions(tmp_path):
     with open_mat(path) as mat:
         assert mat.variables["good"].read().shape == (4, 0)
         for name in ("full", "frac", "vast"):
-            with pytest.raises(SourceError, match="marked empty|no array is that large"):
+            with pytest.raises(SourceError, match=r"marked empty|no array is that large"):
                 mat.variables[name].read()
 
 
