@@ -1,1 +1,49 @@
-"""The toolkit of FMF-Benchmark."""
+"""The toolkit of FMF-Benchmark: conversion, windows, annotation and scoring.
+
+import fmfbench
+
+fmfbench.convert("pixel-level/", "fmf.zarr")
+data = fmfbench.open_dataset("fmf.zarr")
+windows = data.windows("test", protocol="paper")
+fmfbench.write_predictions("predictions.npz", sample_id=windows.sample_ids, score=p)
+print(fmfbench.score("predictions.npz", data).to_markdown())
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fmfbench.conversion import convert as convert
+    from fmfbench.dataset import Dataset as Dataset
+    from fmfbench.dataset import Recording as Recording
+    from fmfbench.dataset import open_dataset as open_dataset
+    from fmfbench.scoring.predictions import write_predictions as write_predictions
+    from fmfbench.scoring.score import score as score
+
+__version__ = version("fmfbench")
+
+# Each public name and its module: imported when first used, so that `import fmfbench` is instant.
+_HOMES = {
+    "Dataset": "fmfbench.dataset",
+    "Recording": "fmfbench.dataset",
+    "convert": "fmfbench.conversion",
+    "open_dataset": "fmfbench.dataset",
+    "score": "fmfbench.scoring.score",
+    "write_predictions": "fmfbench.scoring.predictions",
+}
+
+__all__ = ["Dataset", "Recording", "__version__", "convert", "open_dataset", "score", "write_predictions"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fmfbench' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

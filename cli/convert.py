@@ -1,0 +1,105 @@
+"""`fmfbench convert`."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fmfbench.errors import SourceError
+
+
+@click.command("convert")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--layout", type=click.Choice(["v1", "v2", "recording"]), help="Layout, where it cannot be detected."
+)
+@click.option(
+    "--map",
+    "names",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="A variable's name in the source, as video=Video. Repeatable.",
+)
+@click.option("--time-format", metavar="FORMAT", help="strptime format of the time strings.")
+@click.option(
+    "--fps",
+    default="25",
+    show_default=True,
+    metavar="RATE",
+    help="Nominal frames a second; 30000/1001 is allowed.",
+)
+@click.option("--crop", metavar="X,Y,W,H", help="Part of a raw recording to keep, in its pixels.")
+@click.option("--size", metavar="WxH", help="Size to store a raw recording at.")
+@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a finished store; start over a half-made one of other input."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be converted, and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(source: Path, target: Path | None, **options: Any) -> None:
+    """Convert the recordings in SOURCE into the store TARGET.
+
+    SOURCE is a .mat file, a folder of V1 .mat files, a V2 tree or its parent, or a raw recording
+    (NAME.avi|mp4|mkv with NAME.csv) or a folder of them. Killed at any point, the same command
+    continues where it was.
+
+    \b
+    Example:
+      fmfbench convert pixel-level/ fmf.zarr
+      fmfbench convert run7.mat run7.zarr --map video=Video --dry-run
+    """
+    from fmfbench.conversion import convert, make_options
+    from fmfbench.dataset import open_dataset
+    from fmfbench.sources.layout import open_source
+    from fmfbench.summary import describe, describe_source, print_description
+
+    as_json, dry_run, overwrite = options["as_json"], options["dry_run"], options["overwrite"]
+    given = {
+        "layout": options["layout"],
+        "names": _parse_names(options["names"]),
+        "time_format": options["time_format"],
+        "fps": _parse_rate(options["fps"]),
+        "crop": _parse_numbers(options["crop"], ",", 4, "--crop wants X,Y,W,H in pixels"),
+        "size": _parse_numbers(options["size"], "x", 2, "--size wants WxH in pixels"),
+        "workers": options["workers"],
+    }
+    if dry_run:
+        description = describe_source(open_source(source, make_options(**given)))
+    else:
+        if target is None:
+            raise SourceError("wanted TARGET, the store to make, after SOURCE; or --dry-run")
+        path = convert(source, target, **given, overwrite=overwrite, progress=True)
+        description = describe(open_dataset(path))
+    click.echo(json.dumps(description, indent=1) if as_json else print_description(description))
+
+
+def _parse_names(pairs: tuple[str, ...]) -> dict[str, str]:
+    ours = ("video", "current", "label", "train_test_index", "data")
+    names: dict[str, str] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if key not in ours or not value:
+            raise SourceError(f"--map wants OURS=THEIRS with OURS one of {', '.join(ours)}, found {pair!r}")
+        names[key] = value
+    return names
+
+
+def _parse_rate(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise SourceError(f"--fps wants frames a second, as 25 or 30000/1001, found {text!r}") from None
+
+
+def _parse_numbers(text: str | None, separator: str, count: int, wanted: str) -> Any:
+    if text is None:
+        return None
+    parts = text.lower().split(separator)
+    if len(parts) != count or not all(p.strip().isdigit() for p in parts):
+        raise SourceError(f"{wanted}, found {text!r}")
+    return tuple(int(p) for p in parts)

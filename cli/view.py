@@ -1,0 +1,46 @@
+"""`fmfbench view`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fmfbench.errors import StoreError
+
+
+@click.command("view")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--recording", "name", metavar="NAME", help="Which recording.  [default: the first]")
+@click.option("--frames", metavar="A:B:STEP", help="Which frames.  [default: 12, half of them abnormal]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Picture to write (.png, .pdf, .svg).",
+)
+def command(store: Path, name: str | None, frames: str | None, output: Path) -> None:
+    """Draw frames of STORE with mask outlines, and the three currents beneath, split and gaps shaded.
+
+    \b
+    Example:
+      fmfbench view fmf.zarr -o out.png
+      fmfbench view fmf.zarr --recording run7 --frames 1000:2000:100 -o out.png
+    """
+    from fmfbench.dataset import open_dataset
+    from fmfbench.view import choose_frames, draw_recording
+
+    recordings = open_dataset(store).recordings
+    if not recordings:
+        raise StoreError(f"{store}: has no recordings")
+    chosen = name if name is not None else next(iter(recordings))
+    if chosen not in recordings:
+        raise StoreError(f"{store}: no recording {chosen!r}; there are {', '.join(recordings)}")
+    if output.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise StoreError(f"{output}: wanted a name that ends in .png, .pdf or .svg")
+    if not output.parent.is_dir():
+        raise StoreError(f"{output}: the folder {output.parent} does not exist; make it first")
+    recording = recordings[chosen]
+    draw_recording(recording, choose_frames(recording, frames), output)
+    click.echo(f"{output}: {chosen}, green is the outline of the abnormal region")

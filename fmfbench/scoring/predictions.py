@@ -1,0 +1,106 @@
+"""Prediction files: predictions.npz, read as if a stranger had sent it, and written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fmfbench.errors import PredictionError
+from fmfbench.scoring.masks import pack_masks
+from fmfbench.scoring.npz import NpzFile
+from fmfbench.scoring.prediction_reader import PredictionReader, Predictions, Target
+from fmfbench.scoring.problems import Problems
+
+__all__ = ["Predictions", "Target", "read_predictions", "write_predictions"]
+
+
+def read_predictions(path: str | os.PathLike[str], target: Target | None = None) -> Predictions:
+    """Read and check a prediction file.
+
+    Args:
+        path: an .npz file of `sample_id` (N,) and `score` (N,) in [0,1] and/or `pred` (N,) 0/1; optionally
+            `mask` (N,H,W) 0/1, or `mask_bits` (N, ceil(H*W/8)) uint8 with `mask_shape` (2,); `meta`, JSON
+            text. Unknown arrays are left unread and noted. Padding bits behind the last pixel must be 0.
+        target: the samples that the file must cover exactly; None checks the file against itself only.
+
+    Raises:
+        PredictionError: one line with every problem of the file: how many, the first five ids, what to do.
+    """
+    path = Path(path)
+    problems = Problems(str(path))
+    with NpzFile(path) as archive:
+        found = PredictionReader(archive, problems, target).read()
+    problems.raise_any()
+    assert found is not None
+    return found
+
+
+def write_predictions(
+    path: str | os.PathLike[str],
+    *,
+    sample_id: ArrayLike,
+    score: ArrayLike | None = None,
+    pred: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    mask_bits: ArrayLike | None = None,
+    mask_shape: tuple[int, int] | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a prediction file, packed and compressed; the same arrays give the same bytes.
+
+    Args:
+        path: the file to write, under exactly this name; replaced when whole.
+        sample_id: (N,) integers, each once.
+        score: (N,) probability of abnormal in [0,1], any float type.
+        pred: (N,) 0/1 decisions; where absent, score > 0.5 is the decision.
+        mask: (N,H,W) 0/1, upright; or `mask_bits` (N, ceil(H*W/8)) with `mask_shape` (H, W) instead.
+        meta: what JSON can hold; keys with a meaning: model, protocol, context, fingerprint, seed, threshold,
+            threshold_origin ("fixed", "validation" or "test"), versions.
+
+    Raises:
+        PredictionError: what `read_predictions` would refuse is not written.
+    """
+    path = Path(path)
+    arrays = {"sample_id": np.asarray(sample_id)}
+    given = {"score": score, "pred": pred, "mask_bits": mask_bits, "mask_shape": mask_shape}
+    arrays |= {name: np.asarray(value) for name, value in given.items() if value is not None}
+    if mask is not None:
+        arrays |= _packed_mask(path, np.asarray(mask), arrays)
+    if meta is not None:
+        try:
+            arrays["meta"] = np.array(json.dumps(dict(meta), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise PredictionError(f"{path}: meta cannot be written as JSON: {error}") from None
+    if not path.parent.is_dir():
+        raise PredictionError(f"{path}: wanted an existing folder to write into, found none at {path.parent}")
+    if any(array.dtype.kind == "O" for array in arrays.values()):
+        raise PredictionError(f"{path}: nothing written: wanted plain arrays, found Python objects")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        try:
+            read_predictions(temporary)
+        except PredictionError as error:
+            text = str(error).replace(str(temporary), str(path)).replace("nothing scored", "nothing written")
+            raise PredictionError(text) from None
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _packed_mask(path: Path, mask: NDArray[Any], others: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    if "mask_bits" in others or "mask_shape" in others:
+        raise PredictionError(f"{path}: wanted mask or mask_bits with mask_shape, found both")
+    if mask.ndim != 3 or mask.dtype.kind not in "biu":
+        raise PredictionError(f"{path}: wanted mask (N, H, W) of 0/1, found {mask.shape} of {mask.dtype}")
+    if mask.dtype.kind != "b" and mask.size and not 0 <= mask.min() <= mask.max() <= 1:
+        raise PredictionError(f"{path}: wanted mask values 0 and 1, found {mask.min()} to {mask.max()}")
+    return {"mask_bits": pack_masks(mask), "mask_shape": np.array(mask.shape[1:], np.int64)}

@@ -1,0 +1,238 @@
+"""The score of a prediction file on a split, and what it needs to be believed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fmfbench.errors import PredictionError
+from fmfbench.scoring.evidence import Evidence, gather_evidence, tally
+from fmfbench.scoring.labels import (
+    SPLITS,
+    UNLABELLED,
+    Labels,
+    LabelSource,
+    labels_from_dataset,
+    read_labels,
+)
+from fmfbench.scoring.metrics import (
+    Confusion,
+    five_metrics,
+    official_metrics,
+)
+from fmfbench.scoring.predictions import Predictions, Target, read_predictions
+from fmfbench.scoring.problems import first_five
+
+__all__ = ["Score", "score"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The five metrics of one file on one split, with the counts they come from.
+
+    `metrics` maps accuracy, f1, fdr, mdr and miou to a float, or to None with the reason in `undefined`.
+    """
+
+    metrics: Mapping[str, float | None]
+    undefined: Mapping[str, str]
+    frame: Confusion
+    pixel: Confusion | None
+    split: str
+    num_samples: int
+    fingerprint: str
+    file: str
+    context: str | None = None
+    protocol: str | None = None
+    compat: str | None = None
+    decision: str = "score > 0.5"
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    evidence: Evidence | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `fmfbench score --json` prints; plain types that JSON can hold."""
+        return {
+            "metrics": dict(self.metrics),
+            "undefined": dict(self.undefined),
+            "counts": {
+                "frame": self.frame.as_dict(),
+                "pixel": None if self.pixel is None else self.pixel.as_dict(),
+            },
+            "split": self.split,
+            "num_samples": self.num_samples,
+            "fingerprint": self.fingerprint,
+            "file": self.file,
+            "context": self.context,
+            "protocol": self.protocol,
+            "compat": self.compat,
+            "decision": self.decision,
+            "meta": dict(self.meta),
+            "notes": list(self.notes),
+        } | ({} if self.evidence is None else self.evidence.to_dict())
+
+    def to_markdown(self) -> str:
+        """Tables for people; FDR and MDR are spelled out because the paper's names mislead."""
+        from fmfbench.scoring.tables import score_markdown
+
+        return score_markdown(self)
+
+
+def score(
+    predictions: str | os.PathLike[str],
+    data: LabelSource | Labels | str | os.PathLike[str],
+    split: str = "test",
+    *,
+    context: str | None = None,
+    protocol: Any = None,
+    compat: str | None = None,
+    evidence: bool = True,
+    resamples: int = 2000,
+    block_seconds: float | None = None,
+    seed: int = 0,
+) -> Score:
+    """Score a prediction file on exactly the samples of a split.
+
+    Args:
+        predictions: a prediction file.
+        data: an open data set, its labels, or the path of a store or of a labels.npz.
+        split: train, test, unused or all.
+        context: None, "full" or "masked" ask for every sample of the split; "strict" for those whose window
+            under `protocol` stays inside the split.
+        protocol: the window protocol of a strict sample set, by name or itself.
+        compat: "official" adds the smoothing constants of the authors' released code.
+        evidence: False leaves out all but the five metrics, as `compat` does.
+        resamples: bootstrap resamples behind the intervals.
+        block_seconds: length of the bootstrap's blocks; found from the errors' correlation by default.
+        seed: of the bootstrap.
+
+    Raises:
+        PredictionError: the file does not cover exactly these samples or holds anything that is not a
+            prediction; all problems in one line, and nothing is scored.
+    """
+    if compat not in (None, "official"):
+        raise PredictionError(f"compat {compat!r}: wanted official or none")
+    if isinstance(data, (str, os.PathLike)):
+        data = opened(Path(data))
+    if resamples < 1 or (block_seconds is not None and not block_seconds > 0):
+        raise PredictionError(
+            f"wanted at least 1 resample and blocks longer than 0 s, found {resamples} and {block_seconds}"
+        )
+    found, labels = read_for(predictions, data, split, context=context, protocol=protocol)
+    counts = tally(labels, found.decision, found.mask_bits)
+    frame, pixel = counts.frame_total, counts.pixel_total
+    no_pixels = labels.no_mask or "no mask in the file"
+    metrics, undefined = five_metrics(frame, pixel, no_pixels)
+    if compat == "official":
+        metrics = official_metrics(frame, pixel)
+        undefined = {"miou": no_pixels} if pixel is None else {}
+    gathered = None
+    if evidence and compat is None and len(labels):
+        gathered = gather_evidence(
+            found,
+            labels,
+            counts,
+            train_prior=train_prior(data),
+            resamples=resamples,
+            block_seconds=block_seconds,
+            seed=seed,
+        )
+    return Score(
+        metrics=metrics,
+        undefined=undefined,
+        frame=frame,
+        pixel=pixel,
+        split=split,
+        num_samples=len(labels),
+        fingerprint=labels.fingerprint,
+        file=found.file,
+        context=context,
+        protocol=None if protocol is None else protocol_name(protocol),
+        compat=compat,
+        decision="score > 0.5" if found.pred is None else "pred",
+        meta=found.meta,
+        notes=found.notes,
+        evidence=gathered,
+    )
+
+
+def read_for(
+    predictions: str | os.PathLike[str],
+    data: LabelSource | Labels,
+    split: str,
+    *,
+    context: str | None = None,
+    protocol: Any = None,
+) -> tuple[Predictions, Labels]:
+    """A prediction file and the labels of exactly the samples that it covers, both in order of sample id.
+
+    Raises:
+        PredictionError: as `score` does.
+    """
+    if context not in (None, "full", "masked", "strict"):
+        raise PredictionError(f"context {context!r}: wanted full, masked or strict")
+    labels = scored_labels(data, split, context, protocol)
+    target = Target(
+        sample_id=labels.sample_id,
+        split=split,
+        mask_shape=None if labels.no_mask else labels.mask_shape,
+        fingerprint=labels.fingerprint,
+        strict_protocol=protocol_name(protocol) if context == "strict" else None,
+    )
+    return read_predictions(predictions, target), labels
+
+
+def scored_labels(data: LabelSource | Labels, split: str, context: str | None, protocol: Any) -> Labels:
+    """The labels of the samples that a file must cover: those of the split, or of its strict sample set.
+
+    Raises:
+        PredictionError: there are no labels, some samples are unlabelled, or windows would be needed.
+    """
+    if isinstance(data, Labels):
+        if context == "strict":
+            raise PredictionError("context strict: its samples depend on the windows; score with the store")
+        labels = data.select(split)
+    else:
+        labels = labels_from_dataset(data, split)
+        if context == "strict":
+            windows = data.windows(split, protocol=protocol or "paper", context="strict")
+            labels = labels.take(np.isin(labels.sample_id, windows.sample_ids))
+    if labels.class_label is None:
+        raise PredictionError("the label file holds ids only; score with one exported without --ids-only")
+    bare = labels.sample_id[labels.class_label == UNLABELLED]
+    if len(bare):
+        raise PredictionError(
+            f"split {split} has {len(bare)} unlabelled samples: {first_five(bare)}; "
+            "wanted labels for all of them"
+        )
+    return labels
+
+
+def train_prior(data: LabelSource | Labels) -> float | None:
+    """Share of abnormal samples among the labelled train samples, None where there are none."""
+    if isinstance(data, Labels):
+        train = data.class_label[data.split == SPLITS["train"]] if data.class_label is not None else None
+    else:
+        train = data.class_labels(data.sample_ids("train"))
+    if train is None:
+        return None
+    known = train[train != UNLABELLED]
+    return float(known.mean()) if len(known) else None
+
+
+def protocol_name(protocol: Any) -> str:
+    """The name of a protocol given by name or as itself; none means paper."""
+    return str(getattr(protocol, "name", protocol or "paper"))
+
+
+def opened(path: Path) -> LabelSource | Labels:
+    """The labels of a labels.npz, or an open store."""
+    if not path.is_dir():
+        return read_labels(path)
+    from fmfbench.dataset import open_dataset
+
+    return open_dataset(path)

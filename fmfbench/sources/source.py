@@ -1,0 +1,124 @@
+"""What every source layout is read into: recordings whose facts are in memory and whose frames are streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.errors import SourceError
+
+__all__ = ["FrameStream", "Options", "Source", "SourceRecording", "binary_blocks"]
+
+
+class FrameStream(Protocol):
+    """Frames of one variable, in order."""
+
+    def blocks(self, size: int, start: int = 0) -> Iterator[NDArray[Any]]:
+        """Frames from `start` on, `size` at a time and the rest at the end; the first axis is the frame."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the user says about a source, over what it says itself. Recorded in the store."""
+
+    layout: str | None = None
+    names: dict[str, str] = field(default_factory=dict)  # ours -> the file's
+    time_format: str | None = None
+    fps: Fraction = Fraction(25)
+    crop: tuple[int, int, int, int] | None = None  # x, y, width, height in source pixels
+    size: tuple[int, int] | None = None  # width, height to store
+    workers: int = 1
+
+    def name(self, ours: str) -> str:
+        return self.names.get(ours, ours)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What differs from the defaults, as JSON."""
+        out: dict[str, Any] = {}
+        if self.names:
+            out["map"] = dict(sorted(self.names.items()))
+        if self.time_format is not None:
+            out["time_format"] = self.time_format
+        if self.fps != 25:
+            out["fps"] = str(self.fps)
+        if self.crop is not None:
+            out["crop"] = list(self.crop)
+        if self.size is not None:
+            out["size"] = list(self.size)
+        return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRecording:
+    """One furnace run as it lies in its source.
+
+    `pixel_labels` streams (n,H,W) in any numeric type; `frame_labels` (N,) 0/1 stands where a source has
+    only one label a frame; both None means unlabelled.
+    """
+
+    name: str
+    num_frames: int
+    height: int
+    width: int
+    frame_time: NDArray[np.int64]
+    current: NDArray[np.float32]  # (M,3) A, NaN where not finite
+    current_time: NDArray[np.int64]
+    time_origin: str  # "clock" or "start"
+    split: NDArray[np.uint8]
+    video: FrameStream
+    pixel_labels: FrameStream | None = None
+    frame_labels: NDArray[np.uint8] | None = None
+    remarks: tuple[str, ...] = ()
+    chunks: tuple[int, ...] | None = None  # as the source stores its video, for the summary
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.frame_time), len(self.split), self.num_frames}
+        if len(lengths) != 1 or len(self.current) != len(self.current_time):
+            raise SourceError(
+                f"{self.name}: {self.num_frames} frames, {len(self.frame_time)} frame times, "
+                f"{len(self.split)} split values, {len(self.current)} current rows and "
+                f"{len(self.current_time)} current times do not agree"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Everything that one conversion reads. Recordings are in order of name."""
+
+    path: Path
+    layout: str
+    recordings: tuple[SourceRecording, ...]
+    files: tuple[Path, ...]
+
+
+def binary_blocks(blocks: Iterator[NDArray[Any]], where: str) -> Iterator[NDArray[np.uint8]]:
+    """Labels as 0/1. Accepts 0/1 or 0/255 in any type, one of the two through the whole stream."""
+    seen: set[int] = set()
+    frame = 0
+    for block in blocks:
+        ones = block == 1
+        tops = block == 255
+        strange = ~(ones | tops | (block == 0))
+        if strange.any():
+            at = int(np.argwhere(strange)[0][0])
+            value = block[strange].flat[0]
+            raise SourceError(
+                f"{where}: wanted labels 0/1 or 0/255, found {value!s} in frame {frame + at}; "
+                "map it to 0 or 1 in the source"
+            )
+        seen |= {1} if ones.any() else set()
+        seen |= {255} if tops.any() else set()
+        if len(seen) == 2:
+            raise SourceError(
+                f"{where}: wanted labels 0/1 or 0/255, found both 1 and 255 by frame {frame}; "
+                "use one value for abnormal"
+            )
+        frame += len(block)
+        yield (ones | tops).astype(np.uint8)

@@ -1,0 +1,225 @@
+"""Layout V2: a folder of videos, currents, timestamps and frame lists, or one of its `.mat` files alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.clock import NS, nominal_times
+from fmfbench.errors import SourceError
+from fmfbench.schema import SPLITS
+from fmfbench.sources.mat import open_mat
+from fmfbench.sources.matrecording import LabelVariable, VideoVariable, open_labels, open_video
+from fmfbench.sources.source import Options, SourceRecording
+from fmfbench.sources.table import read_current_table, read_stamps
+
+__all__ = ["find_v2_tree", "read_v2_file", "read_v2_tree"]
+
+
+def find_v2_tree(folder: Path) -> Path | None:
+    """The folder that holds `videos/`: this one, or the only one directly below that does."""
+    if (folder / "videos").is_dir():
+        return folder
+    below = sorted(p for p in folder.iterdir() if p.is_dir() and (p / "videos").is_dir())
+    if len(below) > 1:
+        raise SourceError(
+            f"{folder}: wanted one V2 tree, found {', '.join(p.name for p in below)}; give one of them"
+        )
+    return below[0] if below else None
+
+
+def read_v2_tree(root: Path, options: Options) -> tuple[tuple[SourceRecording, ...], tuple[Path, ...]]:
+    """All recordings of a tree, by name, and every file read."""
+    videos = sorted(p for p in (root / "videos").iterdir() if _is_mat(p))
+    if not videos:
+        raise SourceError(f"{root / 'videos'}: wanted .mat files, found none")
+    absent = [
+        str(p.relative_to(root))
+        for p in (
+            root / "train.json",
+            root / "test.json",
+            *(root / d / f"{v.stem}.csv" for v in videos for d in ("currents", "timestamps")),
+        )
+        if not p.is_file()
+    ]
+    if absent:
+        raise SourceError(
+            f"{root}: a V2 tree wants train.json, test.json and for every video a table in currents/ and "
+            f"timestamps/; without {', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
+        )
+    lists = {name: _read_frame_lists(root / f"{name}.json", videos) for name in ("train", "test")}
+    recordings = tuple(sorted((_read_one(root, v, lists, options) for v in videos), key=lambda r: r.name))
+    files = [root / "train.json", root / "test.json"]
+    for v in videos:
+        files += [v, root / "currents" / f"{v.stem}.csv", root / "timestamps" / f"{v.stem}.csv"]
+    return recordings, tuple(files)
+
+
+def read_v2_file(path: Path, options: Options) -> SourceRecording:
+    """One V2 `.mat` on its own: no split, no currents, frames at i/fps s."""
+    video, labels = _read_mat(path, options)
+    remarks = ["no currents", "no split: all frames are unused"]
+    return _assemble(
+        path.stem,
+        video,
+        labels,
+        frame_time=nominal_times(video.num_frames, options.fps),
+        time_origin="start",
+        current=np.empty((0, 3), np.float32),
+        current_time=np.empty(0, np.int64),
+        split=np.full(video.num_frames, SPLITS["unused"], np.uint8),
+        remarks=remarks,
+    )
+
+
+def _read_one(
+    root: Path, path: Path, lists: dict[str, dict[str, list[int]]], options: Options
+) -> SourceRecording:
+    video, labels = _read_mat(path, options)
+    nominal = max(1, round(options.fps))
+    stamps_path = root / "timestamps" / f"{path.stem}.csv"
+    frames = read_stamps(stamps_path, nominal, options.time_format)
+    if len(frames.time) != video.num_frames:
+        raise SourceError(
+            f"{stamps_path}: wanted one time for each of the {video.num_frames} frames of {path.name}, "
+            f"found {len(frames.time)}"
+        )
+    currents_path = root / "currents" / f"{path.stem}.csv"
+    current = read_current_table(currents_path, options.time_format)
+    if len(current.time) and video.num_frames and frames.dated != current.dated:
+        raise SourceError(
+            f"{currents_path}: wanted times {'with' if frames.dated else 'without'} a date, as in "
+            f"{stamps_path}, found the other; both tables must tell the same clock"
+        )
+    return _assemble(
+        path.stem,
+        video,
+        labels,
+        frame_time=frames.time,
+        time_origin="clock" if frames.dated else "start",
+        current=current.current,
+        current_time=current.time,
+        split=_split(path.name, video.num_frames, lists, root),
+        remarks=[*frames.remarks, *current.remarks, *_span_remarks(frames.time, current.time)],
+    )
+
+
+def _read_mat(path: Path, options: Options) -> tuple[VideoVariable, LabelVariable | NDArray[np.uint8] | None]:
+    with open_mat(path) as mat:
+        data = options.names.get("data", options.names.get("video", "data"))
+        if data not in mat.variables:
+            raise SourceError(
+                f"{path}: layout v2 wants a variable {data!r}, found {mat.describe()}; "
+                "name another with --map, for example --map data=Video"
+            )
+        video = open_video(mat, data, options)
+        label = options.name("label")
+        if label not in mat.variables:
+            if "label" in options.names:
+                raise SourceError(f"{path}: wanted a variable {label!r} (--map), found {mat.describe()}")
+            return video, None
+        return video, open_labels(mat, label, video, options)
+
+
+def _assemble(
+    name: str,
+    video: VideoVariable,
+    labels: LabelVariable | NDArray[np.uint8] | None,
+    *,
+    remarks: Iterable[str],
+    **facts: Any,
+) -> SourceRecording:
+    notes = list(remarks)
+    if labels is None:
+        notes.append("no labels")
+    return SourceRecording(
+        name=name,
+        num_frames=video.num_frames,
+        height=video.height,
+        width=video.width,
+        video=video,
+        pixel_labels=labels if isinstance(labels, LabelVariable) else None,
+        frame_labels=labels if isinstance(labels, np.ndarray) else None,
+        remarks=tuple(notes),
+        chunks=video.chunks,
+        **facts,
+    )
+
+
+def _split(
+    key: str, num_frames: int, lists: dict[str, dict[str, list[int]]], root: Path
+) -> NDArray[np.uint8]:
+    split = np.full(num_frames, SPLITS["unused"], np.uint8)
+    for name, frames in lists.items():
+        where = f"{root / f'{name}.json'}: {key}"
+        listed = np.array(frames.get(key, []), dtype=object)
+        outside = [f for f in listed if not 0 <= f < num_frames]
+        if outside:
+            raise SourceError(
+                f"{where}: wanted 0-based frames below {num_frames}, found {outside[0]}"
+                f"{f' and {len(outside) - 1} more' if len(outside) > 1 else ''}"
+            )
+        rows = listed.astype(np.int64)
+        values, counts = np.unique(rows, return_counts=True)
+        if (counts > 1).any():
+            raise SourceError(f"{where}: frame {values[counts > 1][0]} is listed more than once")
+        both = rows[split[rows] != SPLITS["unused"]]
+        if len(both):
+            raise SourceError(f"{where}: frame {both[0]} is in train.json too; a frame has one split")
+        split[rows] = SPLITS[name]
+    return split
+
+
+def _read_frame_lists(path: Path, videos: list[Path]) -> dict[str, list[int]]:
+    """`{"NAME.mat": [0-based frame indices]}`, with every name one of the videos."""
+    try:
+        document = json.loads(path.read_bytes(), object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(
+            f"{path}: wanted JSON of file names to lists of frames, found none ({error})"
+        ) from None
+    if not isinstance(document, dict):
+        raise SourceError(
+            f"{path}: wanted an object of file names to lists of frames, found a {type(document).__name__}"
+        )
+    names = {v.name for v in videos}
+    for key, frames in document.items():
+        if key not in names:
+            raise SourceError(
+                f"{path}: {key!r} is not among the videos ({', '.join(sorted(names)[:5])}); "
+                "keys are file names with .mat"
+            )
+        if not isinstance(frames, list) or not all(type(f) is int for f in frames):
+            raise SourceError(
+                f"{path}: wanted a list of whole frame numbers for {key!r}, found something else"
+            )
+    return document
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a name stands twice")
+    return out
+
+
+def _span_remarks(frames: NDArray[np.int64], current: NDArray[np.int64]) -> list[str]:
+    if not len(frames):
+        return []
+    if not len(current):
+        return ["no currents"]
+    out = []
+    if current[0] > frames[0]:
+        out.append(f"currents begin {(current[0] - frames[0]) / NS:.2f} s after the video")
+    if current[-1] < frames[-1] - NS:
+        out.append(f"currents end {(frames[-1] - current[-1]) / NS:.2f} s before the video")
+    return out
+
+
+def _is_mat(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() == ".mat" and not path.name.startswith(".")

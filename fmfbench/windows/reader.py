@@ -1,0 +1,192 @@
+"""Windows as arrays: frames, currents, validity, labels and ids of a split's samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fmfbench.errors import WindowError
+from fmfbench.windows.frames import ChunkCache
+from fmfbench.windows.index import Batch, WindowIndex
+from fmfbench.windows.loaded import LoadedWindows
+from fmfbench.windows.plan import Plan
+from fmfbench.windows.protocol import CONTEXTS, WindowProtocol
+
+if TYPE_CHECKING:
+    from fmfbench.dataset import Dataset
+
+__all__ = ["Windows"]
+
+CACHES = (None, "memory", "device")
+
+
+class Windows(Sequence[Batch]):
+    """The windows of one split, in order of sample id. Nothing is read before it is asked for.
+
+    `w[i]` is one window, `w.batch(indices)` several stacked:
+
+        video         uint8 (T,H,W,3) RGB, oldest first; upright, transposed (T,W,H,3) where the protocol says so
+        current       float32 (Tc,3) A, oldest first, always finite
+        video_valid   bool (T,)   False where a position holds another's frame
+        current_valid bool (Tc,)
+        class_label   int64 ()    0 normal, 1 abnormal, 255 unlabelled
+        mask          uint8 (H,W) 0/1, where the recording has pixel labels
+        sample_id     int64 ()
+
+    With cache "memory" the first window read loads the frames that the split's windows hold, each once, and the
+    masks of its samples: H*W*3 bytes a frame and H*W a sample, no recording as a whole. With "device" that is done on a
+    torch device by `fmfbench.torch`; here such windows are read from disk.
+
+    Attributes:
+        sample_ids: (n,) int64, sorted.
+        left_out: (k,) int64 ids that the context "strict" leaves out.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str,
+        protocol: WindowProtocol,
+        context: str = "full",
+        every: int = 1,
+        cache: str | None = None,
+    ) -> None:
+        if context not in CONTEXTS:
+            raise WindowError(f"context {context!r} is not one of {', '.join(CONTEXTS)}")
+        if cache not in CACHES:
+            raise WindowError(f"cache {cache!r} is not None, 'memory' or 'device'")
+        if not isinstance(every, int) or every < 1:
+            raise WindowError(f"wanted every as a whole number of at least 1, found {every!r}")
+        self.dataset = dataset
+        self.split = split
+        self.protocol = protocol
+        self.context = context
+        self.every = every
+        self.cache = cache
+        ids = dataset.sample_ids(split)
+        self.left_out: NDArray[np.int64] = np.empty(0, np.int64)
+        if context == "strict":
+            foreign = WindowIndex(dataset, ids, protocol, context).foreign
+            self.left_out, ids = ids[foreign], ids[~foreign]
+        self.sample_ids = ids[::every]
+        self.index = WindowIndex(dataset, self.sample_ids, protocol, context)
+        self._video: dict[int, ChunkCache] = {}
+        self._masks: dict[int, ChunkCache] = {}
+        self._loaded: list[LoadedWindows] = []
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One window as a dict of arrays."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        position = index + len(self) if index < 0 else index
+        if not 0 <= position < len(self):
+            raise IndexError(f"window {index} of {len(self)}")
+        return {name: array[0] for name, array in self.batch([position]).items()}
+
+    def __iter__(self) -> Iterator[Batch]:
+        for i in range(len(self)):
+            yield self[i]
+
+    def batch(self, indices: ArrayLike, out: Batch | None = None) -> Batch:
+        """Windows at `indices` (n,), stacked along a new first axis, in the order asked for.
+
+        Args:
+            indices: (n,) places in `sample_ids`, negative ones from the end.
+            out: an earlier batch of n windows, whose arrays are then written anew and returned.
+        """
+        where = self._checked(indices)
+        if self.cache == "memory" and len(where):
+            loaded, rows = self._find(where)
+            out = loaded.empty(len(where)) if out is None else self._reused(out, loaded.empty(0), len(where))
+            loaded.fill(rows, out)
+            return out
+        size = self.index.frame_size(where)
+        masks = self.index.have_masks(where)
+        if out is None:
+            out = self.index.empty(len(where), size, masks=masks)
+        else:
+            self._reused(out, self.index.empty(0, size, masks=masks), len(where))
+        self._read(where, out)
+        return out
+
+    def load(self) -> None:
+        """Make the "memory" cache now; processes forked later share it."""
+        _ = self.index.currents
+        if self.cache == "memory" and not self._loaded:
+            sizes = self.index.sizes()
+            self._loaded = [LoadedWindows(self.index, windows) for _, windows in sizes]
+
+    def plan(self, indices: ArrayLike) -> list[tuple[NDArray[np.int64], Plan, Plan]]:
+        """Which frames and rows the windows at `indices` hold, recording by recording.
+
+        Returns:
+            (positions in `indices`, video plan, current plan) for each recording among them.
+        """
+        where = self._checked(indices)
+        out = []
+        for number, rows in self.index.by_recording(where):
+            frames = self.index.frame[where[rows]]
+            out.append((rows, self.index.plan_video(number, frames), self.index.plan_current(number, frames)))
+        return out
+
+    def _checked(self, indices: ArrayLike) -> NDArray[np.int64]:
+        where = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if len(where) and (where.min() < -len(self) or where.max() >= len(self)):
+            raise IndexError(f"windows {where.min()} to {where.max()} of {len(self)}")
+        return np.where(where < 0, where + len(self), where)
+
+    def _find(self, where: NDArray[np.int64]) -> tuple[LoadedWindows, NDArray[np.int64]]:
+        """The loaded windows that hold all of `where`, and their rows there."""
+        self.load()
+        if len(self._loaded) == 1:
+            return self._loaded[0], where
+        size = self.index.frame_size(where)
+        loaded = next(candidate for candidate in self._loaded if candidate.size == size)
+        return loaded, np.searchsorted(loaded.windows, where)
+
+    @staticmethod
+    def _reused(out: Batch, like: Batch, count: int) -> Batch:
+        wanted = {name: (count, *array.shape[1:], array.dtype) for name, array in like.items()}
+        found = {name: (*array.shape, array.dtype) for name, array in out.items()}
+        if wanted != found or not all(array.flags.c_contiguous for array in out.values()):
+            raise WindowError(
+                f"out: wanted the arrays of a batch of {count} windows like these, "
+                f"found {', '.join(f'{name} {array.shape}' for name, array in out.items())}"
+            )
+        return out
+
+    def _read(self, where: NDArray[np.int64], out: Batch) -> None:
+        index = self.index
+        index.fill_current(where, out["current"], out["current_valid"])
+        out["class_label"][:] = index.class_label[where]
+        out["sample_id"][:] = self.sample_ids[where]
+        transposed = self.protocol.transposed
+        video = out["video"].swapaxes(2, 3) if transposed else out["video"]
+        for number, rows in index.by_recording(where):
+            frames = index.frame[where[rows]]
+            plan = index.plan_video(number, frames)
+            out["video_valid"][rows] = plan.valid
+            recording = index.recordings[number]
+            if number not in self._video:
+                self._video[number] = ChunkCache(recording.video)
+            self._video[number].gather(plan.index, video, rows)
+            if "mask" in out and recording.masks is not None:
+                if number not in self._masks:
+                    self._masks[number] = ChunkCache(recording.masks)
+                mask = out["mask"].swapaxes(1, 2) if transposed else out["mask"]
+                self._masks[number].gather(frames[:, None], mask[:, None], rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": []}
+
+    def __repr__(self) -> str:
+        return (
+            f"Windows({self.split!r}, {len(self)} samples, protocol {self.protocol.name!r}, "
+            f"context {self.context!r})"
+        )

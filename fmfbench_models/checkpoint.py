@@ -1,0 +1,193 @@
+"""Checkpoints: tensors and facts in one safetensors file, nothing pickled; released `.pth` files are read
+too.
+
+The facts (JSON) stand in the safetensors header under the key "fmfbench": name, config, protocol,
+normalisation,
+provenance. A run folder holds `best.safetensors` and `last.safetensors`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fmfbench.errors import InputError
+from fmfbench.windows.protocol import get_protocol
+from fmfbench_models.interface import Model
+from fmfbench_models.official import is_official, official_config, remap_official
+from fmfbench_models.registry import create_model, plain
+
+__all__ = ["load_checkpoint", "read_tensors", "save_checkpoint", "write_tensors"]
+
+HEADER = "fmfbench"
+SCHEMA = 1
+RUN_FILES = ("best.safetensors", "last.safetensors")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and facts as one safetensors file, in one step: a reader sees the old file or the new
+    one."""
+    path = Path(path)
+    contents = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    header = {HEADER: json.dumps(plain(facts), sort_keys=True, allow_nan=False)}
+    save_file(contents, temporary, metadata=header)
+    with open(temporary, "rb+") as stream:
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors (on the CPU) and facts of a file that `write_tensors` wrote; anything else is an
+    InputError."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header = (stream.metadata() or {}).get(HEADER)
+            if header is None:
+                raise InputError(
+                    f"{path}: wanted a checkpoint of fmfbench, came a safetensors file without its header; "
+                    f"load the weights into create_model(...) yourself"
+                )
+            return {key: stream.get_tensor(key) for key in stream.keys()}, json.loads(header)  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(f"{path}: wanted a whole safetensors file, came one that says: {error}") from None
+
+
+def save_checkpoint(path: str | os.PathLike[str], model: Model) -> Path:
+    """Write `model` and its `.meta` to one safetensors file."""
+    meta = replace(model.meta, normalisation=model.input_norm.describe())
+    write_tensors(Path(path), model.state_dict(), {"schema": SCHEMA, **asdict(meta)})
+    return Path(path)
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> Model:
+    """A model in eval mode on the CPU, from a run folder (best, else last), our safetensors, or a released
+    `.pth`.
+
+    What a file is, is told from its content, never from its name. A released checkpoint gets the `official`
+    protocol
+    and preset. InputError: nothing there, not such a file, or tensors that do not fit.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in RUN_FILES if (path / name).is_file()]
+        if not found:
+            raise InputError(f"{path}: wanted a run folder with {' or '.join(RUN_FILES)}, found neither")
+        path = found[0]
+    if not path.is_file():
+        raise InputError(f"{path}: wanted a run folder or a checkpoint file, there is none")
+    if _is_torch_file(path):
+        return load_official(path)
+    tensors, facts = read_tensors(path)
+    return restore(tensors, facts, what=str(path))
+
+
+def restore(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, what: str) -> Model:
+    """The model that `save_checkpoint`'s tensors and facts describe."""
+    if facts.get("schema") != SCHEMA or "name" not in facts:
+        raise InputError(
+            f"{what}: wanted a model checkpoint of schema {SCHEMA}, came schema {facts.get('schema')}"
+        )
+    model = create_model(facts["name"], **facts["config"])
+    own = model.state_dict()
+    if any(value.is_floating_point() and value.dtype == torch.float64 for value in tensors.values()):
+        model.double()
+    for name in model.fitted_buffers:
+        if name in tensors and tensors[name].shape != own[name].shape:
+            owner, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, torch.empty_like(tensors[name]))
+    _load(model, tensors, what)
+    model.meta = replace(
+        model.meta,
+        protocol=facts["protocol"],
+        normalisation=facts["normalisation"],
+        provenance=facts["provenance"],
+    )
+    return model.eval()
+
+
+def _load(model: Model, tensors: Mapping[str, Tensor], what: str) -> None:
+    try:
+        model.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{what}: wanted the tensors of {model.meta.name}, came others: {reason}") from None
+
+
+def _is_torch_file(path: Path) -> bool:
+    """True for what torch.save writes: a zip file, or its older form, a bare pickle."""
+    with open(path, "rb") as stream:
+        start = stream.read(9)
+    return start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[8:9] != b"{")
+
+
+def load_official(path: str | os.PathLike[str]) -> Model:
+    """A released FmFormer state dict (`torch.save`d, read with weights_only=True) as a model of preset
+    `official`."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: wanted a state dict of plain tensors, came a file that torch refuses: {reason}"
+        ) from None
+    state = _unwrapped(state)
+    if not is_official(state):
+        raise InputError(
+            f"{path}: wanted the state dict of a released FmFormer, came "
+            f"{type(state).__name__} of {len(state)} with {', '.join(map(str, list(state)[:3]))}"
+        )
+    try:
+        config = official_config(state)
+    except (KeyError, IndexError) as error:
+        raise InputError(f"{path}: wanted a whole released state dict, {error} is missing") from None
+    model = create_model("fmformer", preset="official", **config)
+    if any(value.dtype == torch.float64 for value in state.values()):
+        model.double()
+    _load(model, remap_official(state), str(path))
+    protocol = get_protocol("official", **_official_lengths(config)).to_dict()
+    model.meta = replace(
+        model.meta,
+        protocol=protocol,
+        provenance={
+            **model.meta.provenance,
+            "checkpoint": "released FmFormer state dict",
+            "file": Path(path).name,
+        },
+    )
+    return model.eval()
+
+
+def _official_lengths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the `official` protocol that a released model's tables decide."""
+    lengths: dict[str, Any] = {}
+    if "num_frames" in config:
+        lengths["num_frames"] = config["num_frames"]
+        if config["num_frames"] == 8:
+            lengths["stride"] = 19  # the released configuration of eight frames
+    if "current_length" in config:
+        lengths["current_seconds"] = config["current_length"] / 2
+    return lengths
+
+
+def _unwrapped(state: Any) -> dict[str, Tensor]:
+    """The tensors themselves, out of the usual wrappings: {"state_dict": ...}, DataParallel's "module."
+    prefix."""
+    for key in ("state_dict", "model_state", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping):
+        return {}
+    if state and all(str(name).startswith("module.") for name in state):
+        state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}

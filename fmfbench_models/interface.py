@@ -1,0 +1,125 @@
+"""What every model is: tensors in, `Output` out, facts in `.meta`.
+
+Nothing here knows a model by name; training, prediction, checkpoints and the contract test rely on this file
+only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fmfbench_models.blocks import InputNorm
+from fmfbench_models.losses import supervised_loss
+
+__all__ = ["Batch", "FitData", "Meta", "Modality", "Model", "Output"]
+
+Modality = Literal["both", "visual", "current"]
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a model says of a batch.
+
+    logits (B, 2) unnormalised, column 1 abnormal; pixel_logits (B, 2, H, W) of the last frame. Either is None
+    where the model has no such head. `aux` carries what a model's own objective needs.
+    """
+
+    logits: Tensor | None = None
+    pixel_logits: Tensor | None = None
+    aux: dict[str, Tensor] = field(default_factory=dict)
+
+    def scores(self) -> Tensor:
+        """Probability of abnormal, (B,) in [0, 1]; without a class head the highest abnormal pixel's."""
+        if self.logits is not None:
+            return self.logits.softmax(1)[:, 1]
+        if self.pixel_logits is None:
+            raise ValueError("scores: wanted logits or pixel_logits, the output has neither")
+        return self.pixel_logits.softmax(1)[:, 1].flatten(1).amax(1)
+
+    def masks(self) -> Tensor | None:
+        """Pixels predicted abnormal, (B, H, W) bool (a tie is normal), or None without a dense head."""
+        if self.pixel_logits is None:
+            return None
+        return self.pixel_logits[:, 1] > self.pixel_logits[:, 0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """The facts of one model; all plain JSON values, so that they travel with its checkpoint.
+
+    protocol: window rules it was trained with (None: untrained). normalisation: what the input goes through.
+    provenance: where its parts come from, and after training also data, seed, recipe and versions.
+    """
+
+    name: str
+    config: dict[str, Any]
+    modality: Modality
+    dense: bool
+    protocol: dict[str, Any] | None = None
+    normalisation: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What a fitted model learns from: batches on the CPU, iterable as often as wanted, always in the same
+    order.
+
+    train: what gradient training saw. held_out: training samples that it did not see (see
+    `Registration.held_out`),
+    validation: the validation split; each None where there is none.
+    """
+
+    train: Iterable[Batch]
+    held_out: Iterable[Batch] | None = None
+    validation: Iterable[Batch] | None = None
+    seed: int = 0
+
+
+class Model(nn.Module):
+    """Base of all models.
+
+    A model implements `forward`, takes a frozen configuration in its constructor, and uses `self.input_norm`
+    on what it is given. It overrides `objective` for a loss of its own and `fit` if part of it is fitted.
+    """
+
+    # Buffers whose shape is known only after `fit`: a checkpoint's shape wins when it is loaded.
+    fitted_buffers: tuple[str, ...] = ()
+    meta: Meta
+
+    def __init__(self, *, modality: Modality, dense: bool, raw_input: bool = False) -> None:
+        super().__init__()
+        self.modality: Modality = modality
+        self.dense = dense
+        self.input_norm = InputNorm(identity=raw_input)
+
+    def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
+        """video (B, 3, T, H, W) uint8 or float, 0..255; current (B, Tc, 3) in A. What is not used is
+        ignored."""
+        raise NotImplementedError
+
+    def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:
+        """Scalars of one batch, each a mean over its samples; "loss" is minimised, the others are logged."""
+        return supervised_loss(output.logits, output.pixel_logits, batch, alpha)
+
+    def fit(self, data: FitData) -> None:
+        """Fit what no gradient reaches. Called once, after gradient training where there is any."""
+        raise NotImplementedError
+
+    def takes(self, batch: Batch) -> dict[str, Tensor]:
+        """The inputs of `batch` that this model uses, as keyword arguments of `forward`."""
+        wanted = {"both": ("video", "current"), "visual": ("video",), "current": ("current",)}[self.modality]
+        return {name: batch[name] for name in wanted}
+
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        return next((tensor.device for tensor in self.parameters()), torch.device("cpu"))

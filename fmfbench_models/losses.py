@@ -1,0 +1,44 @@
+"""The training objective of the FmFormer paper (section IV-B), shared by all gradient-trained models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["class_labels", "supervised_loss"]
+
+UNLABELLED = 255
+
+
+def class_labels(mask: Tensor) -> Tensor:
+    """G(y) of eq. 13: 1 iff the mask (B, H, W) holds any abnormal pixel (sum > 0.5)."""
+    return (mask.flatten(1).sum(1, dtype=torch.float32) > 0.5).long()
+
+
+def supervised_loss(
+    logits: Tensor | None, pixel_logits: Tensor | None, batch: Mapping[str, Tensor], alpha: float = 1.0
+) -> dict[str, Tensor]:
+    """L = L_pix + alpha L_cls, each the mean cross-entropy over what is labelled.
+
+    logits (B, 2) with batch["class_label"] (B,); pixel_logits (B, 2, H, W) with batch["mask"] (B, H, W). A
+    term whose
+    head or labels are absent is left out, and the other stands alone with weight 1. Samples labelled 255 do
+    not count.
+    """
+    terms: dict[str, Tensor] = {}
+    if pixel_logits is not None and "mask" in batch:
+        terms["pixel_loss"] = F.cross_entropy(pixel_logits, batch["mask"].long())
+    if logits is not None:
+        terms["class_loss"] = F.cross_entropy(logits, batch["class_label"].long(), ignore_index=UNLABELLED)
+    if not terms:
+        raise ValueError(
+            f"loss: wanted logits, or pixel_logits and a mask; neither is there, the batch: {sorted(batch)}"
+        )
+    if len(terms) == 1:
+        (total,) = terms.values()
+    else:
+        total = terms["pixel_loss"] + alpha * terms["class_loss"]
+    return {"loss": total, **terms}

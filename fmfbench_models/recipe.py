@@ -1,0 +1,50 @@
+"""How a model is trained: the FmFormer paper's recipe (section IV-C), and what it leaves open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fmfbench.errors import InputError
+
+__all__ = ["Recipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Defaults: paper, but alpha, weight_decay and betas (not given there: torch's) and the flip (official
+    code).
+
+    batch_size: over all processes. lr falls by lr_gamma after each epoch of lr_steps. alpha: weight of the
+    class
+    term. flip: probability of a horizontal flip of frames and mask together. clip: largest gradient norm, 0
+    for none.
+    normal_only: train on normal samples alone. every: each how-many-th training sample is used.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    lr: float = 5e-4
+    lr_steps: tuple[int, ...] = (20,)
+    lr_gamma: float = 0.1
+    alpha: float = 1.0
+    optimiser: Literal["adamw", "adam", "radam"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 1e-2
+    flip: float = 0.5
+    clip: float = 0.0
+    normal_only: bool = False
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"recipe: {name} must be 1 or more, came {getattr(self, name)}")
+        if not self.lr > 0:
+            raise InputError(f"recipe: lr must be above 0, came {self.lr}")
+        if not 0 <= self.flip <= 1:
+            raise InputError(f"recipe: flip must be in [0, 1], came {self.flip}")
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 0."""
+        return self.lr * self.lr_gamma ** sum(epoch >= step for step in self.lr_steps)

@@ -1,0 +1,242 @@
+"""What every registered model must do. A new zoo file is picked up by its registration; nothing is listed
+here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from fnmatch import fnmatch
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from fmfbench.errors import InputError
+from fmfbench_models import FitData, Output, create_model, list_models, load_checkpoint, model_info
+from fmfbench_models.checkpoint import save_checkpoint
+from fmfbench_models.recipe import Recipe
+from fmfbench_models.registry import parse_config, registration
+
+NAMES = list_models()
+FITTED = [name for name in NAMES if registration(name).training != "gradient"]
+FRAMES, HEIGHT, WIDTH, CURRENT = 4, 16, 24, 32
+
+pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+def sizes(name):
+    """Lengths of the tiny model's input; what its configuration does not fix takes the suite's own."""
+    tiny = registration(name).config(**parse(name))
+    height, width = getattr(tiny, "size", (HEIGHT, WIDTH))
+    return getattr(tiny, "num_frames", FRAMES), height, width, getattr(tiny, "current_length", CURRENT)
+
+
+def parse(name):
+    config = parse_config(registration(name).config, registration(name).tiny, what=name)
+    return {item.name: getattr(config, item.name) for item in fields(config) if item.init}
+
+
+def batch_of(name, size=3, seed=0):
+    frames, height, width, length = sizes(name)
+    generator = torch.Generator().manual_seed(seed)
+    video = torch.randint(0, 256, (size, 3, frames, height, width), dtype=torch.uint8, generator=generator)
+    current = 8000 + 2000 * torch.randn(size, length, 3, generator=generator)
+    label = torch.arange(size) % 2
+    mask = torch.zeros(size, height, width, dtype=torch.uint8)
+    mask[:, : height // 2, : width // 2] = label[:, None, None].to(torch.uint8)
+    # what a model can learn: abnormal frames are brighter at the marked pixels, abnormal currents lower
+    video = torch.where(mask[:, None, None].bool(), video // 2 + 128, video // 2)
+    current = current - 1500 * label[:, None, None]
+    return {
+        "video": video,
+        "current": current,
+        "video_valid": torch.ones(size, frames, dtype=torch.bool),
+        "current_valid": torch.ones(size, length, dtype=torch.bool),
+        "class_label": label.to(torch.uint8),
+        "mask": mask,
+        "sample_id": torch.arange(size),
+    }
+
+
+def tiny_model(name, seed=0):
+    """The tiny model, trained parts fresh, fitted parts fitted."""
+    torch.manual_seed(seed)
+    model = create_model(name, **registration(name).tiny)
+    if name in FITTED:
+        model.fit(fit_data(name))
+    return model
+
+
+def fit_data(name):
+    train = [batch_of(name, 8, seed) for seed in range(4)]
+    held_out = [batch_of(name, 8, seed) for seed in range(4, 7)]
+    validation = [batch_of(name, 8, seed) for seed in range(7, 10)]
+    return FitData(train=train, held_out=held_out, validation=validation)
+
+
+def run(model, batch):
+    with torch.no_grad():
+        return model.eval()(batch["video"], batch["current"])
+
+
+def assert_same(one: Output, other: Output, **tolerance):
+    for a, b in ((one.logits, other.logits), (one.pixel_logits, other.pixel_logits)):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+def picked(output: Output, index) -> Output:
+    return Output(*(None if t is None else t[index] for t in (output.logits, output.pixel_logits)))
+
+
+def test_registration_is_complete(name):
+    record = registration(name)
+    assert is_dataclass(record.config)
+    assert record.config.__dataclass_params__.frozen
+    assert record.title
+    assert record.source
+    assert record.provenance
+    assert not {item.name for item in fields(record.config)} & {item.name for item in fields(Recipe)}
+    json.dumps([dict(record.tiny), {key: dict(value) for key, value in record.presets.items()}])
+    for preset in record.presets:
+        create_model(name, preset=preset, **record.tiny)
+
+
+def test_info_agrees_with_the_model(name):
+    info, model = model_info(name), create_model(name)
+    assert (info.modality, info.dense, info.parameters) == (
+        model.modality,
+        model.dense,
+        model.num_parameters(),
+    )
+    assert model.meta.name == info.name == name
+    assert json.loads(json.dumps(model.meta.config)) == model.meta.config == info.config
+
+
+def test_unknown_key_is_refused(name):
+    with pytest.raises(InputError, match="unknown key no_such_key"):
+        create_model(name, no_such_key=1)
+
+
+def test_shapes(name):
+    model = tiny_model(name)
+    _, height, width, _ = sizes(name)
+    for size in (1, 3):
+        output = run(model, batch_of(name, size))
+        assert output.logits is not None or model.dense
+        if output.logits is not None:
+            assert output.logits.shape == (size, 2)
+        assert (output.pixel_logits is not None) == model.dense
+        if model.dense:
+            assert output.pixel_logits.shape == (size, 2, height, width)
+            assert output.masks().shape == (size, height, width)
+        scores = output.scores()
+        assert scores.shape == (size,)
+        assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_ignores_the_other_modality(name):
+    model, batch = tiny_model(name), batch_of(name)
+    used = model.takes(batch)
+    with torch.no_grad():
+        assert_same(model.eval()(**used), run(model, batch))
+
+
+def test_eval_twice_is_the_same(name):
+    model, batch = tiny_model(name), batch_of(name)
+    assert_same(run(model, batch), run(model, batch))
+
+
+def test_samples_do_not_depend_on_each_other(name):
+    model, batch = tiny_model(name), batch_of(name, 3)
+    whole = run(model, batch)
+    for i in range(3):
+        alone = run(model, {key: value[i : i + 1] for key, value in batch.items()})
+        assert_same(alone, picked(whole, slice(i, i + 1)), rtol=1e-4, atol=1e-5)
+
+
+def test_float_and_uint8_frames_give_the_same(name):
+    model, batch = tiny_model(name), batch_of(name)
+    assert_same(run(model, batch), run(model, batch | {"video": batch["video"].float()}))
+
+
+def test_float64_agrees_with_float32(name):
+    model, batch = tiny_model(name), batch_of(name)
+    single = run(model, batch)
+    double = run(model.double(), batch)
+    for a, b in ((single.logits, double.logits), (single.pixel_logits, double.pixel_logits)):
+        if a is not None:
+            assert b.dtype == torch.float64
+            torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_constant_input_gives_finite_output(name, value):
+    model, batch = tiny_model(name), batch_of(name)
+    batch["video"] = torch.full_like(batch["video"], value)
+    batch["current"] = torch.full_like(batch["current"], 40.0 * value)
+    output = run(model, batch)
+    assert all(torch.isfinite(t).all() for t in (output.logits, output.pixel_logits) if t is not None)
+
+
+def test_gradient_reaches_every_parameter_but_the_declared(name):
+    record = registration(name)
+    if record.training == "fitted":
+        assert not any(True for _ in create_model(name, **record.tiny).parameters())
+        return
+    torch.manual_seed(0)
+    model, batch = create_model(name, **record.tiny).train(), batch_of(name, 8)
+    model.objective(model(**model.takes(batch)), batch, 1.0)["loss"].backward()
+    untouched = {
+        key for key, value in model.named_parameters() if value.grad is None or not value.grad.abs().max() > 0
+    }
+    declared = {key for key in untouched if any(fnmatch(key, pattern) for pattern in record.without_gradient)}
+    assert untouched == declared
+    for pattern in record.without_gradient:
+        assert any(fnmatch(key, pattern) for key in untouched), f"{pattern} is declared but has a gradient"
+
+
+def test_learns_eight_windows(name):
+    """Gradient-trained: the objective falls. Fitted: `fit` separates the planted rule."""
+    batch = batch_of(name, 8, seed=11)
+    if name in FITTED:
+        scores = run(tiny_model(name), batch).scores()
+        labels = batch["class_label"].bool()
+        assert scores[labels].mean() > scores[~labels].mean()
+        return
+    torch.manual_seed(0)
+    model = create_model(name, **registration(name).tiny).train()
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
+    losses = []
+    for _ in range(60):
+        loss = model.objective(model(**model.takes(batch)), batch, 1.0)["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) / 5 < 0.5 * losses[0]
+    if model.modality != "visual" or model.dense:
+        output = run(model, batch)
+        if output.logits is not None:
+            assert F.cross_entropy(output.logits, batch["class_label"].long()) < 0.69
+
+
+def test_save_and_load(name, tmp_path):
+    model, batch = tiny_model(name), batch_of(name)
+    model.input_norm.set_current([7000.0, 8000.0, 9000.0], [1500.0, 2000.0, 2500.0])
+    save_checkpoint(tmp_path / "model.safetensors", model)
+    loaded = load_checkpoint(tmp_path / "model.safetensors")
+    assert type(loaded) is type(model)
+    assert loaded.meta.name == name
+    assert loaded.meta.config == model.meta.config
+    assert not loaded.training
+    assert_same(run(model, batch), run(loaded, batch))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_bf16_on_a_gpu(name):
+    model, batch = tiny_model(name).cuda(), {key: value.cuda() for key, value in batch_of(name).items()}
+    with torch.autocast("cuda", torch.bfloat16):
+        output = run(model, batch)
+    assert all(torch.isfinite(t).all() for t in (output.logits, output.pixel_logits) if t is not None)

@@ -1,0 +1,147 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from fmfbench.errors import PredictionError
+from fmfbench.scoring.labels import labels_from_dataset, write_labels
+from fmfbench.scoring.predictions import write_predictions
+from fmfbench.scoring.score import score
+
+
+def truth_of(data, split="test"):
+    ids = data.sample_ids(split)
+    return ids, data.class_labels(ids), data.test_masks()
+
+
+def test_score_equals_scikit_learns_counts(data, guess, save):
+    result = score(save(guess), data)
+    order = np.argsort(guess["sample_id"])
+    _, label, mask = truth_of(data)
+    (tn, fp), (fn, tp) = confusion_matrix(label, guess["score"][order] > 0.5).tolist()
+    (ptn, pfp), (pfn, ptp) = confusion_matrix(mask.ravel(), guess["mask"][order].ravel()).tolist()
+    assert result.to_dict()["counts"] == {
+        "frame": {"tn": tn, "fp": fp, "fn": fn, "tp": tp},
+        "pixel": {"tn": ptn, "fp": pfp, "fn": pfn, "tp": ptp},
+    }
+    assert result.metrics == {
+        "accuracy": (tn + tp) / len(label),
+        "f1": 2 * tp / (2 * tp + fp + fn),
+        "fdr": fp / (fp + tn),
+        "mdr": fn / (fn + tp),
+        "miou": (ptn / (ptn + pfp + pfn) + ptp / (ptp + pfp + pfn)) / 2,
+    }
+    assert result.num_samples == len(label)
+
+
+def test_a_label_file_gives_the_same_score(data, guess, save, tmp_path):
+    labels = labels_from_dataset(data)
+    path = write_labels(tmp_path / "labels.npz", labels)
+    expected = score(save(guess), data).to_dict()
+    assert score(save(guess), path).to_dict() == expected
+    assert score(save(guess), str(path)).to_dict() == expected
+    assert score(save(guess), labels).to_dict() == expected
+
+
+def test_decisions_come_before_scores(data, guess, save):
+    guess["pred"] = (guess["score"] <= 0.5).astype(int)
+    flipped = score(save(guess), data)
+    del guess["pred"]
+    plain = score(save(guess), data)
+    assert flipped.metrics["accuracy"] == pytest.approx(1 - plain.metrics["accuracy"])
+    assert (flipped.decision, plain.decision) == ("pred", "score > 0.5")
+
+
+def test_perfect_is_exactly_one(data, tmp_path):
+    ids, label, mask = truth_of(data)
+    path = write_predictions(tmp_path / "p.npz", sample_id=ids, pred=label, mask=mask)
+    assert score(path, data).metrics == {"accuracy": 1.0, "f1": 1.0, "fdr": 0.0, "mdr": 0.0, "miou": 1.0}
+
+
+def test_all_normal_on_an_all_normal_split(data, tmp_path):
+    for recording in data.recordings.values():
+        recording.masks[recording.split == 1] = 0
+        recording.class_label[recording.split == 1] = 0
+    ids, _, mask = truth_of(data)
+    path = write_predictions(tmp_path / "p.npz", sample_id=ids, score=np.zeros(len(ids)), mask=mask)
+    result = score(path, data).to_dict()
+    assert result["metrics"] == {"accuracy": 1.0, "f1": None, "fdr": 0.0, "mdr": None, "miou": None}
+    assert set(result["undefined"]) == {"f1", "mdr", "miou"}
+    json.dumps(result, allow_nan=False)
+    official = score(path, data, compat="official")
+    assert official.metrics["miou"] == pytest.approx(0.5)
+    assert official.metrics["miou"] < 0.5
+    assert official.metrics["mdr"] == 0.0
+    assert official.compat == "official"
+
+
+def test_no_mask_leaves_only_miou_undefined(data, guess, save):
+    del guess["mask"]
+    result = score(save(guess), data)
+    assert result.undefined == {"miou": "no mask in the file"}
+    assert "undefined: no mask in the file" in result.to_markdown()
+
+
+def test_data_without_masks(data, guess, save):
+    data.default_layer = None
+    result = score(save(guess), data)
+    assert "only class labels" in result.undefined["miou"]
+    assert result.metrics["accuracy"] is not None
+
+
+def test_unlabelled_samples_are_an_error(data, guess, save):
+    data.recordings["furnace_1"].class_label[-3:] = 255
+    with pytest.raises(PredictionError, match="3 unlabelled samples: 497, 498, 499;"):
+        score(save(guess), data)
+
+
+def test_ids_only_cannot_be_scored_against(data, guess, save, tmp_path):
+    path = write_labels(tmp_path / "ids.npz", labels_from_dataset(data), ids_only=True)
+    with pytest.raises(PredictionError, match="ids only"):
+        score(save(guess), path)
+
+
+def test_another_split_is_named(data, guess, save):
+    with pytest.raises(PredictionError, match="samples of split train are missing: 0, 1, 2, 3, 4, "):
+        score(save(guess), data, split="train")
+
+
+def test_other_data_is_refused(data, guess, save):
+    path = save(guess | {"meta": np.array(json.dumps({"fingerprint": "beef"}))})
+    with pytest.raises(PredictionError, match="fingerprint beef"):
+        score(path, data)
+    data.fingerprint = "beef"
+    assert score(path, data).fingerprint == "beef"
+
+
+def test_strict_asks_for_exactly_the_protocols_samples(data, guess, tmp_path):
+    data.strict_ids = data.sample_ids("test")[40:]
+    kept = np.isin(guess["sample_id"], data.strict_ids)
+    rows = {name: array[kept] for name, array in guess.items()}
+    meta = {"context": "strict", "protocol": "short"}
+    path = write_predictions(tmp_path / "p.npz", **rows, meta=meta)
+    result = score(path, data, context="strict", protocol="short")
+    assert data.asked == [("test", "short", "strict")]
+    assert result.num_samples == len(data.strict_ids)
+    assert (result.context, result.protocol) == ("strict", "short")
+    with pytest.raises(PredictionError, match=r"are missing.*--context strict --protocol short"):
+        score(path, data)
+    whole = write_predictions(tmp_path / "q.npz", **guess)
+    with pytest.raises(PredictionError, match="40 sample ids are not in split test"):
+        score(whole, data, context="strict", protocol="short")
+    with pytest.raises(PredictionError, match="score with the store"):
+        score(path, labels_from_dataset(data), context="strict")
+
+
+@pytest.mark.parametrize("option", [{"compat": "Official"}, {"context": "loose"}])
+def test_unknown_options(data, guess, save, option):
+    with pytest.raises(PredictionError, match="wanted"):
+        score(save(guess), data, **option)
+
+
+def test_an_empty_split_is_undefined_throughout(data, tmp_path):
+    for recording in data.recordings.values():
+        recording.split[:] = 0
+    path = write_predictions(tmp_path / "p.npz", sample_id=np.empty(0, int), score=np.empty(0))
+    assert set(score(path, data).undefined) == {"accuracy", "f1", "fdr", "mdr", "miou"}
