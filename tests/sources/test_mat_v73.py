@@ -260,6 +260,25 @@ def test_damaged_chunk_is_found(tmp_path, way, *, workers, options, where, text)
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("filters", [{"fletcher32": True}, {"compression": "gzip", "fletcher32": True}])
+def test_chunk_of_no_size_is_found(tmp_path, way, filters):
+    """HDF5's checksum filter crashes the whole process on one."""
+    path = write(
+        tmp_path / "x.mat", values=np.ones((8, 5, 6), "u1"), matlab_class="uint8", chunks=(4, 5, 6), **filters
+    )
+    data = bytearray(path.read_bytes())
+    node = next(i for i in range(len(data)) if data[i : i + 5] == b"TREE\1")  # the chunks' B-tree
+    assert int.from_bytes(data[node + 24 : node + 28], "little") > 4  # its first key: the chunk's size
+    for size in (0, 3):
+        data[node + 24] = size
+        data[node + 25 : node + 28] = bytes(3)
+        path.write_bytes(data)
+        with open_mat(path) as mat:
+            for read in (mat.variables["data"].read, lambda v=mat.variables["data"]: v.read_frames(0, 8, 2)):
+                with pytest.raises(SourceError, match="'data': "):
+                    read()
+
+
 @pytest.mark.parametrize("way", ["memory", "disk"], indirect=True)  # HDF5 itself does not look
 @pytest.mark.parametrize("change", ["longer", "shorter", "short raw"])
 def test_chunk_of_another_size_is_found(tmp_path, way, change):
