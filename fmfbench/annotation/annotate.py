@@ -122,9 +122,9 @@ def read_drawn(
     utf16 = head[:2] in (b"\xff\xfe", b"\xfe\xff")
     if head[:1] == b"<" or head[:2] == b"PK" or utf16 or path.suffix.lower() in (".xml", ".zip"):
         return read_cvat(path, recording, label)
-    if recording is not None or label is not None:
+    if label is not None:
         raise AnnotationError(
-            f"{path}: --recording and --label are for CVAT exports, got JSON, which names both"
+            f"{path}: --label chooses among a CVAT export's tracks, got keyframes.json; leave it out"
         )
     return read_keyframes(path), {}
 

@@ -3,7 +3,7 @@
 Frames 40 ms apart are nearly the same frame, so resampling single frames promises far too much. Here whole
 blocks of time are resampled within each recording, the statistic is computed again from the blocks' counts,
 and its spread gives an effective number of independent samples, on which an exact binomial interval is laid.
-What the intervals are worth is measured in benchmarks/coverage.py and tabulated in data_cards/protocol.md.
+What the intervals are worth is measured in benchmarks/interval_coverage.py and tabulated in data_cards/protocol.md.
 """
 
 from __future__ import annotations
