@@ -85,7 +85,9 @@ def mat_file(version: str, video_bytes: int) -> Path:
     return path
 
 
-def hostile_file(name: str, frames: int, video_chunks: tuple[int, ...], label_chunks: tuple[int, ...]) -> Path:
+def hostile_file(
+    name: str, frames: int, video_chunks: tuple[int, ...], label_chunks: tuple[int, ...]
+) -> Path:
     """A v7.3 file in gzip level 3 and the chunk shapes given, in HDF5's order (T,C,W,H)."""
     path = folder() / f"hostile-{name}-{frames}.mat"
     if not path.exists():
@@ -95,9 +97,7 @@ def hostile_file(name: str, frames: int, video_chunks: tuple[int, ...], label_ch
     return path
 
 
-def write_v73(
-    path: Path, frames: int, video_chunks: tuple[int, ...], label_chunks: tuple[int, ...]
-) -> None:
+def write_v73(path: Path, frames: int, video_chunks: tuple[int, ...], label_chunks: tuple[int, ...]) -> None:
     """`data` and `label`; chunks of whole frames are compressed on all cores, others by HDF5."""
     with h5py.File(path, "w", userblock_size=512) as file, ThreadPoolExecutor() as pool:
         for name, which, shape, chunks in (
