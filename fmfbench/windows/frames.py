@@ -59,7 +59,9 @@ def load_frames(
     """
     size = reader.spec.chunk
     chunks, first = np.unique(frames // size, return_index=True)
-    for k, start, stop in zip(chunks.tolist(), first.tolist(), [*first[1:].tolist(), len(frames)], strict=True):
+    for k, start, stop in zip(
+        chunks.tolist(), first.tolist(), [*first[1:].tolist(), len(frames)], strict=True
+    ):
         chunk = reader.chunk(k)
         if transposed:
             chunk = chunk.swapaxes(1, 2)

@@ -35,7 +35,9 @@ class WindowIndex:
         class_label: (n,) int64.
     """
 
-    def __init__(self, dataset: Dataset, sample_ids: IntArray, protocol: WindowProtocol, context: str) -> None:
+    def __init__(
+        self, dataset: Dataset, sample_ids: IntArray, protocol: WindowProtocol, context: str
+    ) -> None:
         self.recordings: tuple[Recording, ...] = tuple(dataset.recordings.values())
         self.sample_ids = sample_ids
         self.protocol = protocol
@@ -127,7 +129,9 @@ class WindowIndex:
                 self._judge(number, chosen, start < 0, out)
         return out
 
-    def _judge(self, number: int, windows: IntArray, trackless: NDArray[np.bool_], out: NDArray[np.bool_]) -> None:
+    def _judge(
+        self, number: int, windows: IntArray, trackless: NDArray[np.bool_], out: NDArray[np.bool_]
+    ) -> None:
         """What tracks do not tell: frames, and currents of windows without a track."""
         for first in range(0, len(windows), _PLAN_BLOCK):
             block = windows[first : first + _PLAN_BLOCK]
@@ -189,7 +193,9 @@ class WindowIndex:
 
     def __getstate__(self) -> dict[str, Any]:
         # Quicker to derive again than to send to another process.
-        return {k: v for k, v in self.__dict__.items() if k not in ("currents", "foreign")} | {"_timelines": {}}
+        return {k: v for k, v in self.__dict__.items() if k not in ("currents", "foreign")} | {
+            "_timelines": {}
+        }
 
 
 def timeline(recording: Recording) -> Timeline:
