@@ -10,7 +10,12 @@ import click
 
 @click.group("labels")
 def command() -> None:
-    """Export the labels of a store, so that predictions can be scored without it."""
+    """Export the labels of a store, so that predictions can be scored without it.
+
+    \b
+    Example:
+      fmfbench labels export fmf.zarr -o labels.npz
+    """
 
 
 @command.command("export")
@@ -30,7 +35,6 @@ def export(*, store: Path, output: Path, split: str, ids_only: bool, as_json: bo
       fmfbench labels export fmf.zarr -o ids.npz --split test --ids-only
     """
     from fmfbench.dataset import open_dataset
-
     from fmfbench.scoring.labels import labels_from_dataset, write_labels
 
     labels = labels_from_dataset(open_dataset(store), split, masks=not ids_only)

@@ -12,11 +12,18 @@ from fmfbench.errors import FmfbenchError
 # Each command and the module that holds it as `command`: imported when it is called, so that --help is instant
 # and a command whose packages are missing does not stand in the way of the others.
 _COMMANDS = {
+    "demo": ".demo",
+    "simulate": ".simulate",
     "convert": ".convert",
     "info": ".info",
     "view": ".view",
     "labels": ".labels",
     "score": ".score",
+    "compare": ".compare",
+    "audit": ".audit",
+    "models": ".models",
+    "train": ".train",
+    "predict": ".predict",
 }
 
 

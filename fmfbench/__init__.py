@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fmfbench.dataset import Dataset as Dataset
     from fmfbench.dataset import Recording as Recording
     from fmfbench.dataset import open_dataset as open_dataset
+    from fmfbench.scoring.predictions import write_predictions as write_predictions
+    from fmfbench.scoring.score import score as score
 
 __version__ = version("fmfbench")
 
@@ -28,9 +30,11 @@ _HOMES = {
     "Recording": "fmfbench.dataset",
     "convert": "fmfbench.conversion",
     "open_dataset": "fmfbench.dataset",
+    "score": "fmfbench.scoring.score",
+    "write_predictions": "fmfbench.scoring.predictions",
 }
 
-__all__ = ["Dataset", "Recording", "__version__", "convert", "open_dataset"]
+__all__ = ["Dataset", "Recording", "__version__", "convert", "open_dataset", "score", "write_predictions"]
 
 
 def __getattr__(name: str) -> Any:

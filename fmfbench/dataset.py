@@ -238,6 +238,9 @@ class Dataset:
     def _class_labels(self) -> NDArray[np.uint8]:
         return np.concatenate([np.empty(0, np.uint8), *(r.class_label for r in self.recordings.values())])
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "attributes": self.attributes}  # workers read the rest themselves
+
     def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
         out = np.asarray(ids)
         if out.size == 0:

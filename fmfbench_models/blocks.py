@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fmfbench.errors import InputError
+
 __all__ = [
     "Attention",
     "ConvUnit",
@@ -20,12 +22,18 @@ __all__ = [
     "PatchEmbedding",
     "PostNormBlock",
     "PreNormBlock",
+    "SeriesEmbedding",
+    "SeriesHead",
     "TokenDecoder",
     "class_head",
+    "needed",
+    "patch_grid",
     "patchify",
     "resize_table",
     "sinusoid_table",
 ]
+
+Grid = tuple[int, int, int]  # places along time, height, width
 
 CURRENT_MEAN_AMPERES, CURRENT_STD_AMPERES = 8000.0, 2000.0  # until a training split's own are known
 
@@ -78,6 +86,33 @@ class InputNorm(nn.Module):
             "current_mean": self.current_mean.tolist() if not self.current_mean.is_meta else None,
             "current_std": self.current_std.tolist() if not self.current_std.is_meta else None,
         }
+
+
+def needed(value: Tensor | None, shape: Sequence[int | None], *, what: str) -> Tensor:
+    """The input that a model cannot do without, of shape (B, *shape), None where any length will do."""
+    came = "None" if value is None else str(tuple(value.shape))
+    if value is None or value.dim() != len(shape) + 1:
+        fits = False
+    else:
+        fits = all(side in {None, own} for side, own in zip(shape, value.shape[1:], strict=True))
+    if value is None or not fits:
+        sides = ", ".join("any" if side is None else str(side) for side in shape)
+        raise InputError(
+            f"{what}: wanted (B, {sides}), came {came}; choose a protocol of these lengths or build the model "
+            f"for the data's"
+        )
+    return value
+
+
+def patch_grid(frames: int, size: tuple[int, int], patch: Grid, *, what: str) -> Grid:
+    """How many patches lie along time, height and width; InputError where they do not fill the clip."""
+    shape = (frames, *size)
+    if any(side < p or side % p for side, p in zip(shape, patch, strict=True)):
+        raise InputError(
+            f"{what}: wanted frames and sides that are multiples of {patch}, came {frames} frames of "
+            f"{size[0]} x {size[1]}; choose another protocol or resize the recordings"
+        )
+    return shape[0] // patch[0], shape[1] // patch[1], shape[2] // patch[2]
 
 
 def split_heads(tokens: Tensor, heads: int) -> Tensor:
@@ -189,6 +224,37 @@ class PostNormBlock(nn.Module):
         tokens = self.norm1(tokens + self.dropout(self.out(merge_heads(mixed))))
         hidden = self.dropout(F.gelu(self.up(tokens)))
         return self.norm2(tokens + self.dropout(self.down(hidden)))
+
+
+class SeriesEmbedding(nn.Module):
+    """The time-series family's embedding: (b, n, 3) -> (b, n, dim), a circular convolution over three instants
+    without bias, and fixed sinusoids."""
+
+    position: Tensor
+
+    def __init__(self, length: int, dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, dim, 3, padding=1, padding_mode="circular", bias=False)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_in", nonlinearity="leaky_relu")
+        self.register_buffer("position", sinusoid_table(length, dim), persistent=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, series: Tensor) -> Tensor:
+        return self.dropout(self.conv(series.transpose(1, 2)).transpose(1, 2) + self.position)
+
+
+class SeriesHead(nn.Module):
+    """The time-series family's classifier: LayerNorm of each token, GELU, dropout, and one Linear map of them
+    all."""
+
+    def __init__(self, tokens: int, dim: int, dropout: float = 0.0, classes: int = 2) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(tokens * dim, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.linear(self.dropout(F.gelu(self.norm(tokens))).flatten(1))
 
 
 def patchify(video: Tensor, patch: tuple[int, int, int]) -> Tensor:

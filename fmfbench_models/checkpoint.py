@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fmfbench.errors import InputError
+from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.interface import Model
 from fmfbench_models.official import is_official, official_config, remap_official
 from fmfbench_models.registry import create_model, plain
@@ -154,11 +155,7 @@ def load_official(path: str | os.PathLike[str]) -> Model:
     if any(value.dtype == torch.float64 for value in state.values()):
         model.double()
     _load(model, remap_official(state), str(path))
-    protocol: dict[str, Any] = {"name": "official"}
-    if "num_frames" in config:
-        protocol["num_frames"] = config["num_frames"]
-    if "current_length" in config:
-        protocol["current_seconds"] = config["current_length"] / 2
+    protocol = get_protocol("official", **_official_lengths(config)).to_dict()
     model.meta = replace(
         model.meta,
         protocol=protocol,
@@ -169,6 +166,18 @@ def load_official(path: str | os.PathLike[str]) -> Model:
         },
     )
     return model.eval()
+
+
+def _official_lengths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the `official` protocol that a released model's tables decide."""
+    lengths: dict[str, Any] = {}
+    if "num_frames" in config:
+        lengths["num_frames"] = config["num_frames"]
+        if config["num_frames"] == 8:
+            lengths["stride"] = 19  # the released configuration of eight frames
+    if "current_length" in config:
+        lengths["current_seconds"] = config["current_length"] / 2
+    return lengths
 
 
 def _unwrapped(state: Any) -> dict[str, Tensor]:

@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 
 from fmfbench.errors import PredictionError
-from fmfbench.scoring.labels import UNLABELLED, Labels, LabelSource, labels_from_dataset, read_labels
-from fmfbench.scoring.masks import mask_counts, pixel_confusion
+from fmfbench.scoring.evidence import Evidence, gather_evidence, tally
+from fmfbench.scoring.labels import (
+    SPLITS,
+    UNLABELLED,
+    Labels,
+    LabelSource,
+    labels_from_dataset,
+    read_labels,
+)
 from fmfbench.scoring.metrics import (
-    METRIC_TITLES,
     Confusion,
-    confusion,
     five_metrics,
     official_metrics,
 )
@@ -47,6 +52,7 @@ class Score:
     decision: str = "score > 0.5"
     meta: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    evidence: Evidence | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What `fmfbench score --json` prints; plain types that JSON can hold."""
@@ -67,22 +73,13 @@ class Score:
             "decision": self.decision,
             "meta": dict(self.meta),
             "notes": list(self.notes),
-        }
+        } | ({} if self.evidence is None else self.evidence.to_dict())
 
     def to_markdown(self) -> str:
-        """A table for people; FDR and MDR are spelled out because the paper's names mislead."""
-        title = f"{self.file} on split {self.split}, {self.num_samples} samples"
-        if self.compat:
-            title += f" (compat {self.compat}: with the released code's smoothing constants)"
-        lines = [title, "", "| metric | value |", "|---|---|"]
-        for name, value in self.metrics.items():
-            shown = f"undefined: {self.undefined[name]}" if value is None else f"{value:.6f}"
-            lines.append(f"| {METRIC_TITLES[name]} | {shown} |")
-        lines += ["", f"frames: {_counts(self.frame)}; decided by {self.decision}"]
-        if self.pixel is not None:
-            lines.append(f"pixels: {_counts(self.pixel)}")
-        lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        """Tables for people; FDR and MDR are spelled out because the paper's names mislead."""
+        from fmfbench.scoring.tables import score_markdown
+
+        return score_markdown(self)
 
 
 def score(
@@ -93,6 +90,10 @@ def score(
     context: str | None = None,
     protocol: Any = None,
     compat: str | None = None,
+    evidence: bool = True,
+    resamples: int = 2000,
+    block_seconds: float | None = None,
+    seed: int = 0,
 ) -> Score:
     """Score a prediction file on exactly the samples of a split.
 
@@ -104,6 +105,10 @@ def score(
             under `protocol` stays inside the split.
         protocol: the window protocol of a strict sample set, by name or itself.
         compat: "official" adds the smoothing constants of the authors' released code.
+        evidence: False leaves out all but the five metrics, as `compat` does.
+        resamples: bootstrap resamples behind the intervals.
+        block_seconds: length of the bootstrap's blocks; found from the errors' correlation by default.
+        seed: of the bootstrap.
 
     Raises:
         PredictionError: the file does not cover exactly these samples or holds anything that is not a
@@ -111,6 +116,63 @@ def score(
     """
     if compat not in (None, "official"):
         raise PredictionError(f"compat {compat!r}: wanted official or none")
+    if isinstance(data, (str, os.PathLike)):
+        data = opened(Path(data))
+    if resamples < 1 or (block_seconds is not None and not block_seconds > 0):
+        raise PredictionError(
+            f"wanted at least 1 resample and blocks longer than 0 s, found {resamples} and {block_seconds}"
+        )
+    found, labels = read_for(predictions, data, split, context=context, protocol=protocol)
+    counts = tally(labels, found.decision, found.mask_bits)
+    frame, pixel = counts.frame_total, counts.pixel_total
+    no_pixels = labels.no_mask or "no mask in the file"
+    metrics, undefined = five_metrics(frame, pixel, no_pixels)
+    if compat == "official":
+        metrics = official_metrics(frame, pixel)
+        undefined = {"miou": no_pixels} if pixel is None else {}
+    gathered = None
+    if evidence and compat is None and len(labels):
+        gathered = gather_evidence(
+            found,
+            labels,
+            counts,
+            train_prior=train_prior(data),
+            resamples=resamples,
+            block_seconds=block_seconds,
+            seed=seed,
+        )
+    return Score(
+        metrics=metrics,
+        undefined=undefined,
+        frame=frame,
+        pixel=pixel,
+        split=split,
+        num_samples=len(labels),
+        fingerprint=labels.fingerprint,
+        file=found.file,
+        context=context,
+        protocol=None if protocol is None else protocol_name(protocol),
+        compat=compat,
+        decision="score > 0.5" if found.pred is None else "pred",
+        meta=found.meta,
+        notes=found.notes,
+        evidence=gathered,
+    )
+
+
+def read_for(
+    predictions: str | os.PathLike[str],
+    data: LabelSource | Labels,
+    split: str,
+    *,
+    context: str | None = None,
+    protocol: Any = None,
+) -> tuple[Predictions, Labels]:
+    """A prediction file and the labels of exactly the samples that it covers, both in order of sample id.
+
+    Raises:
+        PredictionError: as `score` does.
+    """
     if context not in (None, "full", "masked", "strict"):
         raise PredictionError(f"context {context!r}: wanted full, masked or strict")
     labels = scored_labels(data, split, context, protocol)
@@ -121,20 +183,15 @@ def score(
         fingerprint=labels.fingerprint,
         strict_protocol=protocol_name(protocol) if context == "strict" else None,
     )
-    found = read_predictions(predictions, target)
-    return score_arrays(found, labels, split=split, context=context, protocol=protocol, compat=compat)
+    return read_predictions(predictions, target), labels
 
 
-def scored_labels(
-    data: LabelSource | Labels | str | os.PathLike[str], split: str, context: str | None, protocol: Any
-) -> Labels:
+def scored_labels(data: LabelSource | Labels, split: str, context: str | None, protocol: Any) -> Labels:
     """The labels of the samples that a file must cover: those of the split, or of its strict sample set.
 
     Raises:
         PredictionError: there are no labels, some samples are unlabelled, or windows would be needed.
     """
-    if isinstance(data, (str, os.PathLike)):
-        data = _opened(Path(data))
     if isinstance(data, Labels):
         if context == "strict":
             raise PredictionError("context strict: its samples depend on the windows; score with the store")
@@ -155,43 +212,16 @@ def scored_labels(
     return labels
 
 
-def score_arrays(
-    found: Predictions,
-    labels: Labels,
-    *,
-    split: str,
-    context: str | None = None,
-    protocol: Any = None,
-    compat: str | None = None,
-) -> Score:
-    """Score what `read_predictions` checked against the very samples of `labels`."""
-    assert labels.class_label is not None
-    frame = confusion(labels.class_label, found.decision)
-    pixel = None
-    no_pixels = labels.no_mask or "no mask in the file"
-    if labels.no_mask is None and labels.mask_bits is not None and found.mask_bits is not None:
-        height, width = labels.mask_shape or (0, 0)
-        pixel = pixel_confusion(mask_counts(labels.mask_bits, found.mask_bits), height * width)
-    metrics, undefined = five_metrics(frame, pixel, no_pixels)
-    if compat == "official":
-        metrics = official_metrics(frame, pixel)
-        undefined = {"miou": no_pixels} if pixel is None else {}
-    return Score(
-        metrics=metrics,
-        undefined=undefined,
-        frame=frame,
-        pixel=pixel,
-        split=split,
-        num_samples=len(labels),
-        fingerprint=labels.fingerprint,
-        file=found.file,
-        context=context,
-        protocol=None if protocol is None else protocol_name(protocol),
-        compat=compat,
-        decision="score > 0.5" if found.pred is None else "pred",
-        meta=found.meta,
-        notes=found.notes,
-    )
+def train_prior(data: LabelSource | Labels) -> float | None:
+    """Share of abnormal samples among the labelled train samples, None where there are none."""
+    if isinstance(data, Labels):
+        train = data.class_label[data.split == SPLITS["train"]] if data.class_label is not None else None
+    else:
+        train = data.class_labels(data.sample_ids("train"))
+    if train is None:
+        return None
+    known = train[train != UNLABELLED]
+    return float(known.mean()) if len(known) else None
 
 
 def protocol_name(protocol: Any) -> str:
@@ -199,13 +229,10 @@ def protocol_name(protocol: Any) -> str:
     return str(getattr(protocol, "name", protocol or "paper"))
 
 
-def _opened(path: Path) -> LabelSource | Labels:
+def opened(path: Path) -> LabelSource | Labels:
+    """The labels of a labels.npz, or an open store."""
     if not path.is_dir():
         return read_labels(path)
     from fmfbench.dataset import open_dataset
 
     return open_dataset(path)
-
-
-def _counts(counts: Confusion) -> str:
-    return f"TP {counts.tp}, FP {counts.fp}, FN {counts.fn}, TN {counts.tn}"

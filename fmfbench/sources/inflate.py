@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
-__all__ = ["MAX_RATIO", "PIECE", "InflateError", "inflate", "new_inflater"]
+__all__ = ["MAX_RATIO", "PIECE", "InflateError", "inflate", "inflate_whole", "new_inflater"]
 
 _deflate: ModuleType
 try:
@@ -84,6 +84,16 @@ def inflate(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
         raise InflateError(f"the compressed data ends after {made} of {size} bytes, without its checksum")
     if made != size:
         raise InflateError(f"the compressed data holds {made} bytes, {size} were announced")
+
+
+def inflate_whole(data: bytes, size: int) -> bytes | None:
+    """The `size` bytes of a zlib stream in one step; None if it is not that, and `inflate` says why."""
+    stream = _deflate.decompressobj()
+    try:
+        whole: bytes = stream.decompress(data, size + 1)
+    except (_deflate.error, zlib.error, ValueError, OverflowError):
+        return None
+    return whole if stream.eof and len(whole) == size else None
 
 
 def one_line(error: BaseException) -> str:

@@ -26,13 +26,14 @@ from numpy.typing import NDArray
 
 from fmfbench.errors import FailedError
 from fmfbench.sources.file_bytes import FileBytes
-from fmfbench.sources.inflate import PIECE, InflateError, inflate
+from fmfbench.sources.inflate import PIECE, InflateError, inflate, inflate_whole
 from fmfbench.sources.mat_variable import place
 
 __all__ = ["ChunkRows", "ChunkTable", "Pipeline", "ThreadTeam"]
 
 ROW_BYTES = 32 << 20  # a row of chunks larger than this goes through a temporary file
 BATCH_BYTES = 1 << 18  # of chunks that one thread takes at a time
+SHARED_BYTES = 1 << 15  # chunks smaller than this are inflated by one thread
 Item = TypeVar("Item")
 
 
@@ -114,6 +115,7 @@ class ChunkTable:
         self._sizes = sizes
         self._masks = masks
         self._fetch = fetch
+        self._special = fetch is not None or pipeline.deflate is None or pipeline.fletcher32 is not None
 
     def pieces(self, number: int) -> Iterator[bytes]:
         """The bytes of a chunk, in pieces; still shuffled where `shuffled`. Raises InflateError, OSError."""
@@ -140,11 +142,17 @@ class ChunkTable:
 
     def values(self, number: int) -> NDArray[Any]:
         """A chunk of shape `chunks`, in the type stored, read-only. Raises InflateError, OSError."""
-        pieces = list(self.pieces(number))
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        data = self._in_one_step(number) or b"".join(self.pieces(number))
         if self.shuffled(number):
             data = unshuffle(data, self.dtype.itemsize)
         return np.frombuffer(data, self.dtype).reshape(self.chunks)
+
+    def _in_one_step(self, number: int) -> bytes | None:
+        """A chunk that is merely deflated, and small; None for the others and for damaged ones."""
+        if self._special or self._masks[number]:
+            return None
+        offset, size = int(self._offsets[number]), int(self._sizes[number])
+        return inflate_whole(self._file.read_at(offset, size), self.chunk_bytes) if size <= PIECE else None
 
     def _stored(self, offset: int, size: int) -> Iterator[bytes]:
         for at in range(offset, offset + size, PIECE):
@@ -259,7 +267,9 @@ class ChunkRows:
         self._team.each(lay, (range(j, min(j + batch, jobs)) for j in range(0, jobs, batch)), lanes)
 
     def _lanes(self) -> int:
-        """Threads at work: each holds a chunk and its stored bytes."""
+        """Threads at work: each holds a chunk and its stored bytes; small chunks are not worth a second."""
+        if self._table.chunk_bytes < SHARED_BYTES:
+            return 1
         return max(1, min(self._team.workers, 2 * ROW_BYTES // max(1, self._table.chunk_bytes)))
 
     def _from_disk(self, row: int, first: int, last: int, target: NDArray[Any]) -> None:

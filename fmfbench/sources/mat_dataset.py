@@ -1,8 +1,8 @@
 """The values of one HDF5 dataset of a v7.3 file, read as its chunks allow.
 
 Three ways: raw chunks on several threads (`mat_chunks`); h5py in blocks of whole chunks, where the values lie
-in one piece, the chunks are tiny or the filters unusual; through a temporary file, where the chunks are as long
-as the recording. Never frame by frame: that would inflate such chunks once for each frame.
+in one piece, the chunks are tiny or the filters unusual; through a temporary file, where the chunks are as
+long as the recording. Never frame by frame: that would inflate such chunks once for each frame.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from fmfbench.sources.mat_variable import dims_text, place
 
 __all__ = ["Dataset", "Empty", "hdf5_errors"]
 
-SMALL_CHUNK = 2048  # bytes; below, a chunk costs Python more than it costs HDF5
+SMALL_CHUNK = 2048
 MOST_CHUNKS = 1 << 22  # of which a table is kept
-BLOCK_CHUNKS = 1 << 14  # that HDF5 is asked for in one call: it keeps about a kilobyte for each
+BLOCK_CHUNKS = 1 << 12
 
 
 @contextmanager
@@ -145,7 +145,7 @@ class Dataset:
         chunk_bytes = prod(self._chunks) * dataset.dtype.itemsize
         if wanted > self._file.size or max(chunk_bytes, announced) > most:
             raise SourceError(
-                f"{self._where} ({dims}): needs {announced} bytes in {wanted} chunks, its {have} stored bytes "
+                f"{self._where} ({dims}): needs {announced} bytes in {wanted} chunks, {have} bytes stored "
                 "cannot hold them; the file is damaged or was not written to its end"
             )
         found = int(dataset.id.get_num_chunks())

@@ -127,8 +127,8 @@ def _empty_shape(where: str, node: Any) -> tuple[int, ...]:
     """MATLAB stores the dimensions of an empty array in the place of its values."""
     shape: tuple[int, ...] = ()
     if len(node.shape) == 1 and 1 <= node.size <= 32 and node.dtype.kind in "ui":
-        shape = tuple(map(int, node[()]))
-    if not shape or prod(shape) or min(shape) < 0:
+        shape = tuple(int(extent) for extent in node[()])
+    if not shape or min(shape) != 0:
         raise SourceError(f"{where}: is marked empty but its dimensions are not there; save the file again")
     return shape
 

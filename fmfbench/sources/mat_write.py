@@ -86,8 +86,10 @@ class Mat73Writer:
         """See `MatWriter.write`. Blocks must hold a multiple of CHUNK_FRAMES frames, but for the last."""
         stored = shape[::-1]
         if np.prod(stored, dtype=np.int64) * np.dtype(dtype).itemsize <= COMPACT_BYTES:
+            whole = np.concatenate([np.asarray(block, dtype=dtype) for block in blocks])
+            _check_length(name, len(whole), stored[0])
             dataset = self._create(name, stored, dtype, None)
-            dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.concatenate(list(blocks)).astype(dtype, copy=False))
+            dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(whole))
             return
         chunk = (CHUNK_FRAMES if len(shape) > 2 else min(stored[0], 4096), *stored[1:])
         dataset = self._create(name, stored, dtype, chunk)

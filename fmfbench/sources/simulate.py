@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from fmfbench.errors import InputError
+from fmfbench.locking import target_lock
 from fmfbench.sources.furnace import NAME, VERSION
 from fmfbench.sources.furnace.drawing import Drawing
 from fmfbench.sources.furnace.events import TEST, TRAIN, UNUSED
 from fmfbench.sources.furnace.layouts import LAYOUTS, is_finished, write_index, write_recording
-from fmfbench.sources.furnace.plan import Plan, make_plan, parse_preset
+from fmfbench.sources.furnace.plan import Plan, Preset, make_plan, parse_preset
 from fmfbench.sources.furnace.render import Furnace
 from fmfbench.sources.furnace.truth import keyframe_tracks
 from fmfbench.sources.mat_write import MAT_VERSIONS
@@ -35,7 +36,7 @@ README = """\
 FMF-Sim {version}: a SIMULATED fused magnesium furnace. Nothing in this folder was measured.
 
 Written by fmfbench's `simulate` (parameters: fmf-sim.json). Layout {layout}; convert it with
-    fmfbench convert {folder} OUT.zarr
+    fmfbench convert THIS_FOLDER fmf-sim.zarr
 It has the form of FMF-Benchmark's recordings, so that everything can be tried and tested before the real data is at
 hand. A figure measured on it is a figure on FMF-Sim, and says nothing about the real furnace or the real benchmark.
 truth/ holds what no camera and no ammeter sees (occlusion, event times, the signature's course): for analysis only.
@@ -67,6 +68,7 @@ def simulate(
 
     Raises:
         InputError: an option that does not exist, or `out` holds something else.
+        BusyError: another process is writing into `out`.
     """
     size = parse_preset(preset)
     _parse_choice("layout", layout, LAYOUTS)
@@ -87,24 +89,9 @@ def simulate(
         "anomaly_free": anomaly_free,
         "truth": truth,
     }
-    _claim(folder, parameters)
-    plans = [make_plan(size, k, seed, anomaly_free=anomaly_free) for k in range(len(size.recordings))]
-    kept = []
-    with Drawing(workers, total=sum(plan.frames for plan in plans), progress=progress) as drawing:
-        tracks = {}
-        for plan in plans:
-            furnace = Furnace(plan)
-            tracks[plan.name] = keyframe_tracks(furnace)
-            if is_finished(folder, plan.name, layout):
-                kept.append(plan.name)
-                drawing.skip(plan.frames)
-                continue
-            write_recording(folder, furnace, drawing, layout=layout, mat=mat, truth=truth)
-    keyframes = {"schema": 1, "size": [size.width, size.height], "recordings": tracks}
-    _write_text(folder / "truth" / "keyframes.json", json.dumps(keyframes, indent=1))
-    write_index(folder, plans, layout)
-    text = README.format(version=VERSION, layout=layout, folder="THIS_FOLDER")
-    _write_text(folder / "README.txt", text)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with target_lock(folder.absolute()):
+        plans, kept = _write(folder, parameters, size, workers, progress)
     return {
         **parameters,
         "out": str(folder),
@@ -112,6 +99,31 @@ def simulate(
         "notes": _notes(layout),
         "recordings": {plan.name: _describe(plan) for plan in plans},
     }
+
+
+def _write(
+    folder: Path, parameters: dict[str, Any], size: Preset, workers: int, progress: bool
+) -> tuple[list[Plan], list[str]]:
+    """Write what is not there yet; returns the plans and the names of the recordings that were."""
+    seed, layout, twin = parameters["seed"], parameters["layout"], parameters["anomaly_free"]
+    _claim(folder, parameters)
+    plans = [make_plan(size, k, seed, anomaly_free=twin) for k in range(len(size.recordings))]
+    kept, tracks = [], {}
+    with Drawing(workers, total=sum(plan.frames for plan in plans), progress=progress) as drawing:
+        for plan in plans:
+            furnace = Furnace(plan)
+            tracks[plan.name] = keyframe_tracks(furnace)
+            if is_finished(folder, plan.name, layout):
+                kept.append(plan.name)
+                drawing.skip(plan.frames)
+            else:
+                mat, truth = parameters["mat"], parameters["truth"]
+                write_recording(folder, furnace, drawing, layout=layout, mat=mat, truth=truth)
+    keyframes = {"schema": 1, "size": [size.width, size.height], "recordings": tracks}
+    _write_text(folder / "truth" / "keyframes.json", json.dumps(keyframes, indent=1) + "\n")
+    write_index(folder, plans, layout)
+    _write_text(folder / "README.txt", README.format(version=VERSION, layout=layout))
+    return plans, kept
 
 
 def _claim(folder: Path, parameters: dict[str, Any]) -> None:

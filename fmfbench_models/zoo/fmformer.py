@@ -16,7 +16,7 @@ currents at an instant and to a patch's brightness.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ from fmfbench_models.blocks import (
     resize_table,
 )
 from fmfbench_models.interface import Model, Output
-from fmfbench_models.registry import Registration
+from fmfbench_models.registry import Registration, create_model
 
 __all__ = ["REGISTRATION", "FmFormer", "FmFormerConfig", "fuse_unimodal"]
 
@@ -167,7 +167,7 @@ class VideoTokens(nn.Module):
         check_frames(*shape)
         grid = config.grid(*shape)
         patches = norm.video(patchify(video, PATCH))
-        class_token = self.class_token.expand(len(video), -1, -1)
+        class_token = self.class_token.expand(video.shape[0], -1, -1)
         if not config.dilated:
             tokens = torch.cat([class_token, self.embed(patches)], 1)
             return tokens + self._positions(grid, (0, 0, 0)), grid, (0, 0, 0)
@@ -239,7 +239,7 @@ class CurrentTokens(nn.Module):
 
     def forward(self, current: Tensor, norm: InputNorm) -> Tensor:
         tokens = self.embed(norm.current(current))
-        tokens = torch.cat([self.class_token.expand(len(current), -1, -1), tokens], 1)
+        tokens = torch.cat([self.class_token.expand(current.shape[0], -1, -1), tokens], 1)
         length = current.shape[1]
         if self.pos_resize == "slice":
             return tokens + sliced(self.position, 1 + length, "current")
@@ -381,16 +381,16 @@ def fuse_unimodal(visual: FmFormer, current: FmFormer) -> FmFormer:
         raise InputError(
             f"fuse_unimodal: wanted visual and current models, came {visual.modality} and {current.modality}"
         )
-    values = vars(visual.config) | {
+    config = visual.meta.config | {
         "modality": "both",
         "interaction": "sa",
         "current_length": current.config.current_length,
         "spare_head": False,
     }
-    fused = FmFormer(FmFormerConfig(**values))
-    spare = {key: value for key, value in visual.state_dict().items() if not key.startswith("spare_head")}
-    fused.load_state_dict(spare | current.state_dict())
-    return fused.to(visual.device)
+    fused = create_model("fmformer", **config).to(visual.input_norm.like)
+    own = {key: value for key, value in visual.state_dict().items() if not key.startswith("spare_head")}
+    fused.load_state_dict(own | current.state_dict())
+    return cast(FmFormer, fused)
 
 
 def count(grid: Grid) -> int:

@@ -22,30 +22,30 @@ __all__ = ["Current", "make_current", "semi_molten"]
 FloatArray = npt.NDArray[np.float64]
 
 SET_POINT = (7200.0, 9200.0)  # A, range of a phase's set point
-SET_POINT_DRIFT = 260.0  # A, deviation of the electrode controller's wander
-SET_POINT_DRIFT_SECONDS = 240.0
+SET_POINT_DRIFT = 520.0  # A, deviation of the electrode controller's wander
+SET_POINT_DRIFT_SECONDS = 400.0
 COMMON_NOISE = 330.0  # A, all three arcs share one melt
 PHASE_NOISE = 260.0  # A, each arc its own
 NOISE_SECONDS = 1.6
-WHITE_NOISE = 150.0  # A
-SLOW_NOISE = 170.0  # A
-SLOW_NOISE_SECONDS = 18.0
+WHITE_NOISE = 220.0  # A
+SLOW_NOISE = 300.0  # A
+SLOW_NOISE_SECONDS = 14.0
 RESTLESSNESS = 0.16  # log deviation of the slow change of the fluctuation's strength
-RESTLESSNESS_SECONDS = 90.0
+RESTLESSNESS_SECONDS = 300.0
 
-FEEDING_EVERY = (35.0, 130.0)  # s between feedings
-FEEDING_SECONDS = (8.0, 40.0)
-FEEDING_DROP = (150.0, 750.0)  # A, cold ore between electrode and melt
-FEEDING_STIR = (0.1, 0.55)  # added relative fluctuation
+FEEDING_EVERY = (12.0, 60.0)  # s between feedings
+FEEDING_SECONDS = (5.0, 16.0)
+FEEDING_DROP = (100.0, 1000.0)  # A, cold ore between electrode and melt
+FEEDING_STIR = (0.3, 0.9)  # added relative fluctuation
 EXHAUST_EVERY = (20.0, 150.0)
 EXHAUST_SECONDS = (1.5, 7.0)
 EXHAUST_SWING = 900.0  # A, deviation; gas breaks out and shakes one arc
 
 LEAD_SECONDS = (12.0, 35.0)  # the signature begins so long before onset
 FADE_SECONDS = (6.0, 25.0)  # and is gone so long after the fading has begun
-DRIFT = (-520.0, -120.0)  # A, mean shift at full signature
-IMBALANCE = 240.0  # A, deviation of each phase's own shift
-STIR = (0.12, 0.42)  # added relative fluctuation at full signature
+DRIFT = (-500.0, -80.0)  # A, mean shift at full signature
+IMBALANCE = 150.0  # A, deviation of each phase's own shift
+STIR = (0.5, 1.1)  # added relative fluctuation at full signature
 LIMITS = (5000.0, 14000.0)  # A, the range of the dataset's example rows
 
 
@@ -75,7 +75,7 @@ def make_current(plan: Plan) -> Current:
     )
     return Current(
         time=time,
-        amperes=np.round(np.clip(amperes, *LIMITS), 2),
+        amperes=np.asarray(np.round(np.clip(amperes, *LIMITS), 2), dtype=np.float64),
         signature=signature,
         feeding=feeding,
     )

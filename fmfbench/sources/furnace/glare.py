@@ -136,6 +136,6 @@ def draw_reflection(reflection: Reflection, start: int, stop: int, height: int, 
         reflection.radius[1]
     )
     square = (row * row)[:, :, None] + (column * column)[:, None, :]
-    shape = soft_step((1.0 - square) * np.float32(0.8) + np.float32(0.5))
+    shape = soft_step((np.float32(1.0) - square) * np.float32(0.8) + np.float32(0.5))
     out[first - start : last - start] = shape * reflection.strength[own, None, None]
     return out

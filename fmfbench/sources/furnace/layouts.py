@@ -20,7 +20,7 @@ from fmfbench.sources.furnace.events import TEST, TRAIN
 from fmfbench.sources.furnace.plan import Plan
 from fmfbench.sources.furnace.render import BLOCK_FRAMES, Block, Furnace
 from fmfbench.sources.furnace.truth import truth_arrays, write_arrays
-from fmfbench.sources.mat_write import open_mat_writer
+from fmfbench.sources.mat_write import MAT_VERSIONS, open_mat_writer
 
 __all__ = ["LAYOUTS", "TREE", "is_finished", "write_index", "write_recording"]
 
@@ -37,7 +37,7 @@ def is_finished(folder: Path, name: str, layout: str) -> bool:
 
 
 def write_recording(
-    folder: Path, furnace: Furnace, drawing: Drawing, *, layout: str, mat: str, truth: str
+    folder: Path, furnace: Furnace, drawing: Drawing, *, layout: str, mat: str | None, truth: str
 ) -> None:
     """Write one recording and its truth."""
     name = furnace.plan.name
@@ -48,9 +48,9 @@ def write_recording(
     visibility = np.empty(furnace.plan.frames, dtype=np.float32)
     blocks = _noting(drawing.blocks(furnace), visibility)
     if layout == "v2":
-        _write_v2(folder / TREE, part, furnace, blocks, mat)
+        _write_v2(folder / TREE, part, furnace, blocks, mat or MAT_VERSIONS[0])
     elif layout == "v1":
-        _write_v1(part, furnace, blocks, mat)
+        _write_v1(part, furnace, blocks, mat or MAT_VERSIONS[0])
     else:
         from fmfbench.sources.furnace.raw import write_raw
 

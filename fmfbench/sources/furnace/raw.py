@@ -40,7 +40,7 @@ def write_raw(video: Path, currents: Path, furnace: Furnace, blocks: Iterator[Bl
     plan = furnace.plan
     x, y, width, height = furnace_box(plan)
     size = (width + 2 * x, height + 2 * y)
-    codec = cv2.VideoWriter_fourcc(*"MJPG")
+    codec = cv2.VideoWriter.fourcc(*"MJPG")
     temporary = video.with_name(video.name + ".avi")  # OpenCV tells the container by the name's end
     writer = cv2.VideoWriter(str(temporary), cv2.CAP_OPENCV_MJPEG, codec, FRAMES_PER_SECOND, size)
     if not writer.isOpened():

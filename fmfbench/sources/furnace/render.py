@@ -23,6 +23,7 @@ FloatArray = npt.NDArray[np.float32]
 
 BLOCK_FRAMES = 32  # frames drawn at a time; part of the random streams' keys
 INCANDESCENCE = (1.0, 0.2, 0.05)  # green and blue over red in the spot's glow
+HEADROOM = np.float32(90.0)  # grey levels below white that a spot of common brightness needs to show
 HOT = 0.0016  # the brighter, the more orange: added green per grey level squared of red
 
 
@@ -121,7 +122,8 @@ class Furnace:
             scene[..., channel] *= through
             scene[..., channel] += np.float32(mist.COLOUR[channel]) * bright
             scene[..., channel] += np.float32(glare.GLARE_COLOUR[channel]) * veil
-        return through * (scene[..., 0] < np.float32(255.0))
+        added = np.float32(mist.COLOUR[0]) * bright + veil
+        return through * np.clip((np.float32(255.0) - added) / HEADROOM, 0.0, 1.0)
 
 
 def spot_visibility(through: FloatArray, label: npt.NDArray[np.uint8]) -> FloatArray:

@@ -18,9 +18,9 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 MOUTH = 0.2  # share of the frame's height above the shell's rim
-STEEL = (92.0, 82.0, 76.0)  # grey levels of the lit shell, R G B
+STEEL = (80.0, 77.0, 76.0)  # grey levels of the lit shell, R G B
 BACKGROUND = (34.0, 32.0, 33.0)
-FIRELIGHT = (52.0, 27.0, 10.0)  # added by the flames just below the rim
+FIRELIGHT = (46.0, 25.0, 10.0)  # added by the flames just below the rim
 FLAME_REACH = 0.3  # share of the height over which firelight falls to 1/e
 
 LIGHT_DRIFT = 0.16  # log deviation of the daylight and lamps
@@ -62,18 +62,19 @@ def draw_shell(plan: Plan) -> tuple[FloatArray, FloatArray]:
     height, width = plan.height, plan.width
     down = ((np.arange(height) + 0.5) / height)[:, None]
     across = ((np.arange(width) + 0.5) / width)[None, :]
-    centre, radius = 0.5 + 0.04 * (stream.uniform() - 0.5), 0.46 + 0.03 * stream.uniform()
+    centre, radius = 0.5 + 0.04 * (stream.uniform() - 0.5), 0.42 + 0.03 * stream.uniform()
     around = (across - centre) / radius
     on_shell = np.clip((1.0 - np.abs(around)) * radius * width + 0.5, 0.0, 1.0)
     rim = MOUTH - 0.05 * np.sqrt(np.clip(1.0 - around * around, 0.0, 1.0)) + 0.04
     on_shell = on_shell * np.clip((down - rim) * height + 0.5, 0.0, 1.0)
-    roundness = 0.35 + 0.65 * np.sqrt(np.clip(1.0 - around * around, 0.0, 1.0))
+    roundness = 0.22 + 0.78 * np.sqrt(np.clip(1.0 - around * around, 0.0, 1.0))
     texture = 1.0 + 0.11 * smooth_noise(stream, height, width, height / 1.5, 2.0, slope=1.0)
     ribs = 1.0 - 0.22 * _ribs(stream, down, height)
     seams = 1.0 - 0.2 * np.clip(1.0 - np.abs(around - (stream.uniform() - 0.5)) * radius * width, 0.0, 1.0)
     rust = np.clip(0.5 + 0.5 * smooth_noise(stream, height, width, height / 1.0, 4.0), 0.0, 1.2)
-    steel = np.array(STEEL) + rust[..., None] * np.array([16.0, -3.0, -13.0])
-    shade = roundness * texture * ribs * seams
+    steel = np.array(STEEL) + rust[..., None] * np.array([14.0, 1.0, -8.0])
+    sheen = 1.0 + 0.3 * np.exp(-(((around + 0.35) / 0.2) ** 2))  # a lamp's light along the wet cylinder
+    shade = roundness * texture * ribs * seams * sheen
     dark = np.array(BACKGROUND) * (1.0 + 0.15 * smooth_noise(stream, height, width, height, 3.0))[..., None]
     floor = np.clip((down - 0.93) * height, 0.0, 1.0)[..., None]
     colour = (on_shell[..., None] * shade[..., None] * steel + (1.0 - on_shell[..., None]) * dark) * (

@@ -1,0 +1,92 @@
+"""How often the 95 % interval holds the truth, on simulated errors of known rate and correlation time.
+
+The error indicator is a two-state Markov process in continuous time, seen at 25 frames a second:
+stationary rate p, autocorrelation exactly exp(-t / tau). Single recordings of each real test length, and all
+three together.
+Prints a Markdown table; run as `python benchmarks/coverage.py --repeats 1000`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.scoring.bootstrap import (
+    Blocks,
+    block_sums,
+    block_weights,
+    correlation_seconds,
+    cut_blocks,
+    proportion_interval,
+)
+
+FRAME_SECONDS = 0.04
+LENGTHS = {
+    "10,000": (10_000,),
+    "15,000": (15_000,),
+    "25,000": (25_000,),
+    "all three": (10_000, 15_000, 25_000),
+}
+
+
+def simulate(length: int, rate: float, tau: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(length,) errors: dwell times are exponential with means tau/rate (right) and tau/(1-rate) (wrong)."""
+    means = {True: tau / (1 - rate), False: tau / rate}
+    state = bool(rng.random() < rate)
+    expected = int(length * FRAME_SECONDS / (means[True] + means[False]))
+    dwells = rng.exponential(1.0, 2 * expected + 64)
+    while True:
+        kinds = np.arange(len(dwells)) % 2 == (0 if state else 1)
+        ends = np.cumsum(np.where(kinds, means[True], means[False]) * dwells)
+        if ends[-1] > length * FRAME_SECONDS:
+            return kinds[np.searchsorted(ends, np.arange(length) * FRAME_SECONDS, side="right")]
+        dwells = np.concatenate([dwells, rng.exponential(1.0, len(dwells))])
+
+
+def covered(lengths: tuple[int, ...], rate: float, tau: float, rng: np.random.Generator, resamples: int):
+    """(block interval holds 1 - rate, iid bootstrap does, width of the first)."""
+    wrong = np.concatenate([simulate(length, rate, tau, rng) for length in lengths])
+    recording = np.repeat(np.arange(len(lengths)), lengths)
+    times = np.concatenate([np.arange(length) for length in lengths]) * round(FRAME_SECONDS * 1e9)
+    blocks = cut_blocks(recording, times, correlation_seconds(wrong.astype(float), recording, times))
+    accuracy = 1 - wrong.mean()
+    interval = proportion_interval(accuracy, replicates_of(wrong, blocks, resamples, rng), blocks)
+    assert interval.low is not None
+    assert interval.high is not None
+    iid = np.quantile(rng.binomial(len(wrong), accuracy, resamples) / len(wrong), [0.025, 0.975])
+    truth = 1 - rate
+    return (
+        interval.low <= truth <= interval.high,
+        iid[0] <= truth <= iid[1],
+        interval.high - interval.low,
+    )
+
+
+def replicates_of(
+    wrong: NDArray[np.bool_], blocks: Blocks, resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    counts = block_sums(blocks, np.stack([wrong, np.ones_like(wrong)], axis=1).astype(np.int64))
+    totals = block_weights(blocks, resamples, int(rng.integers(1 << 31))) @ counts
+    return 1 - totals[:, 0] / totals[:, 1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=1000)
+    parser.add_argument("--resamples", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    print("| test frames | correlation time | error rate | block interval | mean width | iid bootstrap |")
+    print("|---|---|---|---|---|---|")
+    for (name, lengths), tau, rate in product(LENGTHS.items(), (1.0, 4.0, 16.0), (0.02, 0.20)):
+        rng = np.random.default_rng([options.seed, sum(lengths), int(tau), int(rate * 100)])
+        rows = np.array([covered(lengths, rate, tau, rng, options.resamples) for _ in range(options.repeats)])
+        block, iid, width = rows.mean(axis=0)
+        print(f"| {name} | {tau:g} s | {rate:.0%} | {block:.1%} | {width:.3f} | {iid:.1%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""`fmfbench demo`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fmfbench.errors import InputError
+
+
+@click.command("demo")
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("fmfbench-demo"))
+@click.option("--seed", default=0, show_default=True, help="Seed of the simulated furnace.")
+@click.option("--preset", default="small", show_default=True, help="Size of the simulated furnace.")
+@click.option("--overwrite", is_flag=True, help="Start over where FOLDER holds an earlier demo.")
+def command(folder: Path, seed: int, preset: str, overwrite: bool) -> None:
+    """Everything once, on simulated data (FMF-Sim): recordings, store, windows, predictions, score.
+
+    Simulates a furnace, converts it, fits a small transparent baseline on the train split, writes
+    its predictions for the test split and scores them. Needs no network and no GPU.
+
+    \b
+    Example:
+      fmfbench demo
+      fmfbench demo /tmp/demo --seed 1
+    """
+    _clear(folder, overwrite)
+    folder.mkdir(parents=True)
+    (folder / "FMF-Sim.txt").write_text(
+        "Made by `fmfbench demo`: simulated data, nothing here was recorded.\n"
+    )
+    for line in _run(folder, seed, preset):
+        click.echo(line)
+
+
+def _run(folder: Path, seed: int, preset: str) -> Any:
+    import fmfbench
+    from fmfbench.baseline import fit_baseline
+    from fmfbench.sources.simulate import simulate
+    from fmfbench.summary import describe, print_description
+    from fmfbench.view import choose_frames, draw_recording
+
+    source, store = folder / "recordings", folder / "fmf_sim.zarr"
+    yield f"1. simulate a furnace (FMF-Sim, preset {preset}, seed {seed}) as V2 files"
+    simulate(source, preset=preset, seed=seed, layout="v2", progress=True)
+    yield "2. convert them into a store"
+    fmfbench.convert(source, store, progress=True)
+    data = fmfbench.open_dataset(store)
+    yield print_description(describe(data))
+    yield "3. draw the first recording"
+    recording = next(iter(data.recordings.values()))
+    draw_recording(recording, choose_frames(recording, None), folder / "view.png")
+    yield "4. fit the baseline on windows of the train split: two logistic regressions"
+    baseline = fit_baseline(data.windows("train", every=4), seed=seed, progress=True)
+    yield "5. predict the test split, write the prediction file, score it"
+    windows = data.windows("test")
+    scores, masks = baseline.predict(windows, progress=True)
+    predictions = fmfbench.write_predictions(
+        folder / "predictions.npz",
+        sample_id=windows.sample_ids,
+        score=scores,
+        mask=masks,
+        meta={
+            "model": "logistic baseline",
+            "protocol": windows.protocol.to_dict(),
+            "context": windows.context,
+            "fingerprint": data.fingerprint,
+            "seed": seed,
+        },
+    )
+    yield ""
+    yield fmfbench.score(predictions, data).to_markdown()
+    yield ""
+    yield "All of this is simulated (FMF-Sim): no figure here says anything about the real benchmark."
+    yield f"recordings   {source}"
+    yield f"store        {store}"
+    yield f"picture      {folder / 'view.png'}"
+    yield f"predictions  {predictions}"
+    yield f"score again  fmfbench score {predictions} --data {store}"
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    if not (folder / "FMF-Sim.txt").exists():
+        raise InputError(f"{folder}: exists and is not an earlier demo; choose another folder")
+    if not overwrite:
+        raise InputError(
+            f"{folder}: holds an earlier demo; choose another folder, or start over with --overwrite"
+        )
+    shutil.rmtree(folder)

@@ -1,0 +1,58 @@
+"""`fmfbench predict`: a trained model on the samples of a split, into a prediction file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("predict")
+@click.argument("run", type=_PATH)
+@click.option("--data", type=_PATH, required=True, help="The store to predict on.")
+@click.option("-o", "--out", type=_PATH, required=True, help="The prediction file to write.")
+@click.option("--split", default="test", show_default=True, help="train, test, unused, all, val or fit.")
+@click.option("--protocol", help="Window protocol [default: the one of training].")
+@click.option(
+    "--context",
+    type=click.Choice(["full", "masked", "strict"]),
+    help="What windows may see of other splits [default: as in training].",
+)
+@click.option("--batch-size", type=int, default=64, show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
+def command(
+    *,
+    run: Path,
+    data: Path,
+    out: Path,
+    split: str,
+    protocol: str | None,
+    context: str | None,
+    batch_size: int,
+    device: str | None,
+    workers: int,
+) -> None:
+    """Write predictions.npz with the model of RUN: a run folder, a .safetensors, or an official .pth.
+
+    \b
+    Example:
+      fmfbench predict runs/fmformer --data fmf.zarr -o predictions.npz
+      fmfbench score predictions.npz --data fmf.zarr
+    """
+    from fmfbench_models.predict import predict
+
+    written = predict(
+        run,
+        data,
+        out,
+        split=split,
+        protocol=protocol,
+        context=context,
+        batch_size=batch_size,
+        device=device,
+        workers=workers,
+    )
+    click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}")

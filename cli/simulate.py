@@ -1,0 +1,82 @@
+"""`fmfbench simulate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("simulate")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--preset", default="small", show_default=True, metavar="tiny|small|full", help="Size of the data set."
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed is another furnace.")
+@click.option(
+    "--layout", default="v2", show_default=True, metavar="v2|v1|recording", help="Form of the files."
+)
+@click.option(
+    "--mat", default="v7.3", show_default=True, metavar="v7.3|v7", help="MAT version, for v2 and v1."
+)
+@click.option("--workers", default=1, show_default=True, help="Threads; the files do not depend on it.")
+@click.option(
+    "--truth",
+    default="states",
+    show_default=True,
+    metavar="states|frames",
+    help="Hidden states written beside the data; frames: also each frame's clean scene and heat.",
+)
+@click.option("--twin", is_flag=True, help="The same furnace without any anomaly: all labels 0.")
+@click.option(
+    "--gallery", type=click.Path(path_type=Path), help="Also draw a picture of typical moments (PNG)."
+)
+@click.option("--clip", type=click.Path(path_type=Path), help="Also write a clip of one event (AVI).")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(
+    out: Path, gallery: Path | None, clip: Path | None, as_json: bool, twin: bool, **options: Any
+) -> None:
+    """Write FMF-Sim, a simulated furnace, into the folder OUT, in the form of the real recordings.
+
+    FMF-Sim is not the real data, and no figure on it is a figure on the real data. The same preset, seed and version
+    give the same bytes. A run that was stopped goes on where the same command finds it.
+
+    \b
+    Example:
+      fmfbench simulate furnace --preset small
+      fmfbench convert furnace furnace.zarr
+    """
+    from fmfbench.sources.furnace.gallery import draw_gallery, parse_picture_path, write_clip
+    from fmfbench.sources.simulate import simulate
+
+    for path, ending in ((gallery, ".png"), (clip, ".avi")):
+        if path is not None:
+            parse_picture_path(path, ending)
+    summary = simulate(out, anomaly_free=twin, progress=True, **options)
+    furnace = {"preset": options["preset"], "seed": options["seed"]}
+    if gallery is not None:
+        summary["gallery"] = str(draw_gallery(gallery, **furnace))
+    if clip is not None:
+        summary["clip"] = str(write_clip(clip, **furnace))
+    click.echo(json.dumps(summary, indent=1) if as_json else _as_text(summary))
+
+
+def _as_text(summary: dict[str, Any]) -> str:
+    lines = [
+        f"{summary['name']} {summary['version']} (simulated), preset {summary['preset']}, seed {summary['seed']}, "
+        f"layout {summary['layout']}: {summary['out']}"
+    ]
+    for name, own in summary["recordings"].items():
+        split = ", ".join(
+            f"{part} {count} ({own['abnormal_in'][part]} abnormal)" for part, count in own["split"].items()
+        )
+        kept = " [kept]" if name in summary["kept"] else ""
+        lines.append(
+            f"  {name}: {own['frames']} frames {own['height']}x{own['width']} in {own['seconds']} s, "
+            f"{own['current_rows']} current rows, {own['events']} events; {split}{kept}"
+        )
+    lines += [f"  note: {note}" for note in summary["notes"]]
+    lines += [f"  {kind}: {summary[kind]}" for kind in ("gallery", "clip") if kind in summary]
+    return "\n".join(lines)

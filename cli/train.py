@@ -1,0 +1,86 @@
+"""`fmfbench train`: a model on the training samples of a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fmfbench.errors import InputError
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("train")
+@click.argument("model")
+@click.option("--data", type=_PATH, required=True, help="The store to train on.")
+@click.option("--out", type=_PATH, required=True, help="The run folder; the same call goes on with it.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A key of the recipe or of the model, preset, or protocol.KEY; may be repeated.",
+)
+@click.option("--epochs", type=int, help="Short for --set epochs=N.")
+@click.option("--protocol", help="Window protocol [default: paper; official with preset=official].")
+@click.option("--context", type=click.Choice(["full", "masked", "strict"]), default="full", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
+@click.option("--cache", type=click.Choice(["memory", "device"]), help="Keep the recordings in memory.")
+def command(
+    *,
+    model: str,
+    data: Path,
+    out: Path,
+    assignments: tuple[str, ...],
+    epochs: int | None,
+    protocol: str | None,
+    context: str,
+    seed: int,
+    device: str | None,
+    workers: int,
+    cache: str | None,
+) -> None:
+    """Train MODEL (see `fmfbench models`) into a run folder.
+
+    Values are JSON, or text where they are not. An interrupted run goes on with the same call. Several GPUs:
+    torchrun --nproc-per-node=4 -m fmfbench_cli.main train ...
+
+    \b
+    Example:
+      fmfbench train fmformer --data fmf.zarr --out runs/fmformer
+      fmfbench train fmformer --data fmf.zarr --out runs/small --set preset=nano --set lr=1e-3 --epochs 5
+    """
+    from fmfbench_models.train import train
+
+    options = dict(parse_assignment(text) for text in assignments)
+    if epochs is not None:
+        options["epochs"] = epochs
+    run = train(
+        model,
+        data,
+        out,
+        options=options,
+        protocol=protocol,
+        context=context,
+        seed=seed,
+        device=device,
+        workers=workers,
+        cache=cache,
+    )
+    click.echo(f"{run}: finished; next: fmfbench predict {run} --data {data} -o predictions.npz")
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """KEY=VALUE, the value being JSON where it can be read as such and text where it cannot."""
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise InputError(f"--set: wanted KEY=VALUE, came {text!r}")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value

@@ -1,0 +1,332 @@
+"""What a person draws: tracks of onset, apex, offset and boxes on a few frames, as `keyframes.json`.
+
+    {"schema": 1, "size": [W, H], "recordings": {NAME: {"tracks": [
+        {"id": 0, "onset": 2, "apex": 6, "offset": 7,
+         "keyframes": [{"frame": 2, "box": [x0, y0, x1, y1]}, ...]}, ...]}}}
+
+Frames count from 0; onset and offset are the first and the last abnormal frame, both included; the apex may
+be absent (or null). Boxes are in pixels of `size`, the size that was drawn on, with corners as continuous
+coordinates: [0, 0, W, H] is the whole frame. One `id` may have several events, as several entries; they
+must not overlap in time. Besides those inside its event a track may have keyframes before or after it, which only
+steer the interpolation.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from fmfbench.errors import AnnotationError
+
+__all__ = [
+    "Box",
+    "Keyframe",
+    "Keyframes",
+    "Track",
+    "check_against",
+    "parse_keyframes",
+    "read_keyframes",
+    "write_keyframes",
+]
+
+SCHEMA = 1
+_LARGEST_FILE = 2**28
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keyframe:
+    """A box (x0, y0, x1, y1) that a person drew on one frame."""
+
+    frame: int
+    box: Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """One event of one anomaly: abnormal from frame `onset` to frame `offset`, both included."""
+
+    id: int | str
+    onset: int
+    apex: int | None = None
+    offset: int
+    keyframes: tuple[Keyframe, ...]
+
+    def __post_init__(self) -> None:
+        where = f"track {self.id}"
+        frames = [k.frame for k in self.keyframes]
+        if not frames:
+            raise AnnotationError(f"{where}: wanted at least one keyframe, got none; draw a box on one frame")
+        for earlier, later in pairwise(frames):
+            if later <= earlier:
+                raise AnnotationError(
+                    f"{where}: wanted keyframes in order of frame, each frame once, got {later} after {earlier}; "
+                    "sort them"
+                )
+        if not 0 <= self.onset <= self.offset:
+            raise AnnotationError(
+                f"{where}: wanted 0 <= onset <= offset, got onset {self.onset} and offset {self.offset}"
+            )
+        if not any(self.onset <= frame <= self.offset for frame in frames):
+            raise AnnotationError(
+                f"{where}: wanted a keyframe within the event {self.onset}..{self.offset}, got only frames {frames[:5]}"
+            )
+        if self.apex is not None and not self.onset <= self.apex <= self.offset:
+            raise AnnotationError(
+                f"{where}: wanted the apex between onset {self.onset} and offset {self.offset}, got {self.apex}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keyframes:
+    """The tracks of some recordings, in pixels of `size` (width, height)."""
+
+    size: tuple[int, int]
+    recordings: Mapping[str, tuple[Track, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, tracks in self.recordings.items():
+            for track in tracks:
+                for keyframe in track.keyframes:
+                    _check_box(keyframe.box, self.size, f"{name}, track {track.id}, frame {keyframe.frame}")
+            _check_overlaps(name, tracks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `keyframes.json`."""
+        return {
+            "schema": SCHEMA,
+            "size": list(self.size),
+            "recordings": {
+                name: {"tracks": [_track_to_dict(track) for track in tracks]}
+                for name, tracks in self.recordings.items()
+            },
+        }
+
+
+def read_keyframes(path: str | os.PathLike[str]) -> Keyframes:
+    """Read `keyframes.json`.
+
+    Raises:
+        AnnotationError: not JSON, not this schema, or tracks that contradict themselves; the message says
+        where.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise AnnotationError(f"{path}: wanted keyframes of at most {_LARGEST_FILE} bytes, got more")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read: {error.strerror}; name a keyframes.json") from error
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path}: wanted JSON in UTF-8, got other bytes at {error.start}") from error
+    if not text.strip():
+        raise AnnotationError(f"{path}: wanted keyframes, got an empty file; draw at least one box")
+    try:
+        data = json.loads(text, object_pairs_hook=_unique_keys)
+        return parse_keyframes(data)
+    except json.JSONDecodeError as error:
+        raise AnnotationError(
+            f"{path}: wanted JSON, got an error in line {error.lineno}: {error.msg}"
+        ) from error
+    except RecursionError as error:
+        raise AnnotationError(f"{path}: wanted keyframes, got JSON nested too deeply") from error
+    except AnnotationError as error:
+        raise AnnotationError(f"{path}: {error}") from error
+
+
+def parse_keyframes(data: object) -> Keyframes:
+    """Keyframes from parsed JSON.
+
+    Raises:
+        AnnotationError: a key that is missing, unknown or of a wrong kind; tracks that contradict
+        themselves.
+    """
+    top = _object(data, "the file", required=("schema", "size", "recordings"))
+    if top["schema"] != SCHEMA or isinstance(top["schema"], bool):
+        raise AnnotationError(f"wanted schema {SCHEMA}, got {top['schema']!r}")
+    size = _list(top["size"], "size", 2)
+    width, height = (_whole(value, "size", smallest=1) for value in size)
+    recordings = _object(top["recordings"], "recordings")
+    return Keyframes(
+        size=(width, height),
+        recordings={name: _parse_recording(name, value) for name, value in recordings.items()},
+    )
+
+
+def write_keyframes(path: str | os.PathLike[str], keyframes: Keyframes) -> None:
+    """Write `keyframes.json`; what `read_keyframes` gives back is equal."""
+    text = json.dumps(keyframes.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def check_against(
+    keyframes: Keyframes, frame_counts: Mapping[str, int], drawn_frames: Mapping[str, range] | None = None
+) -> None:
+    """Check that the keyframes fit the recordings of a store.
+
+    Args:
+        keyframes: what was drawn.
+        frame_counts: recording name -> number of frames.
+        drawn_frames: recording name -> the frames of the video that was drawn on, where that is known.
+
+    Raises:
+        AnnotationError: an unknown recording, nothing to do, a frame past a recording's end, or a video of
+            another length.
+    """
+    if not keyframes.recordings:
+        raise AnnotationError(
+            "wanted the tracks of at least one recording, got none; draw a box on one frame"
+        )
+    for name, tracks in keyframes.recordings.items():
+        if name not in frame_counts:
+            known = ", ".join(sorted(frame_counts)[:5]) + (", ..." if len(frame_counts) > 5 else "")
+            raise AnnotationError(
+                f"unknown recording {name!r}: the store holds {known}; use one of these names"
+            )
+        count = frame_counts[name]
+        frames = (drawn_frames or {}).get(name, range(count))
+        every = frames.start == 0 and frames.step == 1
+        if (every and len(frames) != count) or (len(frames) and frames[-1] >= count):
+            raise AnnotationError(
+                f"{name}: wanted boxes drawn on the recording's {count} frames, got a video of "
+                f"{frames[-1] + 1 if len(frames) else 0}; draw on the video that was converted"
+            )
+        for track in tracks:
+            last = max(track.offset, track.keyframes[-1].frame)
+            if last >= count:
+                raise AnnotationError(
+                    f"{name}, track {track.id}: wanted frames below the recording's count of {count}, got {last}; "
+                    "were they drawn on another recording?"
+                )
+
+
+def _parse_recording(name: str, value: object) -> tuple[Track, ...]:
+    tracks = _object(value, f"recording {name}", required=("tracks",))["tracks"]
+    return tuple(
+        _parse_track(f"{name}, track number {i}", track) for i, track in enumerate(_list(tracks, name))
+    )
+
+
+def _parse_track(where: str, data: object) -> Track:
+    track = _object(data, where, required=("id", "onset", "offset", "keyframes"), optional=("apex",))
+    apex = track.get("apex")
+    keyframes = []
+    for value in _list(track["keyframes"], f"{where}, keyframes"):
+        entry = _object(value, f"{where}, a keyframe", required=("frame", "box"))
+        frame = _whole(entry["frame"], f"{where}, frame")
+        x0, y0, x1, y1 = (
+            _number(v, f"{where}, frame {frame}, box")
+            for v in _list(entry["box"], f"{where}, frame {frame}, box", 4)
+        )
+        keyframes.append(Keyframe(frame=frame, box=(x0, y0, x1, y1)))
+    try:
+        return Track(
+            id=parse_track_id(track["id"], where),
+            onset=_whole(track["onset"], f"{where}, onset"),
+            apex=None if apex is None else _whole(apex, f"{where}, apex"),
+            offset=_whole(track["offset"], f"{where}, offset"),
+            keyframes=tuple(keyframes),
+        )
+    except AnnotationError as error:
+        raise error if str(error).startswith(where) else AnnotationError(f"{where}, {error}") from error
+
+
+def parse_track_id(value: object, where: str) -> int | str:
+    """An id is a whole number or a name; digits in quotes are the number, as in XML."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value and value == value.strip() and value.isprintable():
+        return int(value) if value.isascii() and value.isdigit() and str(int(value)) == value else value
+    raise AnnotationError(f"{where}: wanted an id that is a whole number or a name, got {value!r}")
+
+
+def _track_to_dict(track: Track) -> dict[str, Any]:
+    apex = {} if track.apex is None else {"apex": track.apex}
+    keyframes = [{"frame": k.frame, "box": list(k.box)} for k in track.keyframes]
+    return {"id": track.id, "onset": track.onset, **apex, "offset": track.offset, "keyframes": keyframes}
+
+
+def _check_box(box: Box, size: tuple[int, int], where: str) -> None:
+    x0, y0, x1, y1 = box
+    if not all(math.isfinite(value) for value in box):
+        raise AnnotationError(f"{where}: wanted a box of finite coordinates, got {list(box)}")
+    if not (x0 < x1 and y0 < y1):
+        raise AnnotationError(
+            f"{where}: wanted a box [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {list(box)}"
+        )
+    if min(x0, y0) < 0 or x1 > size[0] or y1 > size[1]:
+        raise AnnotationError(
+            f"{where}: wanted a box within the frame of {size[0]}x{size[1]} (width x height), got {list(box)}; "
+            "is `size` the size that was drawn on?"
+        )
+
+
+def _check_overlaps(name: str, tracks: Iterable[Track]) -> None:
+    by_id: dict[int | str, list[Track]] = {}
+    for track in tracks:
+        by_id.setdefault(track.id, []).append(track)
+    for track_id, events in by_id.items():
+        events.sort(key=lambda event: (event.onset, event.offset))
+        for earlier, later in pairwise(events):
+            if later.onset <= earlier.offset:
+                raise AnnotationError(
+                    f"{name}, track {track_id}: wanted events that do not overlap, got "
+                    f"{earlier.onset}..{earlier.offset} and {later.onset}..{later.offset}; give one another id"
+                )
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise AnnotationError(f"wanted each key once, got {key!r} twice")
+    return dict(pairs)
+
+
+def _object(
+    value: object, where: str, required: tuple[str, ...] = (), optional: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise AnnotationError(f"{where}: wanted an object, got {_kind(value)}")
+    missing = [key for key in required if key not in value]
+    if missing:
+        raise AnnotationError(f"{where}: wanted {', '.join(required)}, got no {', '.join(missing)}")
+    unknown = [key for key in value if required and key not in (*required, *optional)]
+    if unknown:
+        raise AnnotationError(f"{where}: wanted only {', '.join((*required, *optional))}, got {unknown[0]!r}")
+    return value
+
+
+def _list(value: object, where: str, length: int | None = None) -> list[Any]:
+    if not isinstance(value, list) or (length is not None and len(value) != length):
+        wanted = "a list" if length is None else f"a list of {length}"
+        came = f"{len(value)} values" if isinstance(value, list) else _kind(value)
+        raise AnnotationError(f"{where}: wanted {wanted}, got {came}")
+    return value
+
+
+def _whole(value: object, where: str, smallest: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+        raise AnnotationError(f"{where}: wanted a whole number from {smallest} up, got {value!r}")
+    return value
+
+
+def _number(value: object, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise AnnotationError(f"{where}: wanted a number, got {_kind(value)}")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise AnnotationError(f"{where}: wanted a finite number, got a larger one") from error
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")

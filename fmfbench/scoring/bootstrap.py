@@ -1,0 +1,261 @@
+"""How far a score may be trusted: intervals from a block bootstrap in time within recordings.
+
+Frames 40 ms apart are nearly the same frame, so resampling single frames promises far too much. Here whole
+blocks of time are resampled within each recording, the statistic is computed again from the blocks' counts,
+and its spread gives an effective number of independent samples, on which an exact binomial interval is laid.
+What the intervals are worth is measured in benchmarks/coverage.py and tabulated in data_cards/protocol.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Blocks",
+    "Interval",
+    "block_sums",
+    "block_weights",
+    "correlation_seconds",
+    "cut_blocks",
+    "difference_interval",
+    "metrics_of_counts",
+    "proportion_interval",
+]
+
+LEVEL = 0.95
+BLOCKS_PER_CORRELATION = 6.0
+SHORTEST_BLOCK_SECONDS = 5.0
+FEWEST_BLOCKS = 6
+LONGEST_CORRELATION_SECONDS = 16.0
+_NS = 1_000_000_000
+
+Counts = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks:
+    """N samples cut into B blocks of time, none across recordings.
+
+    `of_sample` (N,) gives each sample's block, ascending; `recording` (B,) each block's recording;
+    `seconds` is the length asked for, `correlation` the correlation time it was derived from, `duration` the
+    time that the samples cover, all in seconds.
+    """
+
+    of_sample: NDArray[np.intp]
+    recording: NDArray[np.intp]
+    seconds: float
+    correlation: float
+    duration: float
+
+    def __len__(self) -> int:
+        return len(self.recording)
+
+    @property
+    def degrees(self) -> int:
+        """Degrees of freedom: blocks less recordings."""
+        return len(self.recording) - len(np.unique(self.recording))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A 95 % interval, or None twice with the reason."""
+
+    low: float | None
+    high: float | None
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        if self.reason is None:
+            return {"low": self.low, "high": self.high}
+        return {"low": None, "high": None, "reason": self.reason}
+
+
+def correlation_seconds(
+    series: NDArray[np.floating[Any]], recording: NDArray[np.int64], frame_time: NDArray[np.int64]
+) -> float:
+    """Integrated autocorrelation time of a series, pooled over recordings.
+
+    The sum of the autocorrelations at positive lags, which for exp(-t/tau) is tau, cut at the first lag
+    beyond five times the sum so far (Sokal's window), with the loss from subtracting the mean put back.
+
+    Args:
+        series: (N,) for example 1 where the decision is wrong.
+        recording: (N,) the recording of each sample, in runs.
+        frame_time: (N,) ns, ascending in each recording.
+
+    Returns:
+        Seconds; 0.0 for a series that never varies.
+    """
+    pieces = [series[part] for part in _runs(recording)]
+    step = _frame_seconds(recording, frame_time)
+    longest = max((len(piece) for piece in pieces), default=0)
+    covariance = np.zeros(max(longest, 1))
+    pairs = np.zeros(max(longest, 1))
+    for piece in pieces:
+        centred = piece - piece.mean()
+        spectrum = np.fft.rfft(centred, 1 << int(2 * len(piece) - 1).bit_length())
+        covariance[: len(piece)] += np.fft.irfft(np.abs(spectrum) ** 2)[: len(piece)]
+        pairs[: len(piece)] += np.arange(len(piece), 0, -1)
+    if len(covariance) < 2 or covariance[0] <= 1e-12 * max(len(series), 1):
+        return 0.0
+    correlations = (covariance / pairs) / (covariance[0] / pairs[0])
+    sums = np.cumsum(correlations[1:])
+    lags = np.arange(1, len(correlations))
+    stop = int(np.argmax(lags >= 5 * np.maximum(sums, 0))) if (lags >= 5 * np.maximum(sums, 0)).any() else -1
+    raw = max(float(sums[stop]), 0.0) * step
+    duration = len(series) * step / len(pieces)
+    return raw / max(1 - 2 * raw / duration, 0.5)
+
+
+def cut_blocks(
+    recording: NDArray[np.int64],
+    frame_time: NDArray[np.int64],
+    correlation: float,
+    block_seconds: float | None = None,
+) -> Blocks:
+    """Cut each recording's samples into blocks of equal time.
+
+    Args:
+        recording: (N,) in runs.
+        frame_time: (N,) ns, ascending in each recording.
+        correlation: what `correlation_seconds` found; a block is six times as long, at least 5 s, and at most
+            so long that six blocks remain in all.
+        block_seconds: the length instead.
+    """
+    step = _frame_seconds(recording, frame_time)
+    runs = _runs(recording)
+    spans = [float(frame_time[part][-1] - frame_time[part][0]) / _NS + step for part in runs]
+    seconds = block_seconds
+    if seconds is None:
+        longest = max(sum(spans) / FEWEST_BLOCKS, SHORTEST_BLOCK_SECONDS)
+        seconds = min(max(BLOCKS_PER_CORRELATION * correlation, SHORTEST_BLOCK_SECONDS), longest)
+    of_sample = np.empty(len(recording), np.intp)
+    owner: list[int] = []
+    for part, span in zip(runs, spans, strict=True):
+        count = max(1, round(span / seconds))
+        elapsed = (frame_time[part] - frame_time[part][0]) / _NS
+        place = np.minimum((elapsed * (count / span)).astype(np.intp), count - 1)
+        used, local = np.unique(place, return_inverse=True)
+        of_sample[part] = len(owner) + local
+        owner += [int(recording[part][0])] * len(used)
+    return Blocks(
+        of_sample=of_sample,
+        recording=np.array(owner, np.intp),
+        seconds=float(seconds),
+        correlation=float(correlation),
+        duration=sum(spans),
+    )
+
+
+def block_sums(blocks: Blocks, values: NDArray[Any]) -> NDArray[Any]:
+    """Sum the rows of (N, ...) by block: (B, ...)."""
+    if not len(blocks):
+        return np.zeros((0, *values.shape[1:]), values.dtype)
+    starts = np.searchsorted(blocks.of_sample, np.arange(len(blocks)))
+    return np.add.reduceat(values, starts, axis=0)
+
+
+def block_weights(blocks: Blocks, resamples: int, seed: int = 0) -> NDArray[np.float64]:
+    """(R, B) weights of bootstrap resamples within recordings.
+
+    With n blocks in a recording, n - 1 are drawn with replacement and weighted n/(n-1) (Rao and Wu 1988), so
+    that the spread is unbiased however few blocks there are. A recording of one block keeps it.
+    """
+    rng = np.random.default_rng(seed)
+    weights = np.ones((resamples, len(blocks)))
+    for owner in np.unique(blocks.recording):
+        (columns,) = np.nonzero(blocks.recording == owner)
+        count = len(columns)
+        if count > 1:
+            draws = rng.multinomial(count - 1, np.full(count, 1 / count), size=resamples)
+            weights[:, columns] = draws * (count / (count - 1))
+    return weights
+
+
+def metrics_of_counts(counts: Counts) -> dict[str, NDArray[np.float64]]:
+    """The five metrics of (R, 8) weighted counts; NaN where undefined.
+
+    Columns: frame TN, FP, FN, TP, then pixel TN, FP, FN, TP.
+    """
+    tn, fp, fn, tp, ptn, pfp, pfn, ptp = np.asarray(counts, np.float64).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "accuracy": (tn + tp) / (tn + fp + fn + tp),
+            "f1": 2 * tp / (2 * tp + fp + fn),
+            "fdr": fp / (fp + tn),
+            "mdr": fn / (fn + tp),
+            "miou": (ptn / (ptn + pfp + pfn) + ptp / (ptp + pfp + pfn)) / 2,
+        }
+
+
+def proportion_interval(value: float, replicates: NDArray[np.float64], blocks: Blocks) -> Interval:
+    """95 % interval of a statistic between 0 and 1 from its bootstrap replicates (Korn and Graubard 1998).
+
+    The effective sample size v(1-v)/var, with var the replicates' variance raised for what blocks of finite
+    length miss, is shrunk by the squared ratio of the normal to the t quantile and put into the exact
+    (Clopper-Pearson) binomial interval. Where nothing varies no correlation can be seen, and a sample is
+    counted for each 32 s, as errors correlated over 16 s would leave.
+    """
+    from scipy.special import betaincinv, ndtri, stdtrit
+
+    refused = _too_little(replicates, blocks)
+    if refused:
+        return Interval(low=None, high=None, reason=refused)
+    variance = _variance(replicates, blocks)
+    size = min(blocks.duration / (2 * LONGEST_CORRELATION_SECONDS), float(len(blocks)))
+    if 0 < value < 1 and variance > 0:
+        shrink = float(ndtri((1 + LEVEL) / 2) / stdtrit(blocks.degrees, (1 + LEVEL) / 2)) ** 2
+        size = min(value * (1 - value) / variance * shrink, float(len(blocks.of_sample)))
+    hits, misses, tail = value * size, (1 - value) * size, (1 - LEVEL) / 2
+    low = float(betaincinv(hits, misses + 1, tail)) if hits > 0 else 0.0
+    high = float(betaincinv(hits + 1, misses, 1 - tail)) if misses > 0 else 1.0
+    return Interval(low=low, high=high)
+
+
+def difference_interval(value: float, replicates: NDArray[np.float64], blocks: Blocks) -> Interval:
+    """95 % interval of a paired difference: the t interval on the same variance and degrees of freedom."""
+    from scipy.special import stdtrit
+
+    refused = _too_little(replicates, blocks)
+    if refused:
+        return Interval(low=None, high=None, reason=refused)
+    half = float(stdtrit(blocks.degrees, (1 + LEVEL) / 2)) * _variance(replicates, blocks) ** 0.5
+    return Interval(low=max(value - half, -1.0), high=min(value + half, 1.0))
+
+
+def replicate(
+    statistic: Callable[[NDArray[np.float64]], float], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The statistic of each row of block weights."""
+    return np.array([statistic(row) for row in weights])
+
+
+def _variance(replicates: NDArray[np.float64], blocks: Blocks) -> float:
+    """Raised by 1/(1 - tau/L): a mean over blocks of length L keeps that part of the long-run variance."""
+    finite = replicates[np.isfinite(replicates)]
+    kept = 1 - min(blocks.correlation / blocks.seconds, 0.5) if blocks.seconds else 1.0
+    return float(finite.var()) / kept
+
+
+def _too_little(replicates: NDArray[np.float64], blocks: Blocks) -> str | None:
+    if blocks.degrees < 2:
+        return f"only {len(blocks)} blocks of {blocks.seconds:.1f} s"
+    if np.isfinite(replicates).mean() < 0.5:
+        return "undefined in most resamples"
+    return None
+
+
+def _runs(recording: NDArray[np.int64]) -> list[slice]:
+    edges = [0, *(np.flatnonzero(np.diff(recording)) + 1).tolist(), len(recording)]
+    return [slice(start, stop) for start, stop in pairwise(edges) if stop > start]
+
+
+def _frame_seconds(recording: NDArray[np.int64], frame_time: NDArray[np.int64]) -> float:
+    steps = np.diff(frame_time)[np.diff(recording) == 0]
+    return float(np.median(steps)) / _NS if len(steps) else 0.04

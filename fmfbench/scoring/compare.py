@@ -1,0 +1,172 @@
+"""Two submissions on the same samples: the paired difference of each metric, with its interval."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.scoring import ranks
+from fmfbench.scoring.bootstrap import (
+    Blocks,
+    Interval,
+    block_sums,
+    block_weights,
+    difference_interval,
+    metrics_of_counts,
+)
+from fmfbench.scoring.evidence import RANK_RESAMPLES, Tally, error_blocks, tally
+from fmfbench.scoring.labels import Labels, LabelSource
+from fmfbench.scoring.metrics import METRIC_NAMES, METRIC_TITLES, five_metrics
+from fmfbench.scoring.predictions import Predictions
+from fmfbench.scoring.score import opened, read_for
+from fmfbench.scoring.tables import number, table
+
+__all__ = ["Comparison", "compare"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Differences first minus second.
+
+    `rows` maps each metric to first, second, difference, low, high, and a verdict: "first is higher",
+    "second is higher", "cannot be told apart", "the same" or the reason why there is none.
+    """
+
+    files: tuple[str, str]
+    split: str
+    num_samples: int
+    rows: Mapping[str, Mapping[str, Any]]
+    blocks: int
+    block_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `fmfbench compare --json` prints."""
+        return {
+            "files": list(self.files),
+            "split": self.split,
+            "num_samples": self.num_samples,
+            "metrics": {name: dict(row) for name, row in self.rows.items()},
+            "bootstrap": {"level": 0.95, "blocks": self.blocks, "block_seconds": self.block_seconds},
+        }
+
+    def to_markdown(self) -> str:
+        """A table for people."""
+        blocks = f"{self.blocks} blocks of {self.block_seconds:.1f} s"
+        title = f"{self.files[0]} (first) against {self.files[1]} (second), split {self.split}"
+        head = ("metric", "first", "second", "first - second", "95 % interval", "verdict")
+        rows = [
+            (
+                METRIC_TITLES.get(name, name.upper()),
+                number(row["first"]),
+                number(row["second"]),
+                number(row["difference"]),
+                "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}",
+                row["verdict"],
+            )
+            for name, row in self.rows.items()
+        ]
+        return "\n".join([f"{title}, {self.num_samples} samples, {blocks}", "", *table(head, rows)])
+
+
+def compare(
+    first: str | os.PathLike[str],
+    second: str | os.PathLike[str],
+    data: LabelSource | Labels | str | os.PathLike[str],
+    split: str = "test",
+    *,
+    context: str | None = None,
+    protocol: Any = None,
+    resamples: int = 2000,
+    block_seconds: float | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two prediction files on the samples of a split, block by block of time.
+
+    Both are resampled with the same blocks, so that what is hard for both drops out. Arguments as `score`.
+
+    Raises:
+        PredictionError: as `score` does, for either file.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        data = opened(Path(data))
+    read = [read_for(path, data, split, context=context, protocol=protocol) for path in (first, second)]
+    labels = read[0][1]
+    pair = [found for found, _ in read]
+    tallies = [tally(labels, found.decision, found.mask_bits) for found in pair]
+    blocks = error_blocks(tallies, labels, block_seconds)
+    weights = block_weights(blocks, resamples, seed)
+    rows = _count_rows(tallies, blocks, weights) | _rank_rows(pair, labels, blocks, weights)
+    return Comparison(
+        files=(pair[0].file, pair[1].file),
+        split=split,
+        num_samples=len(labels),
+        rows=rows,
+        blocks=len(blocks),
+        block_seconds=blocks.seconds,
+    )
+
+
+def _count_rows(
+    tallies: list[Tally], blocks: Blocks, weights: NDArray[np.float64]
+) -> dict[str, dict[str, Any]]:
+    values = [five_metrics(counts.frame_total, counts.pixel_total)[0] for counts in tallies]
+    replicates = [metrics_of_counts(weights @ block_sums(blocks, counts.columns())) for counts in tallies]
+    return {
+        name: _row(values[0][name], values[1][name], replicates[0][name], replicates[1][name], blocks)
+        for name in METRIC_NAMES
+    }
+
+
+def _rank_rows(
+    pair: list[Predictions], labels: Labels, blocks: Blocks, weights: NDArray[np.float64]
+) -> dict[str, dict[str, Any]]:
+    if any(found.score is None for found in pair) or labels.class_label is None:
+        return {}
+    rankings = [ranks.rank(labels.class_label, found.score) for found in pair if found.score is not None]
+    if rankings[0].one_class:
+        return {}
+    replicates = [ranks.rank_replicates(r, blocks.of_sample, weights[:RANK_RESAMPLES]) for r in rankings]
+    functions = {"auroc": ranks.auroc, "ap": ranks.average_precision}
+    return {
+        name: _row(
+            function(rankings[0]), function(rankings[1]), replicates[0][name], replicates[1][name], blocks
+        )
+        for name, function in functions.items()
+    }
+
+
+def _row(
+    first: float | None,
+    second: float | None,
+    first_replicates: NDArray[np.float64],
+    second_replicates: NDArray[np.float64],
+    blocks: Blocks,
+) -> dict[str, Any]:
+    if first is None or second is None:
+        row = {"first": first, "second": second, "difference": None, "low": None, "high": None}
+        return row | {"verdict": "undefined"}
+    interval = difference_interval(first - second, first_replicates - second_replicates, blocks)
+    return {
+        "first": first,
+        "second": second,
+        "difference": first - second,
+        "low": interval.low,
+        "high": interval.high,
+        "verdict": _verdict(first - second, interval),
+    }
+
+
+def _verdict(difference: float, interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return f"no interval: {interval.reason}"
+    if interval.low > 0:
+        return "first is higher"
+    if interval.high < 0:
+        return "second is higher"
+    return "the same" if difference == interval.low == interval.high == 0 else "cannot be told apart"

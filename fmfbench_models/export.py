@@ -1,0 +1,92 @@
+"""ONNX: a trained model for other runtimes, raw frames and amperes in, logits out."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fmfbench.errors import InputError, MissingDependencyError
+from fmfbench_models.interface import Model
+from fmfbench_models.registry import plain
+
+__all__ = ["export_onnx"]
+
+OPSET = 17
+
+
+class _Tensors(nn.Module):
+    """The model with tensors for its output, as ONNX has no dataclasses."""
+
+    def __init__(self, model: Model, names: list[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        output = self.model(**dict(zip(self.names, inputs, strict=True)))
+        return tuple(value for value in (output.logits, output.pixel_logits) if value is not None)
+
+
+def export_onnx(
+    model: Model,
+    path: str | os.PathLike[str],
+    *,
+    num_frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    current_length: int | None = None,
+) -> Path:
+    """Write `model` as ONNX with any batch size and clips of one form: that of its configuration unless another is
+    named.
+
+    Inputs by name: video (B, 3, T, H, W) uint8, current (B, Tc, 3) float32, those that the model uses;
+    normalisation
+    is inside. Outputs: logits (B, 2), pixel_logits (B, 2, H, W), those that it has. The facts of
+    `model.meta` stand
+    in the file's metadata under "fmfbench". Needs the package onnx.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise MissingDependencyError("export: the package onnx is not installed; pip install onnx") from error
+    path = Path(path)
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: wanted an existing folder to write into, found none")
+    model = model.cpu().eval()
+    own = {"num_frames": 10, "size": (64, 64), "current_length": 440} | model.meta.config
+    height, width = size or own["size"]
+    example = {
+        "video": torch.zeros(2, 3, num_frames or own["num_frames"], height, width, dtype=torch.uint8),
+        "current": torch.full((2, current_length or own["current_length"], 3), 8000.0),
+    }
+    inputs = model.takes(example)
+    with torch.no_grad():
+        output = model(**inputs)
+    found = {"logits": output.logits, "pixel_logits": output.pixel_logits}
+    outputs = [name for name, value in found.items() if value is not None]
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # the tracer warns of each shape that is checked, and of being the older one
+        torch.onnx.export(
+            _Tensors(model, list(inputs)).eval(),
+            tuple(inputs.values()),
+            str(path),
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    graph = onnx.load(path)
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = "fmfbench", json.dumps(plain(asdict(model.meta)))
+    onnx.checker.check_model(graph)
+    onnx.save(graph, path)
+    return path

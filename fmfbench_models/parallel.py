@@ -1,0 +1,77 @@
+"""One process or many: who am I, and what do we know together. Set up by `torchrun` through the
+environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["World", "gather_by_id", "joined", "sum_over_ranks"]
+
+
+@dataclass(frozen=True)
+class World:
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def wait(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(device: str | None = None) -> Iterator[World]:
+    """The processes that run this together; alone unless started by torchrun. nccl on GPUs, gloo on CPUs."""
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World(0, 1, torch.device(kind))
+        return
+    if kind == "cuda":
+        kind = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        torch.cuda.set_device(kind)
+    dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
+    try:
+        yield World(dist.get_rank(), size, torch.device(kind))
+    finally:
+        dist.destroy_process_group()
+
+
+def gather_by_id(world: World, ids: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+    """The rows of all processes, sorted by id; every process gets all of them. columns: (n,) or (n, k)."""
+    if world.size > 1:
+        ids, *columns = (_gathered(world, part) for part in (ids, *columns))  # type: ignore[assignment]
+    order = torch.argsort(ids)
+    return tuple(part[order] for part in (ids, *columns))
+
+
+def _gathered(world: World, part: Tensor) -> Tensor:
+    """Processes may hold different numbers of rows: pad to the longest, exchange, cut."""
+    part = part.to(world.device)
+    lengths = [torch.zeros(1, dtype=torch.int64, device=world.device) for _ in range(world.size)]
+    dist.all_gather(lengths, torch.tensor([len(part)], device=world.device))
+    longest = max(int(length) for length in lengths)
+    padded = part.new_zeros(longest, *part.shape[1:])
+    padded[: len(part)] = part
+    parts = [torch.empty_like(padded) for _ in range(world.size)]
+    dist.all_gather(parts, padded)
+    return torch.cat([piece[: int(length)] for piece, length in zip(parts, lengths, strict=True)]).cpu()
+
+
+def sum_over_ranks(world: World, value: Tensor) -> Tensor:
+    """Exact for integers."""
+    value = value.to(world.device)
+    if world.size > 1:
+        dist.all_reduce(value)
+    return value.cpu()

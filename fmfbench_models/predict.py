@@ -1,0 +1,130 @@
+"""From a trained model and a store to a prediction file, in memory that does not grow with the split."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import fmfbench
+from fmfbench.dataset import Dataset
+from fmfbench.errors import InputError
+from fmfbench.scoring.predictions import write_predictions
+from fmfbench.torch import WindowDataset, make_loader
+from fmfbench.windows.protocol import WindowProtocol, get_protocol
+from fmfbench_models.checkpoint import load_checkpoint
+from fmfbench_models.interface import Model
+from fmfbench_models.step import autocast, to_device, widened
+from fmfbench_models.train import versions
+
+__all__ = ["model_protocol", "predict"]
+
+
+def model_protocol(model: Model, protocol: str | WindowProtocol | None = None) -> WindowProtocol:
+    """The window rules for a model: those named, else those it was trained with. InputError where it has
+    none."""
+    if protocol is not None:
+        return get_protocol(protocol)
+    if model.meta.protocol is None:
+        raise InputError(f"{model.meta.name}: this model was never trained; name a protocol")
+    return get_protocol(model.meta.protocol)
+
+
+def predict(
+    model: Model | str | os.PathLike[str],
+    data: Dataset | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    protocol: str | WindowProtocol | None = None,
+    context: str | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+    device: str | None = None,
+    cache: str | None = None,
+    transform: Callable[..., Any] | None = None,
+    meta: dict[str, Any] | None = None,
+) -> Path:
+    """Write predictions.npz for the samples of a split: scores, and upright masks where the model is dense.
+
+    Args:
+        model: a model, or what `load_checkpoint` takes.
+        protocol, context: those of training by default.
+        transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
+        meta: joins the file's own: model, protocol, context, fingerprint, seed, versions.
+
+    Raises:
+        InputError: no such split or protocol, or windows that do not fit the model.
+    """
+    if not isinstance(model, Model):
+        model = load_checkpoint(model)
+    if not isinstance(data, Dataset):
+        data = fmfbench.open_dataset(Path(data))
+    chosen = model_protocol(model, protocol)
+    context = context or model.meta.provenance.get("context", "full")
+    windows = data.windows(split, chosen, context, cache=cache)
+    if not len(windows):
+        raise InputError(f"{data.path}: wanted samples of split {split!r}, found none")
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    loader = make_loader(
+        WindowDataset(windows, transform),
+        batch_size=batch_size,
+        num_workers=workers,
+        pin_memory=target.type == "cuda",
+    )
+    model = model.to(target).eval()
+    facts = {
+        "model": model.meta.name,
+        "config": model.meta.config,
+        "protocol": chosen.name,
+        "protocol_fields": chosen.to_dict(),
+        "context": context,
+        "fingerprint": data.fingerprint,
+        "seed": model.meta.provenance.get("seed"),
+        "threshold": 0.5,
+        "threshold_origin": "fixed",
+        "reinterpretation": model.meta.provenance.get("reinterpretation", False),
+        "versions": versions(),
+        **(meta or {}),
+    }
+    with tempfile.TemporaryDirectory(dir=Path(out).absolute().parent, prefix=".predict-") as scratch:
+        arrays = _run(model, loader, len(windows), target, chosen.transposed, Path(scratch))
+        written = write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
+        del arrays  # the file behind a memory map cannot go while it is mapped on some systems
+    return written
+
+
+@torch.inference_mode()
+def _run(
+    model: Model, loader: Any, count: int, device: torch.device, transposed: bool, scratch: Path
+) -> dict[str, Any]:
+    """score (N,), and mask_bits (N, bytes) on disk with mask_shape."""
+    score = np.empty(count, np.float32)
+    bits: Any = None
+    shape: tuple[int, ...] = ()
+    done = 0
+    with tqdm(total=count, unit="window", desc="predict", disable=None) as bar:
+        for cpu_batch in loader:
+            batch = to_device(cpu_batch, device)
+            with autocast(device):
+                output = widened(model(**model.takes(batch)))
+            rows = slice(done, done + len(batch["sample_id"]))
+            score[rows] = output.scores().float().cpu().numpy()
+            masks = output.masks()
+            if masks is not None:
+                upright = masks.transpose(1, 2) if transposed else masks
+                packed = np.packbits(upright.cpu().numpy().reshape(len(upright), -1), axis=1)
+                if bits is None:
+                    shape = tuple(upright.shape[1:])
+                    path = scratch / "mask_bits.npy"
+                    bits = np.lib.format.open_memmap(path, "w+", np.uint8, (count, packed.shape[1]))
+                bits[rows] = packed
+            done = rows.stop
+            bar.update(rows.stop - rows.start)
+    return {"score": score} if bits is None else {"score": score, "mask_bits": bits, "mask_shape": shape}

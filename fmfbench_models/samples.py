@@ -1,0 +1,144 @@
+"""What of a store a model trains on: which samples, with what statistics, flipped how."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from fmfbench.dataset import Dataset
+from fmfbench.errors import StoreError, TrainingError
+from fmfbench.windows.reader import Windows, timeline
+
+__all__ = ["Selection", "current_statistics", "fit_and_validation", "flip_windows", "held_out_part"]
+
+Ids = NDArray[np.int64]
+
+# Until a store knows the splits "fit" and "val": the last tenth of each recording's train frames validates,
+# and the
+# frames just before it, as many as ten seconds hold or another tenth if that is less, are in neither.
+VALIDATION_SHARE = 0.1
+GUARD_FRAMES = 250
+
+
+class Selection:
+    """Some windows of a split, by sample id; to a loader it looks like the windows themselves."""
+
+    def __init__(self, windows: Windows, ids: ArrayLike) -> None:
+        wanted = np.asarray(ids, np.int64)
+        self._positions = np.searchsorted(windows.sample_ids, wanted)
+        present = self._positions < len(windows)
+        if not present.all() or not np.array_equal(windows.sample_ids[self._positions], wanted):
+            raise StoreError(f"wanted {len(wanted)} samples of split {windows.split!r}, some are not in it")
+        self._windows = windows
+        self.sample_ids = wanted
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def batch(self, indices: ArrayLike) -> dict[str, Any]:
+        """The windows at `indices` of this selection, as `Windows.batch` gives them."""
+        return self._windows.batch(self._positions[np.asarray(indices, np.int64)])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # while it is being unpickled by a worker there is nothing to ask yet
+            raise AttributeError(name)
+        return getattr(self._windows, name)
+
+
+def fit_and_validation(data: Dataset) -> tuple[Ids, Ids]:
+    """Ids to train on and ids to validate on, both of the train split, apart in time."""
+    try:
+        return data.sample_ids("fit"), data.sample_ids("val")
+    except StoreError:
+        pass
+    train = data.sample_ids("train")
+    recording, _ = data.locate(train)
+    fit, validation = [], []
+    for number in np.unique(recording):
+        ids = train[recording == number]
+        last = len(ids) - int(len(ids) * VALIDATION_SHARE)
+        guard = min(GUARD_FRAMES, int(len(ids) * VALIDATION_SHARE))
+        fit.append(ids[: last - guard])
+        validation.append(ids[last:])
+    empty = np.empty(0, np.int64)
+    return np.concatenate([empty, *fit]), np.concatenate([empty, *validation])
+
+
+def held_out_part(data: Dataset, ids: Ids, share: float) -> tuple[Ids, Ids]:
+    """(ids for gradients, ids for `Model.fit`): of each recording the last `share` in time is held out."""
+    if share == 0:
+        return ids, np.empty(0, np.int64)
+    recording, _ = data.locate(ids)
+    early, late = [], []
+    for number in np.unique(recording):
+        own = ids[recording == number]
+        cut = len(own) - round(len(own) * share)
+        early.append(own[:cut])
+        late.append(own[cut:])
+    return np.concatenate(early), np.concatenate(late)
+
+
+def current_statistics(data: Dataset) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation (A) of each phase over the finite rows of train frames; None without any.
+
+    A current row belongs to the split of the last frame at or before it.
+    """
+    total, squares, count = np.zeros(3), np.zeros(3), 0
+    for recording in data.recordings.values():
+        line = timeline(recording)
+        rows = recording.current[(line.current_split == 0) & line.current_finite].astype(np.float64)
+        total += rows.sum(0)
+        squares += (rows**2).sum(0)
+        count += len(rows)
+    if not count:
+        return None
+    mean = total / count
+    return mean.tolist(), np.sqrt(np.maximum(squares / count - mean**2, 0)).tolist()
+
+
+def check_labelled(data: Dataset, ids: Ids) -> None:
+    """TrainingError unless every sample has a class label and both classes occur."""
+    labels = data.class_labels(ids)
+    unlabelled = ids[labels == 255]
+    if len(unlabelled):
+        raise TrainingError(
+            f"{data.path}: wanted labelled samples to train on, {len(unlabelled)} of {len(ids)} have no label, "
+            f"first {', '.join(map(str, unlabelled[:5]))}; add a label layer"
+        )
+
+
+def flip_windows(
+    batch: dict[str, Tensor], probability: float, seed: int, epoch: int, *, transposed: bool
+) -> dict[str, Tensor]:
+    """Mirror left and right, in frames and mask together, a share of a batch; changes the batch's own
+    tensors.
+
+    Whether a sample is mirrored depends on (seed, epoch, sample id) alone: not on order, batch, workers or
+    device.
+    """
+    if probability == 0:
+        return batch
+    drawn = uniform(batch["sample_id"].cpu().numpy(), seed, epoch)
+    which = torch.from_numpy(np.flatnonzero(drawn < probability)).to(batch["video"].device)
+    for name in ("video", "mask"):
+        if name in batch and len(which):
+            horizontal = (
+                -2 if transposed else -1
+            )  # transposed windows hold a frame's columns in their second last axis
+            batch[name][which] = batch[name][which].flip(horizontal)
+    return batch
+
+
+def uniform(ids: Ids, seed: int, epoch: int) -> NDArray[np.float64]:
+    """A number in [0, 1) for each id: splitmix64 of (seed, epoch, id)."""
+    key = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
+    with np.errstate(over="ignore"):
+        z = key + (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)).astype(np.float64) / 2.0**53

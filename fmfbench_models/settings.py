@@ -1,0 +1,92 @@
+"""All that decides a run: options sorted into recipe, configuration and protocol, and checked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from fmfbench.dataset import Dataset
+from fmfbench.errors import InputError
+from fmfbench.windows.protocol import WindowProtocol, get_protocol
+from fmfbench_models.recipe import Recipe
+from fmfbench_models.registry import Registration, create_model, parse_config, plain, registration
+
+__all__ = ["Settings", "make_settings"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All that decides a run's weights, as run.json has it."""
+
+    model: str
+    config: dict[str, Any]
+    recipe: Recipe
+    protocol: WindowProtocol
+    context: str
+    seed: int
+    fingerprint: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return plain(asdict(self))
+
+
+def make_settings(
+    model: str,
+    data: Dataset,
+    *,
+    options: Mapping[str, Any] | None = None,
+    protocol: str | None = None,
+    context: str = "full",
+    seed: int = 0,
+) -> Settings:
+    """Sort options into recipe, configuration and protocol; lengths and sizes come from protocol and data."""
+    record = registration(model)
+    options = dict(options or {})
+    preset = options.pop("preset", None)
+    overrides = {
+        key.removeprefix("protocol."): options.pop(key)
+        for key in list(options)
+        if key.startswith("protocol.")
+    }
+    chosen = get_protocol(protocol or ("official" if preset == "official" else "paper"), **overrides)
+    recipe_keys, config_keys = set(Recipe.__dataclass_fields__), set(record.config.__dataclass_fields__)
+    unknown = sorted(set(options) - recipe_keys - config_keys)
+    if unknown:
+        raise InputError(
+            f"{model}: unknown key {', '.join(unknown)}; the recipe has {', '.join(sorted(recipe_keys))}; "
+            f"the model has {', '.join(sorted(config_keys))}"
+        )
+    recipe = parse_config(
+        Recipe, dict(record.recipe) | {k: v for k, v in options.items() if k in recipe_keys}, what="recipe"
+    )
+    config = _sizes(record, data, chosen) | {k: v for k, v in options.items() if k in config_keys}
+    with torch.device("meta"):  # says now what is wrong with it
+        full = create_model(model, preset=preset, **config).meta.config
+    return Settings(
+        model=model,
+        config=full,
+        recipe=recipe,
+        protocol=chosen,
+        context=context,
+        seed=seed,
+        fingerprint=data.fingerprint,
+    )
+
+
+def _sizes(record: Registration, data: Dataset, protocol: WindowProtocol) -> dict[str, Any]:
+    shapes = {(recording.height, recording.width) for recording in data.recordings.values()}
+    if len(shapes) != 1:
+        found = ", ".join(f"{h} x {w}" for h, w in sorted(shapes)) or "none"
+        raise InputError(
+            f"{data.path}: wanted recordings of one frame size, found {found}; convert with --size"
+        )
+    height, width = shapes.pop()
+    known = {
+        "num_frames": protocol.num_frames,
+        "size": [width, height] if protocol.transposed else [height, width],
+        "current_length": protocol.num_current,
+    }
+    return {key: value for key, value in known.items() if key in record.config.__dataclass_fields__}

@@ -1,0 +1,29 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import fmfbench
+
+sys.path.append(
+    str(Path(__file__).parent)
+)  # importlib mode puts no folder there; conftest_tree is ours alone
+
+from conftest_tree import awkward_recording, write_tree
+
+
+@pytest.fixture(scope="session")
+def awkward_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("awkward") / "pixel-level"
+    recordings = {"b-long": awkward_recording(1, 700), "a.dotted": awkward_recording(2, 330)}
+    recordings["c-short"] = awkward_recording(3, 20)
+    return write_tree(root, recordings)
+
+
+@pytest.fixture(scope="session")
+def awkward_store(awkward_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fmfbench.convert(awkward_tree, tmp_path_factory.mktemp("store") / "awkward.zarr")

@@ -1,0 +1,282 @@
+"""Prediction files, the online detector, ONNX and the commands: all say what the model says."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import fmfbench
+from fmfbench.errors import InputError
+from fmfbench.scoring.masks import unpack_masks
+from fmfbench.scoring.predictions import read_predictions
+from fmfbench.scoring.score import score
+from fmfbench_models import create_model, load_checkpoint
+from fmfbench_models.detector import Detector
+from fmfbench_models.export import export_onnx
+from fmfbench_models.predict import predict
+from fmfbench_models.train import train
+
+LEARN = {"epochs": 12, "batch_size": 16, "lr": 3e-3}
+
+
+@pytest.fixture(scope="module")
+def run(furnace_store, options, tmp_path_factory):
+    return train(
+        "fmformer",
+        furnace_store,
+        tmp_path_factory.mktemp("run") / "run",
+        options={**options, **LEARN},
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="module")
+def transposed_run(furnace_store, options, tmp_path_factory):
+    """Trained a little on windows whose rows and columns are exchanged, as the released loader gives them."""
+    return train(
+        "fmformer",
+        furnace_store,
+        tmp_path_factory.mktemp("run") / "run",
+        options={**options, "epochs": 1, "batch_size": 16, "protocol.transposed": True, "size": [24, 16]},
+        device="cpu",
+    )
+
+
+def by_hand(run, data, split):
+    """(ids, scores, upright masks), one window at a time."""
+    model = load_checkpoint(run)
+    windows = data.windows(split, model.meta.protocol)
+    scores, masks = [], []
+    for window in windows:
+        video = torch.from_numpy(window["video"]).permute(3, 0, 1, 2)[None]
+        with torch.no_grad():
+            output = model(video, torch.from_numpy(window["current"])[None])
+        scores.append(output.logits.softmax(1)[0, 1].item())
+        mask = output.pixel_logits[0].argmax(0).numpy()
+        masks.append(mask.T if windows.protocol.transposed else mask)
+    return windows.sample_ids, np.array(scores), np.array(masks)
+
+
+@pytest.mark.parametrize("which", ["run", "transposed_run"])
+def test_predictions_are_the_models(which, furnace_store, tmp_path, request):
+    folder, data = request.getfixturevalue(which), fmfbench.open_dataset(furnace_store)
+    predict(folder, furnace_store, tmp_path / "p.npz", batch_size=7, device="cpu")
+    found = read_predictions(tmp_path / "p.npz")
+    ids, scores, masks = by_hand(folder, data, "test")
+    assert np.array_equal(found.sample_id, ids)
+    np.testing.assert_allclose(found.score, scores, rtol=0, atol=1e-5)
+    got = unpack_masks(found.mask_bits, found.mask_shape)
+    assert got.shape == (len(ids), 16, 24)
+    assert (got != masks).mean() < 1e-4
+    assert [path.name for path in tmp_path.iterdir()] == ["p.npz"]
+
+
+def test_the_file_says_where_it_is_from(run, furnace_store, tmp_path):
+    predict(run, furnace_store, tmp_path / "p.npz", split="train", meta={"note": "mine"})
+    with np.load(tmp_path / "p.npz") as file:
+        meta = json.loads(str(file["meta"]))
+    data = fmfbench.open_dataset(furnace_store)
+    assert (meta["model"], meta["protocol"], meta["context"]) == ("fmformer", "paper", "full")
+    assert meta["protocol_fields"]["num_frames"] == 4
+    assert (meta["fingerprint"], meta["seed"], meta["note"]) == (data.fingerprint, 0, "mine")
+
+
+def test_a_trained_model_has_learnt_its_furnace(run, furnace_store, tmp_path):
+    predict(run, furnace_store, tmp_path / "p.npz")
+    metrics = score(tmp_path / "p.npz", fmfbench.open_dataset(furnace_store), split="test").to_dict()[
+        "metrics"
+    ]
+    assert metrics["accuracy"] > 0.9
+    assert metrics["miou"] > 0.8
+
+
+def test_dense_only_model_scores_by_its_highest_pixel(furnace_store, options, tmp_path):
+    model = create_model("fmformer", **{k: v for k, v in options.items() if "." not in k}, class_task=False)
+    predict(model, furnace_store, tmp_path / "p.npz", protocol="short", device="cpu")
+    data = fmfbench.open_dataset(furnace_store)
+    window = data.windows("test", "short")[5]
+    with torch.no_grad():
+        output = model(
+            torch.from_numpy(window["video"]).permute(3, 0, 1, 2)[None],
+            torch.from_numpy(window["current"])[None],
+        )
+    expected = output.pixel_logits.softmax(1)[0, 1].max().item()
+    assert read_predictions(tmp_path / "p.npz").score[5] == pytest.approx(expected, abs=1e-6)
+
+
+def test_refusals(run, furnace_store, tmp_path):
+    model = create_model("fmformer", depth=1)
+    with pytest.raises(InputError, match="never trained; name a protocol"):
+        predict(model, furnace_store, tmp_path / "p.npz")
+    with pytest.raises(InputError, match="not one of"):
+        predict(run, furnace_store, tmp_path / "p.npz", split="exam")
+    with pytest.raises(InputError, match="found none"):
+        predict(run, furnace_store, tmp_path / "p.npz", split="unused")
+    with pytest.raises(InputError, match="no such store"):
+        predict(run, tmp_path / "nowhere", tmp_path / "p.npz")
+    assert not (tmp_path / "p.npz").exists()
+
+
+# --- online ---------------------------------------------------------------------------------------------------------
+
+
+def rough_recording(seed=0, frames=90):
+    """Frames with a gap, currents with a late start, a gap and a missing phase."""
+    rng = np.random.default_rng(seed)
+    times = np.arange(frames) * 40_000_000
+    times[50:] += 3_000_000_000
+    video = rng.integers(0, 256, (frames, 16, 24, 3), dtype=np.uint8)
+    current_time = 700_000_000 + np.arange(14) * 500_000_000
+    current_time = np.delete(current_time, [4, 5, 6])
+    current = (8000 + 1000 * rng.standard_normal((len(current_time), 3))).astype(np.float32)
+    current[7, 1] = np.nan
+    return times, video, current_time, current
+
+
+@pytest.mark.parametrize("which", ["run", "transposed_run"])
+def test_online_equals_offline(which, request):
+    """Against the planner over the whole recording, where the detector keeps only what it needs."""
+    from fmfbench.windows.plan import Timeline, plan_current, plan_video
+
+    folder = request.getfixturevalue(which)
+    model = load_checkpoint(folder)
+    detector = Detector(folder)
+    times, video, current_time, current = rough_recording()
+    line = Timeline("whole", times, np.zeros(len(times), np.uint8), current_time, np.isfinite(current).all(1))
+    protocol, row = detector.protocol, 0
+    for e, time in enumerate(times.tolist()):
+        while row < len(current) and current_time[row] <= time:
+            detector.current(int(current_time[row]), current[row])
+            row += 1
+        got = detector.frame(time, video[e])
+        vp, cp = (plan(line, np.array([e]), protocol, False) for plan in (plan_video, plan_current))
+        rows = np.where(cp.index[0][:, None] >= 0, current[cp.index[0]], 0)
+        clip = torch.from_numpy(video[vp.index[0]]).permute(3, 0, 1, 2)[None]
+        clip = clip.transpose(3, 4) if protocol.transposed else clip
+        with torch.no_grad():
+            output = model(clip.contiguous(), torch.from_numpy(rows.astype(np.float32))[None])
+        assert got.score == output.scores().item()
+        mask = output.masks()[0].numpy()
+        assert np.array_equal(got.mask, mask.T if protocol.transposed else mask)
+        assert got.mask.shape == (16, 24)
+        assert np.array_equal(got.video_valid, vp.valid[0])
+        assert np.array_equal(got.current_valid, cp.valid[0])
+    assert len(detector._frames) == 3 * 2 + 1
+    assert len(detector._current) < len(current)
+
+
+def test_online_equals_the_prediction_file(run, furnace_store, tmp_path):
+    predict(run, furnace_store, tmp_path / "p.npz", split="all")
+    found = read_predictions(tmp_path / "p.npz")
+    recording = next(iter(fmfbench.open_dataset(furnace_store).recordings.values()))
+    detector, scores, row = Detector(run), [], 0
+    for time, image in zip(recording.frame_time.tolist(), recording.read_video(), strict=True):
+        while row < len(recording.current) and recording.current_time[row] <= time:
+            detector.current(int(recording.current_time[row]), recording.current[row])
+            row += 1
+        scores.append(detector.frame(time, image).score)
+    np.testing.assert_allclose(scores, found.score[: len(scores)], rtol=0, atol=1e-5)
+
+
+def test_detector_refuses_disorder(run):
+    detector, image = Detector(run), np.zeros((16, 24, 3), np.uint8)
+    detector.current(10, [1.0, 2.0, 3.0])
+    detector.frame(10, image)
+    with pytest.raises(InputError, match="in order of time, 10 is not after 10"):
+        detector.current(10, [1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match="in order of time, 9 is not after 10"):
+        detector.frame(9, image)
+    with pytest.raises(InputError, match="three phases"):
+        detector.current(11, [1.0])
+    with pytest.raises(InputError, match=r"wanted \(H, W, 3\) uint8"):
+        detector.frame(11, image.astype(np.float32))
+    with pytest.raises(InputError, match="frames were"):
+        detector.frame(11, np.zeros((24, 16, 3), np.uint8))
+
+
+# --- ONNX -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"preset": "paper"},
+        {"preset": "official"},
+        {"modality": "visual", "class_task": False},
+        {"modality": "current"},
+    ],
+    ids=str,
+)
+def test_onnx_gives_the_same(config, options, tmp_path):
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    small = {key: value for key, value in options.items() if "." not in key}
+    model = create_model("fmformer", **small, num_frames=4, size=[32, 48], current_length=20, **config).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export_onnx(model, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(1)
+    for size in (1, 3):
+        batch = {
+            "video": torch.randint(0, 256, (size, 3, 4, 32, 48), dtype=torch.uint8, generator=generator),
+            "current": 8000 + 2000 * torch.randn(size, 20, 3, generator=generator),
+        }
+        inputs = {name: value.numpy() for name, value in model.takes(batch).items()}
+        found = dict(zip([o.name for o in session.get_outputs()], session.run(None, inputs), strict=True))
+        with torch.no_grad():
+            output = model(**model.takes(batch))
+        for name in ("logits", "pixel_logits"):
+            expected = getattr(output, name)
+            assert (name in found) == (expected is not None)
+            if expected is not None:
+                np.testing.assert_allclose(found[name], expected.numpy(), rtol=1e-4, atol=1e-4)
+    facts = json.loads(session.get_modelmeta().custom_metadata_map["fmfbench"])
+    assert facts["name"] == "fmformer"
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+def call(module, *arguments):
+    import importlib
+
+    command = importlib.import_module(f"fmfbench_cli.{module}").command
+    return CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def test_commands_from_training_to_a_score(furnace_store, options, tmp_path):
+    sets = [f"--set={key}={json.dumps(value)}" for key, value in options.items()]
+    done = call(
+        "train", "fmformer", "--data", furnace_store, "--out", tmp_path / "run", "--epochs", 1, *sets,
+        "--set", "batch_size=32", "--set", "modality=visual", "--device", "cpu",
+    )  # fmt: skip
+    assert done.exit_code == 0
+    assert "fmfbench predict" in done.output
+    assert load_checkpoint(tmp_path / "run").modality == "visual"
+    done = call(
+        "predict", tmp_path / "run", "--data", furnace_store, "-o", tmp_path / "p.npz", "--device", "cpu"
+    )
+    assert done.exit_code == 0
+    assert (
+        score(tmp_path / "p.npz", fmfbench.open_dataset(furnace_store)).to_dict()["metrics"]["accuracy"] >= 0
+    )
+    with pytest.raises(InputError, match="KEY=VALUE"):
+        call("train", "fmformer", "--data", furnace_store, "--out", tmp_path / "x", "--set", "lr")
+    with pytest.raises(InputError, match="wanted one of"):
+        call("train", "gpt", "--data", furnace_store, "--out", tmp_path / "x")
+
+
+def test_models_lists_what_there_is():
+    table = call("models").output
+    line = next(line for line in table.splitlines() if line.startswith("fmformer "))
+    assert line.split()[:5] == ["fmformer", "both", "3,312,166", "yes", "gradient"]
+    (info,) = json.loads(call("models", "fmformer", "--json").output)
+    assert info["parameters"] == 3_312_166
+    assert "--set depth=6" in call("models", "fmformer").output

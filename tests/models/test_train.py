@@ -1,0 +1,358 @@
+"""Training runs: what they leave behind, that they resume exactly, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import fmfbench
+from fmfbench.errors import InputError, TrainingError
+from fmfbench_models import create_model, load_checkpoint
+from fmfbench_models.checkpoint import read_tensors
+from fmfbench_models.parallel import World
+from fmfbench_models.runlog import read_log
+from fmfbench_models.samples import (
+    Selection,
+    current_statistics,
+    fit_and_validation,
+    flip_windows,
+    held_out_part,
+)
+from fmfbench_models.settings import make_settings
+from fmfbench_models.train import train
+from fmfbench_models.validation import evaluate
+
+QUICK = {"epochs": 2, "batch_size": 16}
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def finished(furnace_store, options, tmp_path_factory):
+    """An undisturbed run, which others are compared with."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    return train("fmformer", furnace_store, out, options={**options, **QUICK}, device="cpu")
+
+
+def weights(run):
+    return load_checkpoint(run / "last.safetensors").state_dict()
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_folder_says_everything(finished, furnace_store):
+    names = {path.name for path in finished.iterdir()}
+    assert names == {
+        "run.json",
+        "log.jsonl",
+        "curves.png",
+        "best.safetensors",
+        "last.safetensors",
+        "state.safetensors",
+    }
+    data = fmfbench.open_dataset(furnace_store)
+    run = json.loads((finished / "run.json").read_text())
+    assert run["finished"] is True
+    assert run["recipe"] == {**run["recipe"], "epochs": 2, "batch_size": 16, "lr": 5e-4, "alpha": 1.0}
+    assert run["protocol"]["num_frames"] == run["config"]["num_frames"] == 4
+    assert (run["config"]["size"], run["config"]["current_length"]) == ([16, 24], 8)
+    meta = load_checkpoint(finished).meta
+    assert meta.protocol == run["protocol"]
+    assert meta.provenance["data"]["fingerprint"] == data.fingerprint == run["fingerprint"]
+    assert meta.provenance["seed"] == 0
+    assert set(meta.provenance["versions"]) == {"fmfbench", "torch", "numpy", "python"}
+    mean, std = current_statistics(data)
+    assert meta.normalisation["current_mean"] == pytest.approx(mean, rel=1e-6)
+    assert meta.normalisation["current_std"] == pytest.approx(std, rel=1e-6)
+    epochs = [line for line in read_log(finished / "log.jsonl") if line["kind"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == [0, 1]
+    assert all(0 <= line["val_accuracy"] <= 1 and line["val_loss"] > 0 for line in epochs)
+    assert (finished / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_same_seed_same_weights_on_any_number_of_workers(finished, furnace_store, options, tmp_path):
+    again = train(
+        "fmformer", furnace_store, tmp_path / "again", options={**options, **QUICK}, device="cpu", workers=2
+    )
+    assert_same_weights(weights(again), weights(finished))
+    other = train(
+        "fmformer", furnace_store, tmp_path / "b", options={**options, **QUICK}, device="cpu", seed=1
+    )
+    assert not torch.equal(weights(other)["video.position"], weights(finished)["video.position"])
+
+
+def test_killed_and_resumed_gives_the_same_weights(finished, furnace_store, options, tmp_path):
+    out = tmp_path / "killed"
+    call = (
+        "import sys, json, torch; torch.set_num_threads(1)\n"
+        "from fmfbench_models.train import train\n"
+        "options = json.loads(sys.argv[3])\n"
+        "train('fmformer', sys.argv[1], sys.argv[2], options=options, device='cpu', save_seconds=0)\n"
+    )
+    arguments = [str(furnace_store), str(out), json.dumps({**options, **QUICK})]
+    process = subprocess.Popen([sys.executable, "-c", call, *arguments])
+    state, deadline = out / "state.safetensors", time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if state.is_file() and read_tensors(state)[1]["number"] >= 2:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = read_tensors(state)[1]
+    assert 0 < before["number"] < read_tensors(finished / "state.safetensors")[1]["number"], "killed too late"
+    train("fmformer", furnace_store, out, options={**options, **QUICK}, device="cpu")
+    assert_same_weights(weights(out), weights(finished))
+    assert read_log(out / "log.jsonl") == read_log(finished / "log.jsonl")
+
+
+def test_stopped_in_the_middle_of_an_epoch_goes_on_there(
+    finished, furnace_store, options, tmp_path, monkeypatch
+):
+    """The same from inside, at every step: each call is stopped after the step that follows its first
+    save."""
+    from fmfbench_models import train as module
+
+    saves = []
+    original = module._Run._save_state
+
+    def save_and_stop(self, loader):
+        original(self, loader)
+        saves.append(self.number)
+        if self.number % 4 == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module._Run, "_save_state", save_and_stop)
+    call = {"options": {**options, **QUICK}, "device": "cpu", "save_seconds": 0}
+    while True:
+        try:
+            train("fmformer", furnace_store, tmp_path / "run", **call)
+            break
+        except KeyboardInterrupt:
+            continue
+    assert saves == sorted(saves)
+    assert len(saves) > 10
+    assert len(set(saves)) > 10
+    assert_same_weights(weights(tmp_path / "run"), weights(finished))
+    assert read_log(tmp_path / "run" / "log.jsonl") == read_log(finished / "log.jsonl")
+
+
+def test_a_finished_run_is_left_alone(finished, furnace_store, options):
+    before = (finished / "last.safetensors").stat().st_mtime_ns
+    train("fmformer", furnace_store, finished, options={**options, **QUICK}, device="cpu")
+    assert (finished / "last.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_runs_folder_is_refused(finished, furnace_store, options, tmp_path):
+    with pytest.raises(InputError, match="holds a run with other recipe, seed"):
+        train("fmformer", furnace_store, finished, options={**options, **QUICK, "lr": 1e-3}, seed=5)
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="found other files"):
+        train("fmformer", furnace_store, tmp_path, options={**options, **QUICK})
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"colour": 1}, "unknown key colour"),
+        ({"protocol.colour": 1}, "no field colour"),
+        ({"epochs": 0}, "epochs must be 1 or more"),
+        ({"epochs": "many"}, "epochs: wanted an integer"),
+        ({"lr": -1.0}, "lr must be above 0"),
+        ({"flip": 1.5}, "flip must be in"),
+        ({"preset": "poster"}, "wanted a preset"),
+        ({"protocol.num_frames": 3}, "even number of frames"),
+    ],
+    ids=str,
+)
+def test_wrong_options_are_refused_before_anything_is_made(options, message, furnace_store, tmp_path):
+    with pytest.raises(InputError, match=message):
+        train("fmformer", furnace_store, tmp_path / "run", options=options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_where(furnace_store, options, tmp_path):
+    with pytest.raises(TrainingError, match=r"not finite at epoch 1, step [0-9]+ \(loss"):
+        train("fmformer", furnace_store, tmp_path / "run", options={**options, **QUICK, "lr": 1e25})
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_official_preset_brings_its_protocol(furnace_store):
+    data = fmfbench.open_dataset(furnace_store)
+    settings = make_settings("fmformer", data, options={"preset": "official", "dilated": False})
+    assert settings.protocol.name == "official"
+    assert settings.config["size"] == [24, 16]  # transposed windows
+    assert settings.config["current_length"] == 240
+    assert make_settings("fmformer", data, options={"dilated": False}).protocol.name == "paper"
+
+
+# --- samples
+# --------------------------------------------------------------------------------------------------------
+
+
+def test_validation_is_apart_from_fitting(furnace_store):
+    data = fmfbench.open_dataset(furnace_store)
+    fit, validation = fit_and_validation(data)
+    train_ids = data.sample_ids("train")
+    assert np.isin(fit, train_ids).all()
+    assert np.isin(validation, train_ids).all()
+    assert not np.isin(fit, validation).any()
+    assert len(fit) > 5 * len(validation) > 0
+
+
+def test_held_out_part_is_the_last_in_time(furnace_store):
+    data = fmfbench.open_dataset(furnace_store)
+    ids = data.sample_ids("train")
+    early, late = held_out_part(data, ids, 0.1)
+    assert np.array_equal(np.sort(np.concatenate([early, late])), ids)
+    recording, _ = data.locate(ids)
+    for number in range(2):
+        own = late[np.isin(late, ids[recording == number])]
+        assert np.array_equal(own, ids[recording == number][-len(own) :])
+    assert np.array_equal(held_out_part(data, ids, 0)[0], ids)
+
+
+def test_statistics_are_of_train_frames_only(furnace_store):
+    data = fmfbench.open_dataset(furnace_store)
+    rows = np.concatenate(
+        [r.current[: int(np.flatnonzero(r.split == 0)[-1]) + 1] for r in data.recordings.values()]
+    )
+    mean, std = current_statistics(data)  # this store has one current a frame, at the frame's own time
+    assert mean == pytest.approx(rows.astype(float).mean(0).tolist(), rel=1e-9)
+    assert std == pytest.approx(rows.astype(float).std(0).tolist(), rel=1e-6)
+
+
+def test_selection_is_those_windows(furnace_store):
+    windows = fmfbench.open_dataset(furnace_store).windows("train", "short")
+    ids = windows.sample_ids[[3, 40, 7]]
+    selection = Selection(windows, ids)
+    batch = selection.batch([2, 0])
+    assert batch["sample_id"].tolist() == [ids[2], ids[0]]
+    assert np.array_equal(batch["video"], windows.batch([7, 3])["video"])
+    with pytest.raises(InputError, match="some are not in it"):
+        Selection(windows, [10**6])
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_flip_mirrors_frames_and_mask_together(transposed):
+    def batch():
+        generator = torch.Generator().manual_seed(0)
+        video = torch.randint(0, 256, (40, 3, 2, 6, 8), dtype=torch.uint8, generator=generator)
+        mask = torch.randint(0, 2, (40, 6, 8), dtype=torch.uint8, generator=generator)
+        return {"video": video, "mask": mask, "sample_id": torch.arange(100, 140)}
+
+    whole, flipped = batch(), flip_windows(batch(), 0.5, 0, 3, transposed=transposed)
+    axis = -2 if transposed else -1
+    changed = 0
+    for i in range(40):
+        if torch.equal(flipped["video"][i], whole["video"][i]):
+            assert torch.equal(flipped["mask"][i], whole["mask"][i])
+        else:
+            changed += 1
+            assert torch.equal(flipped["video"][i], whole["video"][i].flip(axis))
+            assert torch.equal(flipped["mask"][i], whole["mask"][i].flip(axis))
+    assert 8 <= changed <= 32
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(1))[:7]
+    part = {name: value[order] for name, value in batch().items()}
+    part = flip_windows(part, 0.5, 0, 3, transposed=transposed)
+    assert torch.equal(part["video"], flipped["video"][order])
+    assert torch.equal(flip_windows(batch(), 0.0, 0, 3, transposed=False)["video"], whole["video"])
+    again = flip_windows(batch(), 0.5, 0, 4, transposed=transposed)
+    assert not torch.equal(again["video"], flipped["video"])
+
+
+# --- validation figures
+# ---------------------------------------------------------------------------------------------
+
+
+def test_validation_figures_against_a_plain_count(options):
+    from sklearn.metrics import f1_score, jaccard_score
+
+    torch.manual_seed(0)
+    model = create_model(
+        "fmformer",
+        **{k: v for k, v in options.items() if "." not in k},
+        num_frames=4,
+        size=[16, 24],
+        current_length=8,
+    )
+    generator = torch.Generator().manual_seed(3)
+    batches = [
+        {
+            "video": torch.randint(0, 256, (n, 3, 4, 16, 24), dtype=torch.uint8, generator=generator),
+            "current": 8000 + 2000 * torch.randn(n, 8, 3, generator=generator),
+            "class_label": torch.randint(0, 2, (n,), generator=generator),
+            "mask": torch.randint(0, 2, (n, 16, 24), dtype=torch.uint8, generator=generator),
+            "sample_id": torch.arange(n) + 10 * n,
+        }
+        for n in (5, 4)
+    ]
+    found = evaluate(model, batches, ALONE)
+    model.eval()
+    with torch.no_grad():
+        outputs = [model(b["video"], b["current"]) for b in batches]
+    pred = torch.cat([o.scores() for o in outputs]) > 0.5
+    true = torch.cat([b["class_label"] for b in batches])
+    assert found["val_accuracy"] == (pred == (true == 1)).double().mean().item()
+    assert found["val_f1"] == pytest.approx(f1_score(true, pred), abs=1e-12)
+    pixels = torch.cat([o.masks() for o in outputs]).flatten()
+    labels = torch.cat([b["mask"] for b in batches]).flatten()
+    assert found["val_miou"] == pytest.approx(jaccard_score(labels, pixels, average="macro"), abs=1e-12)
+
+
+# --- many processes
+# -------------------------------------------------------------------------------------------------
+
+
+def torchrun(script, *arguments, processes=2):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*launcher, f"--nproc-per-node={processes}", str(script), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+SCRIPT = """
+import json, sys, torch
+torch.set_num_threads(1)
+from fmfbench_models.parallel import World, gather_by_id, joined
+from fmfbench_models.train import train
+import torch.distributed as dist
+
+store, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+train("fmformer", store, out, options=options, device="cpu")
+with joined("cpu") as world:
+    own = torch.arange(7)[world.rank :: world.size] * 3 % 7
+    ids, squares, pairs = gather_by_id(world, own, own.double() ** 2, torch.stack([own, -own], 1))
+    assert ids.tolist() == list(range(7)), ids
+    assert squares.tolist() == [i * i for i in range(7)]
+    assert pairs.tolist() == [[i, -i] for i in range(7)]
+"""
+
+
+def test_two_processes_give_the_weights_of_one(furnace_store, options, tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    options = {**options, **QUICK, "dense_task": False}
+    done = torchrun(tmp_path / "script.py", furnace_store, tmp_path / "two", json.dumps(options))
+    assert done.returncode == 0, done.stderr[-3000:]
+    train("fmformer", furnace_store, tmp_path / "one", options=options, device="cpu")
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=2e-5)
+    start = create_model("fmformer", **load_checkpoint(tmp_path / "one").meta.config).state_dict()
+    assert not torch.equal(
+        start["layers.0.first.own.video.qkv.weight"], one["layers.0.first.own.video.qkv.weight"]
+    )
+    figures = [read_log(tmp_path / name / "log.jsonl")[-1] for name in ("one", "two")]
+    assert figures[0]["val_accuracy"] == figures[1]["val_accuracy"]
+    assert figures[0]["val_loss"] == pytest.approx(figures[1]["val_loss"], rel=1e-3)

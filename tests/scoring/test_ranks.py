@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+from fmfbench.scoring import ranks
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("levels", [2, 5, 1000, None])
+@pytest.mark.parametrize("kind", [np.float16, np.float64, np.longdouble])
+def test_against_scikit_learn_and_scipy(seed, levels, kind):
+    rng = np.random.default_rng(seed)
+    label = np.append([0, 1], rng.integers(0, 2, 300))
+    score = rng.random(302) if levels is None else rng.integers(0, levels, 302) / levels
+    score = score.astype(kind)
+    ranking = ranks.rank(label, score)
+    assert ranks.auroc(ranking) == pytest.approx(roc_auc_score(label, score.astype(float)), rel=1e-12)
+    assert ranks.average_precision(ranking) == pytest.approx(
+        average_precision_score(label, score.astype(float)), rel=1e-12
+    )
+    positives = label.sum()
+    u = rankdata(score.astype(float))[label == 1].sum() - positives * (positives + 1) / 2
+    assert ranks.auroc(ranking) == pytest.approx(u / (positives * (302 - positives)), rel=1e-12)
+
+
+def test_weights_are_repetitions_and_sklearns_weights():
+    rng = np.random.default_rng(0)
+    label, score = rng.integers(0, 2, 80), rng.integers(0, 30, 80) / 30
+    block = np.sort(rng.integers(0, 9, 80))
+    weights = rng.integers(0, 4, (20, 9)).astype(float)
+    ranking = ranks.rank(label, score)
+    found = ranks.rank_replicates(ranking, block, weights)
+    for row, weight in enumerate(weights):
+        each = weight[block]
+        repeated = np.repeat(np.arange(80), each.astype(int))
+        again = ranks.rank(label[repeated], score[repeated])
+        assert found["auroc"][row] == pytest.approx(ranks.auroc(again), rel=1e-12)
+        assert found["ap"][row] == pytest.approx(ranks.average_precision(again), rel=1e-12)
+        assert found["auroc"][row] == pytest.approx(roc_auc_score(label, score, sample_weight=each), rel=1e-9)
+        assert found["ap"][row] == pytest.approx(
+            average_precision_score(label, score, sample_weight=each), rel=1e-9
+        )
+        assert ranks.auroc(ranking, each) == found["auroc"][row]
+        assert ranks.average_precision(ranking, each) == found["ap"][row]
+
+
+@pytest.mark.parametrize(("label", "words"), [(0, "abnormal"), (1, "normal")])
+def test_one_class_cannot_be_ranked(label, words):
+    ranking = ranks.rank(np.full(5, label), np.linspace(0, 1, 5))
+    assert ranking.one_class == f"no sample is {words}"
+    assert np.isnan(ranks.auroc(ranking))
+    assert ranks.rank(np.array([0, 1]), np.zeros(2)).one_class is None
+
+
+def test_curves():
+    rng = np.random.default_rng(1)
+    label, score = rng.integers(0, 2, 200), rng.integers(0, 40, 200) / 40
+    ranking = ranks.rank(label, score)
+    false_rate, true_rate, _ = roc_curve(label, score, drop_intermediate=False)
+    np.testing.assert_allclose(ranks.roc_curve(ranking), (false_rate, true_rate))
+    precision, recall, _ = precision_recall_curve(label, score)
+    np.testing.assert_allclose(ranks.precision_recall_curve(ranking), (recall[-2::-1], precision[-2::-1]))

@@ -1,0 +1,135 @@
+"""The house: who may import whom, what is installed, what starts without torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {
+    "fmfbench": ROOT / "fmfbench",
+    "fmfbench_models": ROOT / "fmfbench_models",
+    "fmfbench_cli": ROOT / "cli",
+}
+ALLOWED = {
+    "fmfbench": {"fmfbench"},
+    "fmfbench_models": {"fmfbench", "fmfbench_models"},
+    "fmfbench_cli": {"fmfbench", "fmfbench_models", "fmfbench_cli"},
+}
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+# Within fmfbench a file imports only what stands before it: sources -> store -> windows -> scoring.
+ORDER = ["sources", "windows", "annotation", "scoring"]
+FORBIDDEN = {("sources", "windows"), ("sources", "scoring"), ("windows", "scoring"), ("windows", "annotation"),
+             ("scoring", "annotation"), ("sources", "annotation")}  # fmt: skip
+
+
+def imports(path: Path) -> list[tuple[str, str]]:
+    """(module, name) of every import in a file; relative ones stay inside their package and do not count."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found += [(node.module, alias.name) for alias in node.names]
+    return found
+
+
+def files() -> list[tuple[str, Path]]:
+    return [(name, path) for name, folder in PACKAGES.items() for path in sorted(folder.rglob("*.py"))]
+
+
+@pytest.mark.parametrize(("package", "path"), files(), ids=lambda v: v if isinstance(v, str) else v.stem)
+def test_imports_go_one_way_and_take_no_private_names(package: str, path: Path) -> None:
+    for module, name in imports(path):
+        home = module.split(".")[0]
+        if home in PACKAGES:
+            assert home in ALLOWED[package], f"{path} imports {module}"
+            if home != package:
+                private = [
+                    part
+                    for part in (*module.split("."), name)
+                    if part.startswith("_") and part != "__version__"
+                ]
+                assert not private, f"{path} imports {module}.{name}"
+    if package == "fmfbench" and path.parent != PACKAGES["fmfbench"]:
+        own = path.relative_to(PACKAGES["fmfbench"]).parts[0]
+        reached = {m.split(".")[1] for m, _ in imports(path) if m.startswith("fmfbench.")}
+        assert not {(own, other) for other in reached} & FORBIDDEN, f"{path} reaches forward"
+
+
+def test_only_one_module_of_the_data_package_imports_torch() -> None:
+    torch_users = {
+        path.relative_to(ROOT).as_posix()
+        for package, path in files()
+        if package == "fmfbench" and any(m.split(".")[0] == "torch" for m, _ in imports(path))
+    }
+    assert torch_users == {"fmfbench/torch.py"}
+
+
+def test_every_package_is_listed_for_the_wheel() -> None:
+    listed = set(SETTINGS["tool"]["setuptools"]["packages"])
+    present = {
+        ".".join((name, *init.parent.relative_to(folder).parts))
+        for name, folder in PACKAGES.items()
+        for init in folder.rglob("__init__.py")
+    }
+    assert listed == present
+    with_code = {path.parent for _, path in files()}
+    assert all((folder / "__init__.py").exists() for folder in with_code)
+
+
+def run_without(modules: list[str], code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter in which some modules cannot be imported."""
+    block = f"import sys\nfor name in {modules!r}: sys.modules[name] = None\n"
+    return subprocess.run(
+        [sys.executable, "-c", block + code], capture_output=True, text=True, cwd="/", check=False
+    )
+
+
+HEAVY = [
+    "torch",
+    "cv2",
+    "numba",
+    "matplotlib",
+    "sklearn",
+    "safetensors",
+    "onnx",
+    "onnxruntime",
+    "zarr",
+    "xarray",
+]
+
+
+def test_the_front_page_and_help_start_without_heavy_packages() -> None:
+    done = run_without(
+        HEAVY,
+        "import fmfbench, fmfbench.conversion, fmfbench.windows.reader\n"
+        "from fmfbench_cli.main import main\nmain(['--help'])",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "convert" in done.stdout
+
+
+def test_windows_for_torch_say_what_to_install() -> None:
+    done = run_without(["torch"], "import fmfbench.torch")
+    assert "pip install 'fmfbench[models]'" in done.stderr
+
+
+def test_no_top_level_cli_outside_the_repository() -> None:
+    code = "import importlib.util as u\nassert all(u.find_spec(n) is None for n in ('cli', 'tests', 'data_cards'))"
+    assert run_without([], code).returncode == 0
+
+
+def test_the_public_surface_is_what_the_front_page_lists() -> None:
+    import fmfbench
+
+    for name in fmfbench.__all__:
+        assert getattr(fmfbench, name) is not None
+    assert dir(fmfbench) == sorted(fmfbench.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = fmfbench.nothing
