@@ -119,7 +119,7 @@ class DeviceWindows:
 
     def __init__(self, windows: Windows, device: str | torch.device) -> None:
         self.device = torch.device(device)
-        index = windows.index
+        index = windows.samples
         loaded = LoadedWindows(index, np.arange(len(windows)))
         self._has_mask = loaded.mask_index >= 0
         self._frame_shape = loaded.video.shape[1:]
