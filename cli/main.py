@@ -17,6 +17,7 @@ _COMMANDS = {
     "convert": ".convert",
     "info": ".info",
     "view": ".view",
+    "annotate": ".annotate",
     "labels": ".labels",
     "score": ".score",
     "compare": ".compare",

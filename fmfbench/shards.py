@@ -9,7 +9,7 @@ encoded in one call costs a tenth of what the same bytes cost chunk by chunk thr
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fmfbench.errors import DamageError
 from fmfbench.schema import ArraySpec, parse_array
 
-__all__ = ["ArrayReader", "encode_shard", "is_whole_shard"]
+__all__ = ["ArrayReader", "encode_shard", "is_whole_shard", "shard_pieces"]
 
 # One thread a call: shards are encoded side by side, and a pool of Blosc's own would not survive a fork.
 blosc.use_threads = False
@@ -38,9 +38,13 @@ def encode_shard(spec: ArraySpec, block: NDArray[Any]) -> bytes:
         spec: the array.
         block: (n, ...) its entries, n at most `spec.shard`; the last chunk is padded with zeros.
     """
+    return b"".join(shard_pieces(spec, block))
+
+
+def shard_pieces(spec: ArraySpec, block: NDArray[Any]) -> Iterator[bytes]:
+    """The file of one shard, chunk by chunk: a piece is hashed and written while it is in the cache."""
     codec = Blosc(cname=spec.cname, clevel=spec.clevel, shuffle=_SHUFFLES[spec.shuffle])
     index = np.full((spec.shard // spec.chunk, 2), _MISSING, dtype="<u8")
-    parts: list[bytes] = []
     offset = 0
     for k, first in enumerate(range(0, len(block), spec.chunk)):
         chunk = np.ascontiguousarray(block[first : first + spec.chunk], dtype=spec.numpy_dtype)
@@ -49,12 +53,11 @@ def encode_shard(spec: ArraySpec, block: NDArray[Any]) -> bytes:
             whole[: len(chunk)] = chunk
             chunk = whole
         data = codec.encode(chunk)
-        parts += [data, _CRC.pack(google_crc32c.value(data))]
+        yield data + _CRC.pack(google_crc32c.value(data))
         index[k] = offset, len(data) + 4
         offset += len(data) + 4
     table = index.tobytes()
-    parts += [table, _CRC.pack(google_crc32c.value(table))]
-    return b"".join(parts)
+    yield table + _CRC.pack(google_crc32c.value(table))
 
 
 def is_whole_shard(spec: ArraySpec, data: bytes, count: int) -> bool:

@@ -90,6 +90,11 @@ class Labels:
         return len(self.sample_id)
 
     @property
+    def scored_recordings(self) -> tuple[str, ...]:
+        """Names of the recordings that these samples come from."""
+        return tuple(self.recordings[index] for index in np.unique(self.recording).tolist())
+
+    @property
     def no_mask(self) -> str | None:
         """Why masks of these samples cannot be scored, or None where they can."""
         if self.class_label is None:

@@ -57,7 +57,8 @@ def scores_markdown(scores: Sequence[Score]) -> str:
         values = [number(score_values(score).get(name)) for name in names]
         warned = len(score.evidence.warnings) if score.evidence else 0
         rows.append((score.file, *values, str(warned or "")))
-    return "\n".join(table(head, rows))
+    named = {name: None for score in scores if score.evidence for name in score.evidence.recordings}
+    return "\n".join([*table(head, rows), "", f"recordings: {', '.join(named)}"])
 
 
 def score_csv(scores: Sequence[Score]) -> str:

@@ -22,8 +22,8 @@ class LoadedWindows:
         video: (F,H,W,3) uint8, transposed where the protocol says so.
         video_index: (m,T) int32, entries of `video`.
         video_valid: (m,T) bool.
-        mask: (M,H,W) uint8, or None where a recording has no pixel labels.
-        mask_index: (m,) int64, entries of `mask`.
+        mask: (M,H,W) uint8.
+        mask_index: (m,) int64, entries of `mask`, -1 where the recording has no pixel labels.
     """
 
     def __init__(self, index: WindowIndex, windows: IntArray) -> None:
@@ -32,8 +32,7 @@ class LoadedWindows:
         self.size = index.frame_size(windows)
         self.video_index, self.video_valid = index.video_table(windows)
         self._load_video()
-        self.mask_index = np.empty(len(windows), np.int64)
-        self.mask = self._load_masks() if index.have_masks(windows) else None
+        self._load_masks()
         self._load_trackless()
 
     def _load_video(self) -> None:
@@ -55,20 +54,24 @@ class LoadedWindows:
             part = self.video[first : first + len(frames)]
             load_frames(self.index.recordings[number].video, frames, part, transposed=transposed)
 
-    def _load_masks(self) -> NDArray[np.uint8]:
-        transposed = self.index.protocol.transposed
+    def _load_masks(self) -> None:
+        index, transposed = self.index, self.index.protocol.transposed
+        labelled = [
+            (reader, places)
+            for number, places in index.by_recording(self.windows)
+            if (reader := index.recordings[number].masks) is not None
+        ]
         shape = self.size[::-1] if transposed else self.size
-        mask = np.empty((len(self.windows), *shape), np.uint8)
+        self.mask = np.empty((sum(len(places) for _, places in labelled), *shape), np.uint8)
+        self.mask_index = np.full(len(self.windows), -1, np.int64)
         first = 0
-        for number, places in self.index.by_recording(self.windows):
-            frames = self.index.frame[self.windows[places]]
+        for reader, places in labelled:
+            frames = index.frame[self.windows[places]]
             order = np.argsort(frames, kind="stable")
-            self.mask_index[places[order]] = first + np.arange(len(order))
-            reader = self.index.recordings[number].masks
-            assert reader is not None
-            load_frames(reader, frames[order], mask[first : first + len(order)], transposed=transposed)
-            first += len(order)
-        return mask
+            part = slice(first, first + len(order))
+            self.mask_index[places[order]] = np.arange(part.start, part.stop)
+            load_frames(reader, frames[order], self.mask[part], transposed=transposed)
+            first = part.stop
 
     def _load_trackless(self) -> None:
         """Plan the currents of windows without a track once, as planning costs more than keeping them."""
@@ -82,8 +85,9 @@ class LoadedWindows:
             part = slice(start, start + 1024)
             self.index.fill_current(self.windows[rest[part]], self.own_values[part], self.own_valid[part])
 
-    def empty(self, count: int) -> Batch:
-        return self.index.empty(count, self.size, masks=self.mask is not None)
+    def have_masks(self, rows: IntArray) -> bool:
+        """Whether every one of `windows[rows]` has pixel labels, and there is one."""
+        return bool(len(rows)) and bool((self.mask_index[rows] >= 0).all())
 
     def fill(self, rows: IntArray, out: Batch) -> None:
         """Write the windows `windows[rows]` into arrays of len(rows) entries."""
@@ -95,7 +99,7 @@ class LoadedWindows:
         self._fill_current(rows, windows, out["current"], out["current_valid"])
         out["class_label"][:] = self.index.class_label[windows]
         out["sample_id"][:] = self.index.sample_ids[windows]
-        if "mask" in out and self.mask is not None:
+        if "mask" in out:
             np.take(self.mask, self.mask_index[rows], axis=0, out=out["mask"], mode="clip")
 
     def _fill_current(

@@ -72,7 +72,7 @@ class Windows(Sequence[Batch]):
             foreign = WindowIndex(dataset, ids, protocol, context).foreign
             self.left_out, ids = ids[foreign], ids[~foreign]
         self.sample_ids = ids[::every]
-        self.index = WindowIndex(dataset, self.sample_ids, protocol, context)
+        self.samples = WindowIndex(dataset, self.sample_ids, protocol, context)
         self._video: dict[int, ChunkCache] = {}
         self._masks: dict[int, ChunkCache] = {}
         self._loaded: list[LoadedWindows] = []
@@ -103,24 +103,28 @@ class Windows(Sequence[Batch]):
         where = self._checked(indices)
         if self.cache == "memory" and len(where):
             loaded, rows = self._find(where)
-            out = loaded.empty(len(where)) if out is None else self._reused(out, loaded.empty(0), len(where))
+            masks = loaded.have_masks(rows)
+            if out is None:
+                out = self.samples.empty(len(where), loaded.size, masks=masks)
+            else:
+                self._check_reused(out, len(where), loaded.size, masks=masks)
             loaded.fill(rows, out)
             return out
-        size = self.index.frame_size(where)
-        masks = self.index.have_masks(where)
+        size = self.samples.frame_size(where)
+        masks = self.samples.have_masks(where)
         if out is None:
-            out = self.index.empty(len(where), size, masks=masks)
+            out = self.samples.empty(len(where), size, masks=masks)
         else:
-            self._reused(out, self.index.empty(0, size, masks=masks), len(where))
+            self._check_reused(out, len(where), size, masks=masks)
         self._read(where, out)
         return out
 
     def load(self) -> None:
         """Make the "memory" cache now; processes forked later share it."""
-        _ = self.index.currents
+        _ = self.samples.currents
         if self.cache == "memory" and not self._loaded:
-            sizes = self.index.sizes()
-            self._loaded = [LoadedWindows(self.index, windows) for _, windows in sizes]
+            sizes = self.samples.sizes()
+            self._loaded = [LoadedWindows(self.samples, windows) for _, windows in sizes]
 
     def plan(self, indices: ArrayLike) -> list[tuple[NDArray[np.int64], Plan, Plan]]:
         """Which frames and rows the windows at `indices` hold, recording by recording.
@@ -130,9 +134,11 @@ class Windows(Sequence[Batch]):
         """
         where = self._checked(indices)
         out = []
-        for number, rows in self.index.by_recording(where):
-            frames = self.index.frame[where[rows]]
-            out.append((rows, self.index.plan_video(number, frames), self.index.plan_current(number, frames)))
+        for number, rows in self.samples.by_recording(where):
+            frames = self.samples.frame[where[rows]]
+            out.append(
+                (rows, self.samples.plan_video(number, frames), self.samples.plan_current(number, frames))
+            )
         return out
 
     def _checked(self, indices: ArrayLike) -> NDArray[np.int64]:
@@ -146,23 +152,22 @@ class Windows(Sequence[Batch]):
         self.load()
         if len(self._loaded) == 1:
             return self._loaded[0], where
-        size = self.index.frame_size(where)
+        size = self.samples.frame_size(where)
         loaded = next(candidate for candidate in self._loaded if candidate.size == size)
         return loaded, np.searchsorted(loaded.windows, where)
 
-    @staticmethod
-    def _reused(out: Batch, like: Batch, count: int) -> Batch:
+    def _check_reused(self, out: Batch, count: int, size: tuple[int, int], *, masks: bool) -> None:
+        like = self.samples.empty(0, size, masks=masks)
         wanted = {name: (count, *array.shape[1:], array.dtype) for name, array in like.items()}
         found = {name: (*array.shape, array.dtype) for name, array in out.items()}
         if wanted != found or not all(array.flags.c_contiguous for array in out.values()):
             raise WindowError(
-                f"out: wanted the arrays of a batch of {count} windows like these, "
-                f"found {', '.join(f'{name} {array.shape}' for name, array in out.items())}"
+                f"out: wanted contiguous arrays like an earlier batch's of {count} windows "
+                f"({', '.join(wanted)}), found {', '.join(f'{k} {v.shape}' for k, v in out.items()) or 'none'}"
             )
-        return out
 
     def _read(self, where: NDArray[np.int64], out: Batch) -> None:
-        index = self.index
+        index = self.samples
         index.fill_current(where, out["current"], out["current_valid"])
         out["class_label"][:] = index.class_label[where]
         out["sample_id"][:] = self.sample_ids[where]
