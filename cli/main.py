@@ -17,6 +17,7 @@ _COMMANDS = {
     "convert": ".convert",
     "info": ".info",
     "view": ".view",
+    "verify": ".verify",
     "labels": ".labels",
     "score": ".score",
 }
