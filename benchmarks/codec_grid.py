@@ -76,7 +76,12 @@ def measure(spec: ArraySpec, video: np.ndarray, place: Path) -> tuple[float, flo
                     out[k] = data[frame % spec.chunk]
 
     gigabytes = video.nbytes / 1e9
-    return encode / gigabytes, size / video.nbytes, seconds(sequential) / gigabytes, WINDOWS / seconds(windows)
+    return (
+        encode / gigabytes,
+        size / video.nbytes,
+        seconds(sequential) / gigabytes,
+        WINDOWS / seconds(windows),
+    )
 
 
 def main() -> None:

@@ -186,9 +186,7 @@ def out_of_core(
             loader.set_epoch(epoch)
             took = seconds(lambda loader=loader: drain(loader))
             memory.append(len(warm) / took)
-            loader = make_loader(
-                cold, BATCH, shuffle="block", num_workers=workers, buffer_bytes=BUFFER
-            )
+            loader = make_loader(cold, BATCH, shuffle="block", num_workers=workers, buffer_bytes=BUFFER)
             loader.set_epoch(epoch)
             before = resident_mb()
             peak = before

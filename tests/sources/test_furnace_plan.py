@@ -167,7 +167,12 @@ def test_version_1_0_is_what_it_was() -> None:
     for k in range(3):
         furnace = Furnace(plan_of("tiny", k))
         timing, plan = furnace.plan.timing, furnace.plan
-        for array in (timing.frame_time, timing.current_time, plan.split, furnace.draw_labels(0, plan.frames)):
+        for array in (
+            timing.frame_time,
+            timing.current_time,
+            plan.split,
+            furnace.draw_labels(0, plan.frames),
+        ):
             digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(repr([(e.onset, e.apex, e.offset) for e in plan.events]).encode())
     assert (VERSION, digest.hexdigest()[:16]) == ("1.0", "71e477054b9f2139")
