@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from fmfbench.scoring.metrics import Confusion
 
 __all__ = [
-    "dense_confusion",
     "mask_counts",
     "pack_masks",
     "packed_length",
