@@ -18,6 +18,7 @@ _COMMANDS = {
     "info": ".info",
     "view": ".view",
     "annotate": ".annotate",
+    "verify": ".verify",
     "labels": ".labels",
     "score": ".score",
     "compare": ".compare",

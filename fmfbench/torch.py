@@ -13,12 +13,13 @@ from fmfbench.errors import MissingDependencyError, WindowError
 from fmfbench.windows.blocks import BlockReader, BlockShuffle
 from fmfbench.windows.index import Batch
 from fmfbench.windows.loaded import LoadedWindows
+from fmfbench.windows.ordered import in_order
 from fmfbench.windows.reader import Windows
-from fmfbench.windows.stream import stream, stream_blocks
+from fmfbench.windows.stream import stream_blocks
 
 try:
     import torch
-    from torch.utils.data import DataLoader, Dataset, Sampler
+    from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
@@ -120,7 +121,7 @@ class DeviceWindows:
     def __init__(self, windows: Windows, device: str | torch.device) -> None:
         self.device = torch.device(device)
         index = windows.samples
-        loaded = LoadedWindows(index, np.arange(len(windows)))
+        loaded = LoadedWindows(index, np.arange(len(windows)), windows.threads)
         self._has_mask = loaded.mask_index >= 0
         self._frame_shape = loaded.video.shape[1:]
         self._mask_shape = loaded.mask.shape[1:]
@@ -277,7 +278,7 @@ class WindowLoader:
             places = (places for _, places in self._sampler)
             return stream_blocks(reader, self._finish, places, self.num_threads)
         windows.load()  # before threads could each begin to
-        return stream(self._make, iter(self._sampler), self.num_threads)
+        return in_order(self._make, iter(self._sampler), self.num_threads)
 
     def _make(self, key: Key) -> Tensors:
         return self._pinned(self._batches[key])
@@ -415,6 +416,8 @@ class _Batches(Dataset[Tensors]):
 
     def __getitem__(self, key: Key) -> Tensors:
         epoch, places = key
+        if get_worker_info() is not None:
+            self.dataset.windows.threads = 0  # the workers themselves are what runs side by side
         if self.blocks is None:
             return self._batch(places, epoch)
         reader = self.reader(epoch)

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.shards import ArrayReader
+from fmfbench.windows.ordered import in_order
 
 __all__ = ["ChunkCache", "load_frames"]
 
 _KEPT_CHUNKS = 32  # neighbouring windows share most of theirs
+_WORTH_THREADS = 16  # chunks, below which starting threads costs more than it saves
 
 
 class ChunkCache:
@@ -22,33 +24,43 @@ class ChunkCache:
         self._reader = reader
         self._chunks: OrderedDict[int, NDArray[Any]] = OrderedDict()
 
-    def gather(self, index: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
+    def gather(
+        self, index: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64], threads: int = 0
+    ) -> None:
         """out[rows[i], j] = frame index[i, j]."""
         size = self._reader.spec.chunk
         number = index // size
         # Sorted by chunk once: a mask over all positions for every chunk would cost more than the copies.
         order = np.argsort(number, axis=None, kind="stable")
         chunks, first = np.unique(number.reshape(-1)[order], return_index=True)
-        for k, places in zip(chunks.tolist(), np.split(order, first[1:]), strict=True):
+        parts = np.split(order, first[1:])
+        decoded = in_order(self._chunk, chunks.tolist(), threads if len(chunks) >= _WORTH_THREADS else 0)
+        for k, places, chunk in zip(chunks.tolist(), parts, decoded, strict=True):
             at, slot = np.divmod(places, index.shape[1])
-            out[rows[at], slot] = self._chunk(k)[index[at, slot] - k * size]
+            out[rows[at], slot] = chunk[index[at, slot] - k * size]
+            self._keep(k, chunk)
 
     def _chunk(self, number: int) -> NDArray[Any]:
         chunk = self._chunks.get(number)
-        if chunk is None:
-            chunk = self._chunks[number] = self._reader.chunk(number)
-            if len(self._chunks) > _KEPT_CHUNKS:
-                self._chunks.popitem(last=False)
-        else:
-            self._chunks.move_to_end(number)
-        return chunk
+        return self._reader.chunk(number) if chunk is None else chunk
+
+    def _keep(self, number: int, chunk: NDArray[Any]) -> None:
+        self._chunks[number] = chunk
+        self._chunks.move_to_end(number)
+        if len(self._chunks) > _KEPT_CHUNKS:
+            self._chunks.popitem(last=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_chunks": OrderedDict()}
 
 
 def load_frames(
-    reader: ArrayReader, frames: NDArray[np.int64], out: NDArray[Any], *, transposed: bool = False
+    reader: ArrayReader,
+    frames: NDArray[np.int64],
+    out: NDArray[Any],
+    *,
+    transposed: bool = False,
+    threads: int = 0,
 ) -> None:
     """out[i] = frame frames[i], every chunk decoded once.
 
@@ -56,12 +68,14 @@ def load_frames(
         reader: a video or a mask array.
         frames: (n,) sorted.
         out: (n,H,W,...), or (n,W,H,...) with `transposed`.
+        threads: that decode beside this one.
     """
     size = reader.spec.chunk
     chunks, first = np.unique(frames // size, return_index=True)
-    for k, start, stop in zip(
-        chunks.tolist(), first.tolist(), [*first[1:].tolist(), len(frames)], strict=True
-    ):
+    stops = [*first[1:].tolist(), len(frames)]
+
+    def load(part: tuple[int, int, int]) -> None:
+        k, start, stop = part
         chunk = reader.chunk(k)
         if transposed:
             chunk = chunk.swapaxes(1, 2)
@@ -69,3 +83,7 @@ def load_frames(
         # A whole run is a plain copy, which fancy indexing would make twice.
         whole = inside[-1] - inside[0] == stop - start - 1
         out[start:stop] = chunk[inside[0] : inside[-1] + 1] if whole else chunk[inside]
+
+    parts = zip(chunks.tolist(), first.tolist(), stops, strict=True)
+    for _ in in_order(load, parts, threads):
+        pass

@@ -26,7 +26,8 @@ class LoadedWindows:
         mask_index: (m,) int64, entries of `mask`, -1 where the recording has no pixel labels.
     """
 
-    def __init__(self, index: WindowIndex, windows: IntArray) -> None:
+    def __init__(self, index: WindowIndex, windows: IntArray, threads: int = 0) -> None:
+        self._threads = threads
         self.index = index
         self.windows = windows
         self.size = index.frame_size(windows)
@@ -52,7 +53,13 @@ class LoadedWindows:
         self.video = np.empty((total, *shape, 3), np.uint8)
         for number, frames, first in wanted:
             part = self.video[first : first + len(frames)]
-            load_frames(self.index.recordings[number].video, frames, part, transposed=transposed)
+            load_frames(
+                self.index.recordings[number].video,
+                frames,
+                part,
+                transposed=transposed,
+                threads=self._threads,
+            )
 
     def _load_masks(self) -> None:
         index, transposed = self.index, self.index.protocol.transposed
@@ -70,7 +77,7 @@ class LoadedWindows:
             order = np.argsort(frames, kind="stable")
             part = slice(first, first + len(order))
             self.mask_index[places[order]] = np.arange(part.start, part.stop)
-            load_frames(reader, frames[order], self.mask[part], transposed=transposed)
+            load_frames(reader, frames[order], self.mask[part], transposed=transposed, threads=self._threads)
             first = part.stop
 
     def _load_trackless(self) -> None:

@@ -12,6 +12,7 @@ from fmfbench.errors import WindowError
 from fmfbench.windows.frames import ChunkCache
 from fmfbench.windows.index import Batch, WindowIndex
 from fmfbench.windows.loaded import LoadedWindows
+from fmfbench.windows.ordered import default_threads
 from fmfbench.windows.plan import Plan
 from fmfbench.windows.protocol import CONTEXTS, WindowProtocol
 
@@ -43,6 +44,7 @@ class Windows(Sequence[Batch]):
     Attributes:
         sample_ids: (n,) int64, sorted.
         left_out: (k,) int64 ids that the context "strict" leaves out.
+        threads: that decode chunks beside this one when many are wanted at once; the bytes are the same.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Windows(Sequence[Batch]):
         self.context = context
         self.every = every
         self.cache = cache
+        self.threads = default_threads()
         ids = dataset.sample_ids(split)
         self.left_out: NDArray[np.int64] = np.empty(0, np.int64)
         if context == "strict":
@@ -124,7 +127,7 @@ class Windows(Sequence[Batch]):
         _ = self.samples.currents
         if self.cache == "memory" and not self._loaded:
             sizes = self.samples.sizes()
-            self._loaded = [LoadedWindows(self.samples, windows) for _, windows in sizes]
+            self._loaded = [LoadedWindows(self.samples, windows, self.threads) for _, windows in sizes]
 
     def plan(self, indices: ArrayLike) -> list[tuple[NDArray[np.int64], Plan, Plan]]:
         """Which frames and rows the windows at `indices` hold, recording by recording.
@@ -180,12 +183,12 @@ class Windows(Sequence[Batch]):
             recording = index.recordings[number]
             if number not in self._video:
                 self._video[number] = ChunkCache(recording.video)
-            self._video[number].gather(plan.index, video, rows)
+            self._video[number].gather(plan.index, video, rows, self.threads)
             if "mask" in out and recording.masks is not None:
                 if number not in self._masks:
                     self._masks[number] = ChunkCache(recording.masks)
                 mask = out["mask"].swapaxes(1, 2) if transposed else out["mask"]
-                self._masks[number].gather(frames[:, None], mask[:, None], rows)
+                self._masks[number].gather(frames[:, None], mask[:, None], rows, self.threads)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_loaded": []}

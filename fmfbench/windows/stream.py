@@ -1,4 +1,4 @@
-"""Batches in order, made ahead by threads of this process.
+"""Batches of a block order, made ahead by threads of this process while another reads what comes next.
 
 Copying frames and decoding chunks leave Python's lock alone, so threads do both side by side, and nothing is
 shipped between processes.
@@ -17,32 +17,12 @@ from numpy.typing import NDArray
 from fmfbench.windows.blocks import BlockReader
 from fmfbench.windows.index import Batch
 from fmfbench.windows.loaded import LoadedWindows
+from fmfbench.windows.ordered import cancel
 
-__all__ = ["stream", "stream_blocks"]
+__all__ = ["stream_blocks"]
 
-Key = TypeVar("Key")
 Made = TypeVar("Made")
 IntArray = NDArray[np.int64]
-
-_AHEAD = 2  # batches waiting or in the making, for each thread
-
-
-def stream(make: Callable[[Key], Made], keys: Iterable[Key], threads: int) -> Iterator[Made]:
-    """make(key) of every key, in order; without threads each when it is asked for."""
-    if not threads:
-        yield from map(make, keys)
-        return
-    with ThreadPoolExecutor(threads, "fmfbench-gather") as pool:
-        pending: deque[Future[Made]] = deque()
-        try:
-            for key in keys:
-                pending.append(pool.submit(make, key))
-                if len(pending) > _AHEAD * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            _cancel(pending)
 
 
 def stream_blocks(
@@ -67,7 +47,7 @@ def stream_blocks(
                 parts = list(reader.parts(places))
                 if len(parts) == 1 and groups.holds(parts[0][0]):
                     pending.append(pool.submit(gather, groups.current, places))
-                    if len(pending) > _AHEAD * threads:
+                    if len(pending) > 2 * threads:
                         yield pending.popleft().result()
                     continue
                 while pending:  # all that read the group at hand, before the next takes its place
@@ -80,7 +60,7 @@ def stream_blocks(
             while pending:
                 yield pending.popleft().result()
         finally:
-            _cancel(pending)
+            cancel(pending)
             groups.cancel()
 
 
@@ -119,8 +99,3 @@ class _Groups:
         if self._coming is not None:
             self._coming[1].cancel()
             self._coming = None
-
-
-def _cancel(pending: deque[Future[Made]]) -> None:
-    for future in pending:
-        future.cancel()
