@@ -21,7 +21,12 @@ _PATH = click.Path(path_type=Path)
 @click.argument("file", type=_PATH)
 @click.option("--data", type=_PATH, help="The store to score against.")
 @click.option("--labels", type=_PATH, help="A labels.npz to score against, instead of a store.")
-@click.option("--split", default="test", show_default=True, help="train, test, unused or all.")
+@click.option(
+    "--split",
+    default="test",
+    show_default=True,
+    help="train, test, unused, all, val, fit, loro-val:NAME or loro-fit:NAME.",
+)
 @click.option(
     "--context",
     type=click.Choice(["full", "masked", "strict"]),
@@ -40,6 +45,7 @@ _PATH = click.Path(path_type=Path)
     "--block-seconds", type=float, help="Length of the bootstrap's blocks [default: from the errors]."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--per-second", is_flag=True, help="Ask only for the last sample of each second.")
 @click.option(
     "--report", type=_PATH, help="Write a page that stands alone: tables, curves, timelines, errors."
 )
@@ -88,7 +94,8 @@ def command(
     if report is not None:
         from fmfbench.scoring.report import write_report
 
-        found, rows = read_for(file, source, split, context=options["context"], protocol=options["protocol"])
+        asked = {name: options[name] for name in ("context", "protocol", "per_second")}
+        found, rows = read_for(file, source, split, **asked)
         write_report(report, scores[0], found, rows, None if isinstance(source, Labels) else source)
     text = scores_markdown(scores) if file.is_dir() else scores[0].to_markdown()
     if markdown is not None:

@@ -85,6 +85,8 @@ def _head(score: Score) -> str:
     evidence = score.evidence
     assert evidence is not None
     title = escape(f"{score.file}, split {score.split}")
+    if score.sample_set == "per-second":
+        title += ", per-second sample set (not to be compared with figures of every frame)"
     facts = [f"{score.num_samples} samples", f"data fingerprint {score.fingerprint[:16]}"]
     facts += [f"decided by {score.decision}", f"threshold {evidence.threshold['origin']}"]
     facts += [

@@ -32,6 +32,8 @@ def score_markdown(score: Score) -> str:
     title = f"{score.file} on split {score.split}, {score.num_samples} samples"
     if score.context == "strict":
         title += f", strict sample set of protocol {score.protocol}"
+    if score.sample_set == "per-second":
+        title += ", PER-SECOND SAMPLE SET: not to be compared with figures of every frame"
     if score.compat:
         title += f" (compat {score.compat}: with the released code's smoothing constants)"
     lines = [title, ""]
