@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,8 +169,8 @@ def test_a_recording_without_the_new_default_becomes_unlabelled(store):
 @pytest.fixture
 def small_shards(monkeypatch):
     """Several shards a layer, so that there is something to interrupt."""
-    monkeypatch.setattr("fmfbench.schema._CHUNK_BYTES", 4 * 24 * 32)
-    monkeypatch.setattr("fmfbench.schema._SHARD_BYTES", 8 * 24 * 32)
+    real = layers.mask_spec
+    monkeypatch.setattr(layers, "mask_spec", lambda *arguments: replace(real(*arguments), chunk=4, shard=8))
 
 
 def test_an_interrupted_run_shows_nothing_and_resumes(store, files, monkeypatch, small_shards):
@@ -229,7 +230,7 @@ def test_killed_while_it_takes_its_place_it_is_mended(
         real_exchange(first, second)
         raise KeyboardInterrupt
 
-    def replace(first, second):
+    def dying_replace(first, second):
         if when == "between" and Path(second) == store:
             raise KeyboardInterrupt
         real_replace(first, second)
@@ -238,7 +239,7 @@ def test_killed_while_it_takes_its_place_it_is_mended(
 
     with monkeypatch.context() as patch:
         patch.setattr("fmfbench.store.exchange", exchange)
-        patch.setattr("os.replace", replace)
+        patch.setattr("os.replace", dying_replace)
         with pytest.raises(KeyboardInterrupt):
             annotate(store, DRAWN, as_default=True)
     if when == "before":
