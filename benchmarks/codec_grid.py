@@ -13,14 +13,15 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from material import folder, sim_frames
 
-from fmfbench.schema import ArraySpec, video_spec
+from fmfbench.schema import ArraySpec, mask_spec, video_spec
 from fmfbench.shards import ArrayReader, shard_pieces
 from fmfbench.store import replace_file, write_document
 
@@ -32,6 +33,9 @@ CHUNKS = (5, 10, 25, 50)
 SHARD_MIB = (3, 12, 48)
 FRAMES = 8000
 WINDOWS = 400
+HEAD = """\
+| codec | level | shuffle | chunk | shard MiB | encode s/GB | size | read s/GB | windows/s |
+|---|---|---|---|---|---|---|---|---|"""
 
 
 def seconds(work: Callable[[], object], repeat: int = 3) -> float:
@@ -64,12 +68,13 @@ def measure(spec: ArraySpec, video: np.ndarray, place: Path) -> tuple[float, flo
         for first in range(0, len(video), 500):
             reader.read(first, first + 500)
 
+    reach = 36 if video.ndim == 4 else 0
     ends = np.random.default_rng(0).integers(36, len(video), WINDOWS)
 
     def windows() -> None:
         out = np.empty((10, *video.shape[1:]), np.uint8)
         for end in ends:
-            frames = range(end - 36, end + 1, 4)
+            frames = range(end - reach, end + 1, 4)
             for chunk, group in itertools.groupby(enumerate(frames), key=lambda f: f[1] // spec.chunk):
                 data = reader.chunk(chunk)
                 for k, frame in group:
@@ -84,23 +89,33 @@ def measure(spec: ArraySpec, video: np.ndarray, place: Path) -> tuple[float, flo
     )
 
 
-def main() -> None:
-    video = np.ascontiguousarray(sim_frames()[0][:FRAMES].transpose(0, 3, 2, 1))
-    base = video_spec(FRAMES, 64, 64)
-    place = folder() / f"grid-{os.getpid()}"
-    print("| codec | level | shuffle | chunk | shard MiB | encode s/GB | size | read s/GB | windows/s |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    grid = [(codec, chunk, 12) for codec in CODECS for chunk in CHUNKS]
-    grid += [(("lz4", 5, "bitshuffle"), 10, mib) for mib in SHARD_MIB if mib != 12]
+def table(base: ArraySpec, values: np.ndarray, grid: Iterable[Any], place: Path) -> None:
     for (cname, clevel, shuffle), chunk, mib in grid:
-        shard = chunk * max(1, (mib << 20) // (chunk * video[0].nbytes))
+        shard = chunk * max(1, (mib << 20) // (chunk * values[0].nbytes))
         spec = replace(base, chunk=chunk, shard=shard, cname=cname, clevel=clevel, shuffle=shuffle)
-        encode, size, read, windows = measure(spec, video, place)
+        encode, size, read, windows = measure(spec, values, place)
         print(
             f"| {cname} | {clevel} | {shuffle} | {chunk} | {mib} | {encode:.2f} | {size:.3f} | {read:.2f} "
             f"| {windows:.0f} |",
             flush=True,
         )
+
+
+def main() -> None:
+    video = np.ascontiguousarray(sim_frames()[0][:FRAMES].transpose(0, 3, 2, 1))
+    base = video_spec(FRAMES, 64, 64)
+    place = folder() / f"grid-{os.getpid()}"
+    print(HEAD)
+    grid = [(codec, chunk, 12) for codec in CODECS for chunk in CHUNKS]
+    grid += [(("lz4", 5, "noshuffle"), 25, mib) for mib in SHARD_MIB if mib != 12]
+    table(base, video, grid, place)
+    print("\nMasks, 0/1, one byte a pixel; a window reads one frame.\n")
+    print(HEAD)
+    masks = np.ascontiguousarray(sim_frames()[1][:FRAMES].transpose(0, 2, 1))
+    mask_grid = [
+        (("lz4", 5, shuffle), chunk, 12) for shuffle in ("noshuffle", "bitshuffle") for chunk in (8, 32, 128)
+    ]
+    table(mask_spec(FRAMES, 64, 64, {}), masks, mask_grid, place)
     shutil.rmtree(place, ignore_errors=True)
 
 

@@ -135,15 +135,9 @@ def loaders(
     def measure(name: str, workers: int, loader: Iterable[dict[str, torch.Tensor]], batches: int) -> None:
         iterator = iter(loader)
         next(iterator)  # workers have started
-        count = 0
-
-        def work() -> None:
-            nonlocal count
-            count = drain(islice(iterator, batches))
-
-        took = seconds(work)
-        del iterator
-        rates.setdefault((name, workers), []).append(count / took)
+        start = time.perf_counter()
+        count = drain(islice(iterator, batches))
+        rates.setdefault((name, workers), []).append(count / (time.perf_counter() - start))
 
     for _ in range(rounds):
         for workers in WORKERS:
@@ -184,21 +178,17 @@ def out_of_core(
         for workers in (1, 2):
             loader = make_loader(warm, BATCH, shuffle=True, num_workers=workers)
             loader.set_epoch(epoch)
-            took = seconds(lambda loader=loader: drain(loader))
-            memory.append(len(warm) / took)
+            start = time.perf_counter()
+            drain(loader)
+            memory.append(len(warm) / (time.perf_counter() - start))
             loader = make_loader(cold, BATCH, shuffle="block", num_workers=workers, buffer_bytes=BUFFER)
             loader.set_epoch(epoch)
-            before = resident_mb()
-            peak = before
-
-            def epoch_of_blocks() -> None:
-                nonlocal peak
-                for k, _ in enumerate(loader):
-                    if k % 20 == 0:
-                        peak = max(peak, resident_mb())
-
-            took = seconds(epoch_of_blocks)
-            blocks.append(len(cold) / took)
+            before = peak = resident_mb()
+            start = time.perf_counter()
+            for k, _ in enumerate(loader):
+                if k % 20 == 0:
+                    peak = max(peak, resident_mb())
+            blocks.append(len(cold) / (time.perf_counter() - start))
             report.line(
                 f"  {workers} threads: memory {memory[-1]:,.0f}, blocks {blocks[-1]:,.0f} windows/s; "
                 f"resident +{peak - before:,.0f} MB"

@@ -51,7 +51,8 @@ FILES_KEY = "fmfbench.files"
 ROOT = "zarr.json"
 
 # Measured on a grid of chunk lengths and codecs: benchmarks/README.md.
-_CHUNK_BYTES = 128 * 1024
+_CHUNK_BYTES = 300 * 1024  # 25 frames of 64x64
+_MASK_CHUNK_BYTES = 128 * 1024
 _SHARD_BYTES = 12 * 1024 * 1024
 _ROWS_PER_CHUNK = 65_536
 
@@ -146,25 +147,27 @@ class ArraySpec:
 
 
 def video_spec(num_frames: int, height: int, width: int) -> ArraySpec:
-    chunk, shard = _split_frames(height * width * 3)
+    chunk, shard = _split_frames(height * width * 3, _CHUNK_BYTES)
     return ArraySpec(
         shape=(num_frames, height, width, 3),
         dtype="uint8",
         dims=("frame", "y", "x", "channel"),
         chunk=chunk,
         shard=shard,
+        shuffle="noshuffle",
         attributes={"fmfbench.color": "RGB", "fmfbench.orientation": "upright"},
     )
 
 
 def mask_spec(num_frames: int, height: int, width: int, attributes: dict[str, Any]) -> ArraySpec:
-    chunk, shard = _split_frames(height * width)
+    chunk, shard = _split_frames(height * width, _MASK_CHUNK_BYTES)
     return ArraySpec(
         shape=(num_frames, height, width),
         dtype="uint8",
         dims=("frame", "y", "x"),
         chunk=chunk,
         shard=shard,
+        shuffle="noshuffle",
         attributes={"fmfbench.orientation": "upright", **attributes},
     )
 
@@ -282,6 +285,6 @@ def _read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _split_frames(frame_bytes: int) -> tuple[int, int]:
-    chunk = max(1, min(250, _CHUNK_BYTES // max(1, frame_bytes)))
+def _split_frames(frame_bytes: int, chunk_bytes: int) -> tuple[int, int]:
+    chunk = max(1, min(250, chunk_bytes // max(1, frame_bytes)))
     return chunk, chunk * max(1, _SHARD_BYTES // max(1, chunk * frame_bytes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fmfbench.windows.ordered import in_order
 __all__ = ["ChunkCache", "load_frames"]
 
 _KEPT_CHUNKS = 32  # neighbouring windows share most of theirs
-_WORTH_THREADS = 16  # chunks, below which starting threads costs more than it saves
+_CHUNKS_PER_TASK = 8  # handing a thread one at a time would cost a fifth of its decoding
 
 
 class ChunkCache:
@@ -34,15 +35,21 @@ class ChunkCache:
         order = np.argsort(number, axis=None, kind="stable")
         chunks, first = np.unique(number.reshape(-1)[order], return_index=True)
         parts = np.split(order, first[1:])
-        decoded = in_order(self._chunk, chunks.tolist(), threads if len(chunks) >= _WORTH_THREADS else 0)
+        decoded = self._decoded(chunks.tolist(), threads)
         for k, places, chunk in zip(chunks.tolist(), parts, decoded, strict=True):
             at, slot = np.divmod(places, index.shape[1])
             out[rows[at], slot] = chunk[index[at, slot] - k * size]
             self._keep(k, chunk)
 
-    def _chunk(self, number: int) -> NDArray[Any]:
-        chunk = self._chunks.get(number)
-        return self._reader.chunk(number) if chunk is None else chunk
+    def _decoded(self, numbers: list[int], threads: int) -> Iterator[NDArray[Any]]:
+        tasks = [numbers[i : i + _CHUNKS_PER_TASK] for i in range(0, len(numbers), _CHUNKS_PER_TASK)]
+        for task in in_order(self._decode, tasks, threads if len(tasks) > 1 else 0):
+            yield from task
+
+    def _decode(self, numbers: list[int]) -> list[NDArray[Any]]:
+        # Read from the threads, changed by none but the one that gathers.
+        kept = [self._chunks.get(k) for k in numbers]
+        return [self._reader.chunk(k) if c is None else c for k, c in zip(numbers, kept, strict=True)]
 
     def _keep(self, number: int, chunk: NDArray[Any]) -> None:
         self._chunks[number] = chunk
@@ -74,16 +81,17 @@ def load_frames(
     chunks, first = np.unique(frames // size, return_index=True)
     stops = [*first[1:].tolist(), len(frames)]
 
-    def load(part: tuple[int, int, int]) -> None:
-        k, start, stop = part
-        chunk = reader.chunk(k)
-        if transposed:
-            chunk = chunk.swapaxes(1, 2)
-        inside = frames[start:stop] - k * size
-        # A whole run is a plain copy, which fancy indexing would make twice.
-        whole = inside[-1] - inside[0] == stop - start - 1
-        out[start:stop] = chunk[inside[0] : inside[-1] + 1] if whole else chunk[inside]
+    def load(task: list[tuple[int, int, int]]) -> None:
+        for k, start, stop in task:
+            chunk = reader.chunk(k)
+            if transposed:
+                chunk = chunk.swapaxes(1, 2)
+            inside = frames[start:stop] - k * size
+            # A whole run is a plain copy, which fancy indexing would make twice.
+            whole = inside[-1] - inside[0] == stop - start - 1
+            out[start:stop] = chunk[inside[0] : inside[-1] + 1] if whole else chunk[inside]
 
-    parts = zip(chunks.tolist(), first.tolist(), stops, strict=True)
-    for _ in in_order(load, parts, threads):
+    parts = list(zip(chunks.tolist(), first.tolist(), stops, strict=True))
+    tasks = [parts[i : i + _CHUNKS_PER_TASK] for i in range(0, len(parts), _CHUNKS_PER_TASK)]
+    for _ in in_order(load, tasks, threads):
         pass

@@ -70,8 +70,9 @@ class Tracks:
         start = self.start[frames]
         first, last = self.ends(start)
         position = start[:, None] + np.arange(self.length)
-        source = self.source[np.clip(position, first[:, None], np.maximum(first, last)[:, None])]
-        index = np.where((first <= last)[:, None], self.row[source], -1)
+        some = (first <= last)[:, None]
+        inside = np.clip(position, first[:, None], last[:, None], where=some, out=position.copy())
+        index = np.where(some, self.row[self.source[inside]], -1)
         return Plan(index, self.valid[position], self.foreign[position])
 
 
