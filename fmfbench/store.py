@@ -198,6 +198,26 @@ class StoreWriter:
         replace_file(path, data, total.update)
         self._committed(key, total.hexdigest())
 
+    def adopt(self, key: str, source: Path, sha256: str) -> None:
+        """Take a file of a finished store as it is: linked where the file system can, copied where not.
+
+        Args:
+            key: the file, relative to either store.
+            source: where it lies now.
+            sha256: the sum that its store lists, so that damage to it stays visible.
+        """
+        path = self.root / key
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(path.name + _SUFFIX)
+            temporary.unlink(missing_ok=True)
+            try:
+                os.link(source, temporary)
+            except OSError:
+                shutil.copyfile(source, temporary)
+            os.replace(temporary, path)
+        self._sha256[key] = sha256
+
     def write_group(self, name: str, attributes: dict[str, Any]) -> None:
         self._write_document(f"{name}/{ROOT}", group_document(attributes))
 
