@@ -29,7 +29,9 @@ def command(folder: Path, seed: int, preset: str, overwrite: bool) -> None:
     """
     _clear(folder, overwrite)
     folder.mkdir(parents=True)
-    (folder / "FMF-Sim.txt").write_text("Made by `fmfbench demo`: simulated data, nothing here was recorded.\n")
+    (folder / "FMF-Sim.txt").write_text(
+        "Made by `fmfbench demo`: simulated data, nothing here was recorded.\n"
+    )
     for line in _run(folder, seed, preset):
         click.echo(line)
 
@@ -87,5 +89,7 @@ def _clear(folder: Path, overwrite: bool) -> None:
     if not (folder / "FMF-Sim.txt").exists():
         raise InputError(f"{folder}: exists and is not an earlier demo; choose another folder")
     if not overwrite:
-        raise InputError(f"{folder}: holds an earlier demo; choose another folder, or start over with --overwrite")
+        raise InputError(
+            f"{folder}: holds an earlier demo; choose another folder, or start over with --overwrite"
+        )
     shutil.rmtree(folder)

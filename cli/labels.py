@@ -10,7 +10,12 @@ import click
 
 @click.group("labels")
 def command() -> None:
-    """Export the labels of a store, so that predictions can be scored without it."""
+    """Export the labels of a store, so that predictions can be scored without it.
+
+    \b
+    Example:
+      fmfbench labels export fmf.zarr -o labels.npz
+    """
 
 
 @command.command("export")

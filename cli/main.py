@@ -13,11 +13,19 @@ from fmfbench.errors import FmfbenchError
 # and a command whose packages are missing does not stand in the way of the others.
 _COMMANDS = {
     "demo": ".demo",
+    "simulate": ".simulate",
     "convert": ".convert",
     "info": ".info",
     "view": ".view",
+    "annotate": ".annotate",
+    "verify": ".verify",
     "labels": ".labels",
     "score": ".score",
+    "compare": ".compare",
+    "audit": ".audit",
+    "models": ".models",
+    "train": ".train",
+    "predict": ".predict",
 }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import click
+
 
 @click.command("simulate")
 @click.argument("out", type=click.Path(path_type=Path))
@@ -20,7 +22,7 @@ import click
 @click.option(
     "--mat", default="v7.3", show_default=True, metavar="v7.3|v7", help="MAT version, for v2 and v1."
 )
-@click.option("--workers", default=1, show_default=True, help="Threads; the files do not depend on it.")
+@click.option("--workers", type=int, help="Threads; the files do not depend on it.  [default: all cores]")
 @click.option(
     "--truth",
     default="states",
@@ -34,7 +36,7 @@ import click
 )
 @click.option("--clip", type=click.Path(path_type=Path), help="Also write a clip of one event (AVI).")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def simulate(
+def command(
     out: Path, gallery: Path | None, clip: Path | None, as_json: bool, twin: bool, **options: Any
 ) -> None:
     """Write FMF-Sim, a simulated furnace, into the folder OUT, in the form of the real recordings.
@@ -47,18 +49,20 @@ def simulate(
       fmfbench simulate furnace --preset small
       fmfbench convert furnace furnace.zarr
     """
+    from fmfbench.sources.furnace.gallery import draw_gallery, parse_picture_path, write_clip
     from fmfbench.sources.simulate import simulate
 
+    for path, ending in ((gallery, ".png"), (clip, ".avi")):
+        if path is not None:
+            parse_picture_path(path, ending)
+    if options["workers"] is None:
+        options["workers"] = os.cpu_count() or 1
     summary = simulate(out, anomaly_free=twin, progress=True, **options)
-    if gallery is not None or clip is not None:
-        from fmfbench.sources.furnace.gallery import draw_gallery, write_clip
-
-        if gallery is not None:
-            draw_gallery(gallery, preset=options["preset"], seed=options["seed"])
-            summary["gallery"] = str(gallery)
-        if clip is not None:
-            write_clip(clip, preset=options["preset"], seed=options["seed"])
-            summary["clip"] = str(clip)
+    furnace = {"preset": options["preset"], "seed": options["seed"]}
+    if gallery is not None:
+        summary["gallery"] = str(draw_gallery(gallery, **furnace))
+    if clip is not None:
+        summary["clip"] = str(write_clip(clip, **furnace))
     click.echo(json.dumps(summary, indent=1) if as_json else _as_text(summary))
 
 

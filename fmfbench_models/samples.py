@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fmfbench.dataset import Dataset
 from fmfbench.errors import StoreError, TrainingError
-from fmfbench.windows.reader import Windows, timeline
+from fmfbench.windows.index import timeline
+from fmfbench.windows.reader import Windows
 
 __all__ = [
     "Selection",

@@ -71,7 +71,7 @@ class _CvatTrack:
 
 def read_cvat(
     path: str | os.PathLike[str], recording: str | None = None, label: str | None = None
-) -> tuple[Keyframes, dict[str, int]]:
+) -> tuple[Keyframes, dict[str, range]]:
     """Read the tracks of a CVAT for video 1.1 export.
 
     Args:
@@ -101,7 +101,9 @@ def read_cvat(
         raise AnnotationError(f"{path}: {error}") from error
 
 
-def _keyframes(reader: _Reader, recording: str | None, label: str | None) -> tuple[Keyframes, dict[str, int]]:
+def _keyframes(
+    reader: _Reader, recording: str | None, label: str | None
+) -> tuple[Keyframes, dict[str, range]]:
     tasks = {task.id: task for task in (_task(fields) for fields in reader.tasks)}
     if not tasks:
         raise AnnotationError(
@@ -127,9 +129,9 @@ def _keyframes(reader: _Reader, recording: str | None, label: str | None) -> tup
     for events in tracks.values():
         events.sort(key=lambda event: (str(event.id), event.onset))
     size = next(iter(tasks.values())).size
-    counts = {names[key]: len(task.frames) if task.frames == range(len(task.frames)) else task.frames.stop
-              for key, task in tasks.items()}  # fmt: skip
-    return Keyframes(size=size, recordings={name: tuple(events) for name, events in tracks.items()}), counts
+    frames = {names[key]: task.frames for key, task in tasks.items()}
+    recordings = {name: tuple(events) for name, events in tracks.items()}
+    return Keyframes(size=size, recordings=recordings), frames
 
 
 def _task(fields: Mapping[str, str]) -> Task:

@@ -166,25 +166,38 @@ def write_keyframes(path: str | os.PathLike[str], keyframes: Keyframes) -> None:
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def check_against(keyframes: Keyframes, frame_counts: Mapping[str, int]) -> None:
+def check_against(
+    keyframes: Keyframes, frame_counts: Mapping[str, int], drawn_frames: Mapping[str, range] | None = None
+) -> None:
     """Check that the keyframes fit the recordings of a store.
 
     Args:
         keyframes: what was drawn.
         frame_counts: recording name -> number of frames.
+        drawn_frames: recording name -> the frames of the video that was drawn on, where that is known.
 
     Raises:
-        AnnotationError: an unknown recording, nothing to do, or a frame past a recording's end.
+        AnnotationError: an unknown recording, nothing to do, a frame past a recording's end, or a video of
+            another length.
     """
-    if not any(keyframes.recordings.values()):
-        raise AnnotationError("wanted at least one track, got none; draw a box on one frame")
+    if not keyframes.recordings:
+        raise AnnotationError(
+            "wanted the tracks of at least one recording, got none; draw a box on one frame"
+        )
     for name, tracks in keyframes.recordings.items():
         if name not in frame_counts:
             known = ", ".join(sorted(frame_counts)[:5]) + (", ..." if len(frame_counts) > 5 else "")
             raise AnnotationError(
-                f"unknown recording {name!r}: the store holds {known}; rename it to one of these"
+                f"unknown recording {name!r}: the store holds {known}; use one of these names"
             )
         count = frame_counts[name]
+        frames = (drawn_frames or {}).get(name, range(count))
+        every = frames.start == 0 and frames.step == 1
+        if (every and len(frames) != count) or (len(frames) and frames[-1] >= count):
+            raise AnnotationError(
+                f"{name}: wanted boxes drawn on the recording's {count} frames, got a video of "
+                f"{frames[-1] + 1 if len(frames) else 0}; draw on the video that was converted"
+            )
         for track in tracks:
             last = max(track.offset, track.keyframes[-1].frame)
             if last >= count:

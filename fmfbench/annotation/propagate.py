@@ -31,7 +31,7 @@ def boxes_at(track: Track, frames: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def coarse_masks(
-    tracks: Iterable[Track], start: int, stop: int, shape: tuple[int, int], size: tuple[int, int]
+    tracks: Iterable[Track], start: int, stop: int, shape: tuple[int, int], view: tuple[int, int, int, int]
 ) -> NDArray[np.uint8]:
     """The union of the tracks' boxes on frames [start, stop).
 
@@ -39,12 +39,13 @@ def coarse_masks(
         tracks: the events of one recording.
         start, stop: which frames.
         shape: (H, W) of the masks.
-        size: (width, height) that the boxes were drawn on; they are scaled to `shape`.
+        view: x, y, width, height of the part of the drawn-on frame that the masks show, scaled to `shape`.
 
     Returns:
         (stop - start, H, W) uint8 of 0 and 1.
     """
     height, width = shape
+    left, top, view_width, view_height = view
     masks = np.zeros((stop - start, height, width), bool)
     x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
     for track in tracks:
@@ -52,8 +53,8 @@ def coarse_masks(
         if first >= last:
             continue
         x0, y0, x1, y1 = boxes_at(track, np.arange(first, last, dtype=np.int64)).T[:, :, None]
-        x0, x1 = x0 * width / size[0], x1 * width / size[0]
-        y0, y1 = y0 * height / size[1], y1 * height / size[1]
+        x0, x1 = (x0 - left) * width / view_width, (x1 - left) * width / view_width
+        y0, y1 = (y0 - top) * height / view_height, (y1 - top) * height / view_height
         rows, columns = (y0 <= y) & (y < y1), (x0 <= x) & (x < x1)
         masks[first - start : last - start] |= rows[:, :, None] & columns[:, None, :]
     return masks.view(np.uint8)

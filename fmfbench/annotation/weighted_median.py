@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from fmfbench.errors import AnnotationError
 
-__all__ = ["RADIUS", "SIGMA", "refine", "refine_frames", "refine_plain", "weight_table"]
+__all__ = ["RADIUS", "SIGMA", "check_window", "refine", "refine_frames", "refine_plain", "weight_table"]
 
 RADIUS = 7
 SIGMA = 25.5
@@ -69,7 +69,7 @@ def refine(
         AnnotationError: a wrong dtype, shape or value.
     """
     mask, guide = _checked(mask, guide)
-    radius, sigma = _checked_window(mask.shape[-2:], radius, sigma)
+    radius, sigma = check_window(mask.shape[-2:], radius, sigma)
     if not _has_numba():
         return refine_plain(mask, guide, radius, sigma, return_margin)
     from fmfbench.annotation import weighted_vote
@@ -97,20 +97,20 @@ def refine_frames(
         AnnotationError: a wrong dtype, shape or value.
     """
     masks, guides = _checked(masks, guides, dims=3)
-    radius, sigma = _checked_window(masks.shape[-2:], radius, sigma)
+    radius, sigma = check_window(masks.shape[-2:], radius, sigma)
     refined = np.zeros_like(masks)
     marked = np.flatnonzero(masks.any(axis=(1, 2)))
 
-    def work(frame: np.intp) -> None:
-        refined[frame] = refine(masks[frame], guides[frame], radius, sigma)
+    def work(frames: NDArray[np.intp]) -> None:
+        for frame in frames:
+            refined[frame] = refine(masks[frame], guides[frame], radius, sigma)
 
     if threads > 1 and len(marked) > 1:
-        work(marked[0])  # compile once, before the threads race for it
+        work(marked[:1])  # compile once, before the threads race for it
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, marked[1:]))
+            list(pool.map(work, np.array_split(marked[1:], 4 * threads)))
     else:
-        for frame in marked:
-            work(frame)
+        work(marked)
     return refined
 
 
@@ -119,7 +119,7 @@ def refine_plain(
 ) -> Mask | tuple[Mask, Margin]:
     """The definition, one window offset at a time. Arguments, results and errors as in `refine`."""
     mask, guide = _checked(mask, guide)
-    radius, sigma = _checked_window(mask.shape, radius, sigma)
+    radius, sigma = check_window(mask.shape, radius, sigma)
     weights = np.zeros(_LARGEST_DISTANCE + 1, np.int64)
     table = weight_table(sigma)
     weights[: len(table)] = table
@@ -191,16 +191,17 @@ def _checked(mask: Mask, guide: Frame, dims: int = 2) -> tuple[Mask, Frame]:
             f"refine wants mask {frames}) and guide {frames}, 3) of the same frames, got {mask.shape} and "
             f"{guide.shape}; check the order of the axes"
         )
-    if mask.size == 0:
+    if 0 in mask.shape[-2:]:
         raise AnnotationError(f"refine wants at least one pixel, got a mask of shape {mask.shape}")
     if mask.dtype == bool:
         mask = mask.view(np.uint8)
-    elif (largest := mask.max()) > 1:
+    elif (largest := mask.max(initial=0)) > 1:
         raise AnnotationError(f"refine wants a mask of 0 and 1, got the value {largest}; use (mask > 0)")
     return mask, guide
 
 
-def _checked_window(shape: tuple[int, ...], radius: int, sigma: float) -> tuple[int, float]:
+def check_window(shape: tuple[int, ...], radius: int, sigma: float) -> tuple[int, float]:
+    """Radius, cut to the frame's size, and sigma of a window on frames of `shape` (H, W); AnnotationError."""
     if isinstance(radius, bool) or not isinstance(radius, int | np.integer) or radius < 1:
         raise AnnotationError(f"refine wants radius as a whole number of pixels from 1 up, got {radius!r}")
     if isinstance(sigma, bool) or not isinstance(sigma, int | float | np.number):

@@ -146,8 +146,10 @@ def _what_else(head: bytes, size: int) -> str:
     readable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
     if readable > 0.95 * len(head):
         return "a text file"
-    kind = int.from_bytes(head[:4], "little")
-    if kind < 5000 and b"\0" in head[:4] and kind % 10 < 3 and size > 20:
+    kind, rows, columns, imaginary, name = (
+        int.from_bytes(head[i : i + 4], "little") for i in range(0, 20, 4)
+    )
+    if kind < 5000 and kind % 10 < 3 and rows and columns and imaginary < 2 and 1 < name < 65:
         return "perhaps a MAT file of version 4, which is not read"
     if size < 128:
         return f"{size} bytes, shorter than a MAT header"

@@ -267,7 +267,7 @@ class ChunkRows:
         self._team.each(lay, (range(j, min(j + batch, jobs)) for j in range(0, jobs, batch)), lanes)
 
     def _lanes(self) -> int:
-        """Threads at work: each holds a chunk and its stored bytes; with small chunks they would only wait."""
+        """Threads at work: each holds a chunk and its stored bytes; small chunks are not worth a second."""
         if self._table.chunk_bytes < SHARED_BYTES:
             return 1
         return max(1, min(self._team.workers, 2 * ROW_BYTES // max(1, self._table.chunk_bytes)))

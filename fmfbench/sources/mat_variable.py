@@ -36,6 +36,7 @@ CLASS_DTYPES: dict[str, np.dtype[Any]] = {
     }.items()
 }
 BLOCK_BYTES = 16 << 20  # of the values handed out, per block of iter_frames
+MOST_PLACES = 1 << 40  # 500 times the largest recording
 READ_LIMIT = 1 << 30  # bytes that `read` will hold at once
 
 
@@ -161,6 +162,8 @@ class MatVariable:
     def _readable(self) -> tuple[Storage, np.dtype[Any]]:
         if self._storage is None or self.dtype is None:
             raise SourceError(self.unreadable)
+        if prod(max(1, extent) for extent in self.shape) > MOST_PLACES:  # an empty array may have any extents
+            raise SourceError(f"{self._where} is {dims_text(self.shape)}: no array is that large")
         return self._storage, self.dtype
 
     def _split(self, frame_ndim: int) -> tuple[int, tuple[int, ...]]:
@@ -179,15 +182,18 @@ class MatVariable:
         stored = values.dtype
         if stored == dtype:
             return values
-        with np.errstate(invalid="ignore", over="ignore"):
-            converted = values.astype(dtype)
-            exact = np.can_cast(stored, dtype) or stored.kind == dtype.kind == "f"
-            # the second comparison holds in the other direction too: 2**64 becomes 0 in uint64
-            if not exact and not (np.array_equal(converted.astype(stored), values)):
-                raise SourceError(
-                    f"{self._where} is {self.matlab_class} but holds {stored} values that do not fit"
-                )
-        return converted
+        fits = np.can_cast(stored, dtype) or stored.kind == dtype.kind == "f" or not values.size
+        if not fits and dtype.kind in "iu":
+            limits = np.iinfo(dtype)  # compared as Python numbers, which do not wrap around
+            fits = limits.min <= values.min().item() and values.max().item() <= limits.max
+            fits = fits and (stored.kind != "f" or bool((values == np.floor(values)).all()))
+        elif not fits:
+            fits = np.array_equal(values.astype(dtype).astype(stored), values)
+        if not fits:
+            raise SourceError(
+                f"{self._where} is {self.matlab_class} but holds {stored} values that do not fit"
+            )
+        return values.astype(dtype)
 
 
 def place(out: NDArray[Any], values: NDArray[Any]) -> None:

@@ -13,7 +13,16 @@ from fmfbench.errors import WindowError
 from fmfbench.schema import SPLITS
 from fmfbench.windows.protocol import WindowProtocol
 
-__all__ = ["Plan", "Timeline", "fill_source", "plan_current", "plan_video"]
+__all__ = [
+    "Plan",
+    "Timeline",
+    "fill_source",
+    "is_foreign",
+    "official_span",
+    "plan_current",
+    "plan_video",
+    "rows_at",
+]
 
 _NO_SPLIT = 255
 
@@ -74,7 +83,7 @@ def plan_video(line: Timeline, frames: NDArray[np.int64], protocol: WindowProtoc
     index = frames[:, None] - k * protocol.stride
     inside = index >= 0
     index = np.maximum(index, 0)
-    foreign = _is_foreign(line.split[index], line.split[frames])
+    foreign = is_foreign(line.split[index], line.split[frames])
     if protocol.alignment == "official":  # a position before the first frame holds the first
         usable = ~foreign if masked else np.ones_like(inside)
         return Plan(_filled(index, usable), inside & usable, foreign)
@@ -97,20 +106,27 @@ def plan_current(line: Timeline, frames: NDArray[np.int64], protocol: WindowProt
         row, valid = _official_rows(line, frames, protocol)
     else:
         lag = np.array([protocol.current_lag_ns(k) for k in range(protocol.num_current - 1, -1, -1)])
-        moment = line.frame_time[frames][:, None] - lag
-        row = np.searchsorted(line.current_time, moment, side="right") - 1
-        valid = row >= 0
-        if len(line.current_time):
-            valid &= moment - line.current_time[np.maximum(row, 0)] <= protocol.tolerance_ns
+        row, valid = rows_at(line, line.frame_time[frames][:, None] - lag, protocol)
     held = row >= 0
     row = np.maximum(row, 0)
     foreign = np.zeros(row.shape, bool)
     if len(line.current_time):
         valid = valid & line.current_finite[row]
-        foreign = held & _is_foreign(line.current_split[row], line.split[frames])
+        foreign = held & is_foreign(line.current_split[row], line.split[frames])
     if masked:
         valid = valid & ~foreign
     return Plan(_filled(row, valid), valid, foreign)
+
+
+def rows_at(
+    line: Timeline, moment: NDArray[np.int64], protocol: WindowProtocol
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The last row at or before each moment, -1 where there is none, and whether it is recent enough."""
+    row = np.searchsorted(line.current_time, moment, side="right") - 1
+    fresh = row >= 0
+    if len(line.current_time):
+        fresh &= moment - line.current_time[np.maximum(row, 0)] <= protocol.tolerance_ns
+    return row, fresh
 
 
 def fill_source(valid: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -131,7 +147,7 @@ def _filled(index: NDArray[np.int64], valid: NDArray[np.bool_]) -> NDArray[np.in
     return np.where(source >= 0, np.take_along_axis(index, np.maximum(source, 0), axis=1), -1)
 
 
-def _is_foreign(split: NDArray[np.uint8], own: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def is_foreign(split: NDArray[np.uint8], own: NDArray[np.uint8]) -> NDArray[np.bool_]:
     harmless = (split == own[:, None]) | (split == SPLITS["unused"]) | (split == _NO_SPLIT)
     return ~harmless
 
@@ -140,16 +156,21 @@ def _official_rows(
     line: Timeline, frames: NDArray[np.int64], protocol: WindowProtocol
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The released loader's rows: the last stamped seconds, stretched where there are too few rows."""
-    seconds, first_row = line.stamped_seconds
     wanted = protocol.num_current
-    span = wanted // 2
-    # The last stamped second at or before the sample's own, then `span` of them back.
-    last = np.searchsorted(seconds, line.frame_time[frames] // NS, side="right")
-    ends = np.r_[first_row, len(line.current_time)]
-    stop = ends[last]
-    start = ends[np.maximum(0, last - span)]
+    start, stop = official_span(line, frames, protocol)
     n = stop - start
     k = np.arange(wanted)
     row = start[:, None] + (k * np.maximum(n[:, None] - 1, 0)) // max(1, wanted - 1)
     valid = np.broadcast_to((n > 0)[:, None], row.shape)
     return np.where(valid, row, -1), valid.copy()
+
+
+def official_span(
+    line: Timeline, frames: NDArray[np.int64], protocol: WindowProtocol
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First row and one past the last, each (n,), of the stamped seconds that the released loader takes."""
+    seconds, first_row = line.stamped_seconds
+    # The last stamped second at or before the sample's own, then half as many as values back.
+    last = np.searchsorted(seconds, line.frame_time[frames] // NS, side="right")
+    ends = np.r_[first_row, len(line.current_time)]
+    return ends[np.maximum(0, last - protocol.num_current // 2)], ends[last]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import WindowError
-from fmfbench.windows.plan import Plan, Timeline, plan_current, plan_video
+from fmfbench.windows.frames import ChunkCache
+from fmfbench.windows.index import Batch, WindowIndex
+from fmfbench.windows.loaded import LoadedWindows
+from fmfbench.windows.ordered import default_threads
+from fmfbench.windows.plan import Plan
 from fmfbench.windows.protocol import CONTEXTS, WindowProtocol
 
 if TYPE_CHECKING:
-    from fmfbench.dataset import Dataset, Recording
-    from fmfbench.shards import ArrayReader
+    from fmfbench.dataset import Dataset
 
 __all__ = ["Windows"]
 
-Batch = dict[str, NDArray[Any]]
-
-_PLAN_BLOCK = 4096  # windows planned at once when a whole split is looked at
-_CHUNK_CACHE = 32  # decoded chunks kept for each array: neighbouring windows share most of theirs
+CACHES = (None, "memory", "device")
 
 
 class Windows(Sequence[Batch]):
@@ -38,9 +37,14 @@ class Windows(Sequence[Batch]):
         mask          uint8 (H,W) 0/1, where the recording has pixel labels
         sample_id     int64 ()
 
+    With cache "memory" the first window read loads the frames that the split's windows hold, each once, and the
+    masks of its samples: H*W*3 bytes a frame and H*W a sample, no recording as a whole. With "device" that is done on a
+    torch device by `fmfbench.torch`; here such windows are read from disk.
+
     Attributes:
         sample_ids: (n,) int64, sorted.
         left_out: (k,) int64 ids that the context "strict" leaves out.
+        threads: that decode chunks beside this one when many are wanted at once; the bytes are the same.
     """
 
     def __init__(
@@ -54,8 +58,8 @@ class Windows(Sequence[Batch]):
     ) -> None:
         if context not in CONTEXTS:
             raise WindowError(f"context {context!r} is not one of {', '.join(CONTEXTS)}")
-        if cache not in (None, "memory"):
-            raise WindowError(f"cache {cache!r} is not None or 'memory'")
+        if cache not in CACHES:
+            raise WindowError(f"cache {cache!r} is not None, 'memory' or 'device'")
         if not isinstance(every, int) or every < 1:
             raise WindowError(f"wanted every as a whole number of at least 1, found {every!r}")
         self.dataset = dataset
@@ -64,20 +68,17 @@ class Windows(Sequence[Batch]):
         self.context = context
         self.every = every
         self.cache = cache
-        self._recordings = tuple(dataset.recordings.values())
-        self._timelines: dict[int, Timeline] = {}
-        self._frames: dict[int, _Frames] = {}
-        self._masks: dict[int, _Frames] = {}
+        self.threads = default_threads()
         ids = dataset.sample_ids(split)
         self.left_out: NDArray[np.int64] = np.empty(0, np.int64)
         if context == "strict":
-            foreign = self._foreign(ids)
+            foreign = WindowIndex(dataset, ids, protocol, context).foreign
             self.left_out, ids = ids[foreign], ids[~foreign]
         self.sample_ids = ids[::every]
-        self._recording, self._frame = dataset.locate(self.sample_ids)
-        for number in np.unique(self._recording).tolist():  # what a protocol cannot serve is said at once
-            if protocol.alignment == "official":
-                _ = self._timeline(number).stamped_seconds
+        self.samples = WindowIndex(dataset, self.sample_ids, protocol, context)
+        self._video: dict[int, ChunkCache] = {}
+        self._masks: dict[int, ChunkCache] = {}
+        self._loaded: list[LoadedWindows] = []
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -95,32 +96,38 @@ class Windows(Sequence[Batch]):
         for i in range(len(self)):
             yield self[i]
 
-    def batch(self, indices: ArrayLike) -> Batch:
-        """Windows at `indices` (n,), stacked along a new first axis, in the order asked for."""
-        where = np.asarray(indices, dtype=np.int64).reshape(-1)
-        if len(where) and (where.min() < -len(self) or where.max() >= len(self)):
-            raise IndexError(f"windows {where.min()} to {where.max()} of {len(self)}")
-        where = np.where(where < 0, where + len(self), where)
-        recording, frame = self._recording[where], self._frame[where]
-        numbers = np.unique(recording).tolist()
-        sizes = {(self._recordings[k].height, self._recordings[k].width) for k in numbers}
-        if len(sizes) > 1:
-            raise WindowError(
-                f"{self.dataset.path}: windows of frames of several sizes "
-                f"({', '.join(f'{h}x{w}' for h, w in sorted(sizes))}) cannot be stacked; "
-                "batch each recording on its own, or convert with one --size"
-            )
-        height, width = sizes.pop() if sizes else (0, 0)
-        out = self._empty(len(where), height, width, masks=self._all_masked(numbers))
-        out["sample_id"][:] = self.sample_ids[where]
-        for k in numbers:
-            rows = np.flatnonzero(recording == k)
-            self._fill(out, rows, k, frame[rows])
-        if self.protocol.transposed:
-            out["video"] = np.ascontiguousarray(out["video"].swapaxes(2, 3))
-            if "mask" in out:
-                out["mask"] = np.ascontiguousarray(out["mask"].swapaxes(1, 2))
+    def batch(self, indices: ArrayLike, out: Batch | None = None) -> Batch:
+        """Windows at `indices` (n,), stacked along a new first axis, in the order asked for.
+
+        Args:
+            indices: (n,) places in `sample_ids`, negative ones from the end.
+            out: an earlier batch of n windows, whose arrays are then written anew and returned.
+        """
+        where = self._checked(indices)
+        if self.cache == "memory" and len(where):
+            loaded, rows = self._find(where)
+            masks = loaded.have_masks(rows)
+            if out is None:
+                out = self.samples.empty(len(where), loaded.size, masks=masks)
+            else:
+                self._check_reused(out, len(where), loaded.size, masks=masks)
+            loaded.fill(rows, out)
+            return out
+        size = self.samples.frame_size(where)
+        masks = self.samples.have_masks(where)
+        if out is None:
+            out = self.samples.empty(len(where), size, masks=masks)
+        else:
+            self._check_reused(out, len(where), size, masks=masks)
+        self._read(where, out)
         return out
+
+    def load(self) -> None:
+        """Make the "memory" cache now; processes forked later share it."""
+        _ = self.samples.currents
+        if self.cache == "memory" and not self._loaded:
+            sizes = self.samples.sizes()
+            self._loaded = [LoadedWindows(self.samples, windows, self.threads) for _, windows in sizes]
 
     def plan(self, indices: ArrayLike) -> list[tuple[NDArray[np.int64], Plan, Plan]]:
         """Which frames and rows the windows at `indices` hold, recording by recording.
@@ -128,132 +135,66 @@ class Windows(Sequence[Batch]):
         Returns:
             (positions in `indices`, video plan, current plan) for each recording among them.
         """
-        where = np.asarray(indices, dtype=np.int64).reshape(-1)
-        recording, frame = self._recording[where], self._frame[where]
+        where = self._checked(indices)
         out = []
-        for k in np.unique(recording).tolist():
-            rows = np.flatnonzero(recording == k)
-            out.append((rows, *self._plans(k, frame[rows])))
+        for number, rows in self.samples.by_recording(where):
+            frames = self.samples.frame[where[rows]]
+            out.append(
+                (rows, self.samples.plan_video(number, frames), self.samples.plan_current(number, frames))
+            )
         return out
 
-    def _fill(self, out: Batch, rows: NDArray[np.int64], number: int, frames: NDArray[np.int64]) -> None:
-        recording = self._recordings[number]
-        video, current = self._plans(number, frames)
-        self._video(number).gather(video.index, out["video"], rows)
-        out["video_valid"][rows] = video.valid
-        if len(recording.current):
-            values = recording.current[np.maximum(current.index, 0)]
-            values[current.index < 0] = 0
-            out["current"][rows] = values
-        else:
-            out["current"][rows] = 0
-        out["current_valid"][rows] = current.valid
-        out["class_label"][rows] = recording.class_label[frames]
-        if "mask" in out:
-            masks = self._masks.get(number)
-            if masks is None and recording.masks is not None:
-                masks = self._masks[number] = _Frames(recording.masks, in_memory=self.cache == "memory")
-            if masks is not None:
-                masks.gather(frames[:, None], out["mask"][:, None], rows)
+    def _checked(self, indices: ArrayLike) -> NDArray[np.int64]:
+        where = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if len(where) and (where.min() < -len(self) or where.max() >= len(self)):
+            raise IndexError(f"windows {where.min()} to {where.max()} of {len(self)}")
+        return np.where(where < 0, where + len(self), where)
 
-    def _plans(self, number: int, frames: NDArray[np.int64]) -> tuple[Plan, Plan]:
-        line = self._timeline(number)
-        masked = self.context == "masked"
-        return (
-            plan_video(line, frames, self.protocol, masked),
-            plan_current(line, frames, self.protocol, masked),
-        )
+    def _find(self, where: NDArray[np.int64]) -> tuple[LoadedWindows, NDArray[np.int64]]:
+        """The loaded windows that hold all of `where`, and their rows there."""
+        self.load()
+        if len(self._loaded) == 1:
+            return self._loaded[0], where
+        size = self.samples.frame_size(where)
+        loaded = next(candidate for candidate in self._loaded if candidate.size == size)
+        return loaded, np.searchsorted(loaded.windows, where)
 
-    def _foreign(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        recording, frame = self.dataset.locate(ids)
-        out = np.zeros(len(ids), bool)
-        for start in range(0, len(ids), _PLAN_BLOCK):
-            block = slice(start, start + _PLAN_BLOCK)
-            for k in np.unique(recording[block]).tolist():
-                rows = start + np.flatnonzero(recording[block] == k)
-                video, current = self._plans(k, frame[rows])
-                out[rows] = video.foreign.any(axis=1) | current.foreign.any(axis=1)
-        return out
+    def _check_reused(self, out: Batch, count: int, size: tuple[int, int], *, masks: bool) -> None:
+        like = self.samples.empty(0, size, masks=masks)
+        wanted = {name: (count, *array.shape[1:], array.dtype) for name, array in like.items()}
+        found = {name: (*array.shape, array.dtype) for name, array in out.items()}
+        if wanted != found or not all(array.flags.c_contiguous for array in out.values()):
+            raise WindowError(
+                f"out: wanted contiguous arrays like an earlier batch's of {count} windows "
+                f"({', '.join(wanted)}), found {', '.join(f'{k} {v.shape}' for k, v in out.items()) or 'none'}"
+            )
 
-    def _timeline(self, number: int) -> Timeline:
-        line = self._timelines.get(number)
-        if line is None:
-            line = self._timelines[number] = timeline(self._recordings[number])
-        return line
+    def _read(self, where: NDArray[np.int64], out: Batch) -> None:
+        index = self.samples
+        index.fill_current(where, out["current"], out["current_valid"])
+        out["class_label"][:] = index.class_label[where]
+        out["sample_id"][:] = self.sample_ids[where]
+        transposed = self.protocol.transposed
+        video = out["video"].swapaxes(2, 3) if transposed else out["video"]
+        for number, rows in index.by_recording(where):
+            frames = index.frame[where[rows]]
+            plan = index.plan_video(number, frames)
+            out["video_valid"][rows] = plan.valid
+            recording = index.recordings[number]
+            if number not in self._video:
+                self._video[number] = ChunkCache(recording.video)
+            self._video[number].gather(plan.index, video, rows, self.threads)
+            if "mask" in out and recording.masks is not None:
+                if number not in self._masks:
+                    self._masks[number] = ChunkCache(recording.masks)
+                mask = out["mask"].swapaxes(1, 2) if transposed else out["mask"]
+                self._masks[number].gather(frames[:, None], mask[:, None], rows, self.threads)
 
-    def _video(self, number: int) -> _Frames:
-        frames = self._frames.get(number)
-        if frames is None:
-            reader = self._recordings[number].video
-            frames = self._frames[number] = _Frames(reader, in_memory=self.cache == "memory")
-        return frames
-
-    def _all_masked(self, numbers: list[int]) -> bool:
-        return bool(numbers) and all(self._recordings[k].masks is not None for k in numbers)
-
-    def _empty(self, n: int, height: int, width: int, *, masks: bool) -> Batch:
-        p = self.protocol
-        out: Batch = {
-            "video": np.empty((n, p.num_frames, height, width, 3), np.uint8),
-            "current": np.empty((n, p.num_current, 3), np.float32),
-            "video_valid": np.empty((n, p.num_frames), bool),
-            "current_valid": np.empty((n, p.num_current), bool),
-            "class_label": np.empty(n, np.int64),
-            "sample_id": np.empty(n, np.int64),
-        }
-        if masks:
-            out["mask"] = np.empty((n, height, width), np.uint8)
-        return out
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": []}
 
     def __repr__(self) -> str:
         return (
             f"Windows({self.split!r}, {len(self)} samples, protocol {self.protocol.name!r}, "
             f"context {self.context!r})"
         )
-
-
-def timeline(recording: Recording) -> Timeline:
-    """What planning needs to know of a recording of a store."""
-    return Timeline(
-        recording.name,
-        recording.frame_time,
-        recording.split,
-        recording.current_time,
-        np.asarray(np.isfinite(recording.current).all(axis=1)),
-    )
-
-
-class _Frames:
-    """Frames of one array by index: from memory, or from disk with a few decoded chunks kept."""
-
-    def __init__(self, reader: ArrayReader, *, in_memory: bool) -> None:
-        self._reader = reader
-        self._all = reader.read() if in_memory else None
-        self._chunks: OrderedDict[int, NDArray[Any]] = OrderedDict()
-
-    def gather(self, index: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]) -> None:
-        """out[rows[i], j] = frame index[i, j], zeros where the index is -1."""
-        if self._all is not None:
-            for i, row in enumerate(rows.tolist()):
-                np.take(self._all, np.maximum(index[i], 0), axis=0, out=out[row], mode="clip")
-        else:
-            size = self._reader.spec.chunk
-            number = index // size
-            for k in np.unique(number[index >= 0]).tolist():
-                at, slot = np.nonzero(number == k)
-                out[rows[at], slot] = self._chunk(k)[index[at, slot] - k * size]
-        at, slot = np.nonzero(index < 0)
-        out[rows[at], slot] = 0
-
-    def _chunk(self, number: int) -> NDArray[Any]:
-        chunk = self._chunks.get(number)
-        if chunk is None:
-            chunk = self._chunks[number] = self._reader.chunk(number)
-            if len(self._chunks) > _CHUNK_CACHE:
-                self._chunks.popitem(last=False)
-        else:
-            self._chunks.move_to_end(number)
-        return chunk
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_chunks": OrderedDict()}

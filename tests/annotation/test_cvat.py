@@ -38,8 +38,8 @@ def box(frame, x0, y0, x1, y1, outside=0, keyframe=1, stage=None, more=""):
 def read(tmp_path, text, **options):
     path = tmp_path / "annotations.xml"
     path.write_text(text, encoding="utf-8")
-    keyframes, counts = read_cvat(path, **options)
-    return keyframes, counts
+    keyframes, frames = read_cvat(path, **options)
+    return keyframes, frames
 
 
 def tracks(tmp_path, text, **options):
@@ -64,8 +64,8 @@ def cvat_rule(boxes, size):
 
 
 def test_the_sample_imports_as_it_should():
-    keyframes, counts = read_cvat(SAMPLE)
-    assert counts == {"SaveToAvi-demo": 10}
+    keyframes, frames = read_cvat(SAMPLE)
+    assert frames == {"SaveToAvi-demo": range(10)}
     assert keyframes.size == (32, 24)
     (track,) = keyframes.recordings["SaveToAvi-demo"]
     assert track == Track(
@@ -163,8 +163,8 @@ def test_a_track_that_comes_back_is_two_events(tmp_path):
 
 def test_start_frame_and_step_are_in_the_frame_numbers(tmp_path):
     text = xml(box(105, 1, 1, 5, 5) + box(120, 1, 1, 5, 5, 1), start=100, step=5, size=10)
-    keyframes, counts = read(tmp_path, text)
-    assert counts == {"run1": 150}
+    keyframes, frames = read(tmp_path, text)
+    assert frames == {"run1": range(100, 150, 5)}
     assert [(t.onset, t.offset) for t in keyframes.recordings["run1"]] == [(105, 119)]
     (held,) = tracks(tmp_path, xml(box(105, 1, 1, 5, 5), start=100, step=5, size=10))
     assert held.offset == 145
@@ -182,8 +182,8 @@ def test_project_exports_name_their_tasks(tmp_path):
         f'</project></meta><track id="0" label="abnormal" task_id="4" subset="x">{box(2, 1, 1, 5, 5)}</track>'
         f'<track id="1" label="other" task_id="3">{box(5, 1, 1, 5, 5)}</track></annotations>'
     )
-    keyframes, counts = read(tmp_path, text)
-    assert counts == {"a": 20, "b": 30}
+    keyframes, frames = read(tmp_path, text)
+    assert frames == {"a": range(20), "b": range(30)}
     assert [t.onset for t in keyframes.recordings["a"]] == [5]
     assert [t.offset for t in keyframes.recordings["b"]] == [29]
     assert read(tmp_path, text, label="abnormal")[0].recordings["a"] == ()
@@ -315,9 +315,9 @@ def test_bad_zips(tmp_path):
 
 
 def test_the_sample_goes_out_and_comes_back(tmp_path):
-    keyframes, counts = read_cvat(SAMPLE)
+    keyframes, frames = read_cvat(SAMPLE)
     write_cvat(tmp_path / "out.xml", keyframes, "SaveToAvi-demo", 10)
-    assert read_cvat(tmp_path / "out.xml") == (keyframes, counts)
+    assert read_cvat(tmp_path / "out.xml") == (keyframes, frames)
 
 
 def test_only_keyframes_are_written_and_a_derived_box_that_was_moved_becomes_one(tmp_path):

@@ -158,8 +158,30 @@ def test_checks_against_the_recordings():
         check_against(keyframes, {"run1": 9, "run2": 3})
     with pytest.raises(AnnotationError, match=r"unknown recording 'run1'.*run2"):
         check_against(keyframes, {"run2": 3})
-    with pytest.raises(AnnotationError, match="at least one track"):
-        check_against(Keyframes(size=(1, 1), recordings={"run2": ()}), {"run2": 3})
+    with pytest.raises(AnnotationError, match="at least one recording"):
+        check_against(Keyframes(size=(1, 1)), {"run2": 3})
+    check_against(Keyframes(size=(1, 1), recordings={"run2": ()}), {"run2": 3})
+
+
+@pytest.mark.parametrize(
+    ("frames", "good"),
+    [
+        (range(10), True),
+        (range(9), False),
+        (range(11), False),
+        (range(2, 10), True),
+        (range(2, 11), False),
+        (range(0, 10, 3), True),
+        (range(1, 11, 3), False),
+    ],
+)
+def test_checks_the_length_of_the_video_drawn_on(frames, good):
+    counts, drawn = {"run1": 10, "run2": 3}, {"run1": frames}
+    if good:
+        check_against(parse_keyframes(GOOD), counts, drawn)
+    else:
+        with pytest.raises(AnnotationError, match=f"10 frames, got a video of {frames[-1] + 1}"):
+            check_against(parse_keyframes(GOOD), counts, drawn)
 
 
 def test_writes_what_it_reads(tmp_path):

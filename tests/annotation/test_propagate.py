@@ -13,7 +13,7 @@ def track(onset, offset, *keyframes, track_id=0):
     )
 
 
-def by_pixel(tracks, frame, height, width, size):
+def by_pixel(tracks, frame, height, width, view):
     """The rule, pixel by pixel, in Python's numbers."""
     mask = np.zeros((height, width), np.uint8)
     for one in tracks:
@@ -24,10 +24,11 @@ def by_pixel(tracks, frame, height, width, size):
         a, b = (before or after)[-1 if before else 0], (after or before)[0 if after else -1]
         part = 0 if a.frame == b.frame else (frame - a.frame) / (b.frame - a.frame)
         x0, y0, x1, y1 = (p + (q - p) * part for p, q in zip(a.box, b.box, strict=True))
-        sx, sy = width / size[0], height / size[1]
+        left, top, sx, sy = view[0], view[1], width / view[2], height / view[3]
         for r in range(height):
             for c in range(width):
-                mask[r, c] |= x0 * sx <= c + 0.5 < x1 * sx and y0 * sy <= r + 0.5 < y1 * sy
+                across = (x0 - left) * sx <= c + 0.5 < (x1 - left) * sx
+                mask[r, c] |= across and (y0 - top) * sy <= r + 0.5 < (y1 - top) * sy
     return mask
 
 
@@ -48,7 +49,7 @@ def test_a_keyframe_behind_the_event_steers_it():
 
 
 def test_whole_corners_are_plain_slices():
-    masks = coarse_masks([track(3, 4, (3, 8, 5, 20, 12))], 0, 6, (24, 32), (32, 24))
+    masks = coarse_masks([track(3, 4, (3, 8, 5, 20, 12))], 0, 6, (24, 32), (0, 0, 32, 24))
     expected = np.zeros((6, 24, 32), np.uint8)
     expected[3:5, 5:12, 8:20] = 1
     assert np.array_equal(masks, expected)
@@ -56,14 +57,16 @@ def test_whole_corners_are_plain_slices():
 
 
 def test_half_open_at_pixel_centres():
-    masks = coarse_masks([track(0, 0, (0, 0.5, 1.5, 2.5, 3.5))], 0, 1, (5, 4), (4, 5))
+    masks = coarse_masks([track(0, 0, (0, 0.5, 1.5, 2.5, 3.5))], 0, 1, (5, 4), (0, 0, 4, 5))
     assert np.argwhere(masks[0]).tolist() == [[1, 0], [1, 1], [2, 0], [2, 1]]
 
 
 def test_tracks_are_united_scaled_and_cut_by_the_block_as_pixel_by_pixel():
     rng = np.random.default_rng(0)
     for _ in range(30):
-        size, (height, width) = (40, 30), rng.integers(3, 20, 2)
+        view, (height, width) = (0, 0, 40, 30), rng.integers(3, 20, 2)
+        if rng.random() < 0.5:
+            view = (*rng.integers(-3, 9, 2).tolist(), *rng.integers(5, 30, 2).tolist())
         tracks = []
         for _ in range(rng.integers(1, 4)):
             onset, offset = sorted(rng.integers(0, 12, 2))
@@ -71,7 +74,7 @@ def test_tracks_are_united_scaled_and_cut_by_the_block_as_pixel_by_pixel():
             boxes = [[*rng.uniform(0, 15, 2), *rng.uniform(16, 30, 2)] for _ in frames]
             tracks.append(track(onset, offset, *([f, *b] for f, b in zip(frames, boxes, strict=True))))
         start, stop = sorted(rng.integers(0, 13, 2))
-        masks = coarse_masks(tracks, start, stop, (height, width), size)
+        masks = coarse_masks(tracks, start, stop, (height, width), view)
         assert masks.shape == (stop - start, height, width)
         for i, frame in enumerate(range(start, stop)):
-            assert np.array_equal(masks[i], by_pixel(tracks, frame, height, width, size))
+            assert np.array_equal(masks[i], by_pixel(tracks, frame, height, width, view))

@@ -126,9 +126,7 @@ def test_v7_length_of_the_compressed_element_is_filled_in(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("limit", "good"), [(12 * 20 * 3 * FRAMES, True), (12 * 20 * 3 * FRAMES - 1, False)])
-def test_v7_variable_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, good: bool
-) -> None:
+def test_v7_variable_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, good: bool) -> None:
     monkeypatch.setattr(mat_write, "VARIABLE_LIMIT", limit)
     if good:
         write_example(tmp_path / "a.mat", "v7")

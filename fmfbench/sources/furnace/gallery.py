@@ -18,7 +18,7 @@ from fmfbench.sources.furnace.timing import FRAMES_PER_SECOND, SECOND
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Moment", "draw_gallery", "find_moments", "write_clip"]
+__all__ = ["Moment", "draw_gallery", "find_moments", "parse_picture_path", "write_clip"]
 
 PHASE_COLOURS = ("#c03028", "#2060a0", "#308040")
 CLIP_SCALE = 6
@@ -81,7 +81,7 @@ def draw_gallery(path: str | Path, *, preset: str = "small", seed: int = 0, reco
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    target = _target(path, ".png")
+    target = parse_picture_path(path, ".png")
     furnace = _furnace(preset, seed, recording)
     moments = find_moments(furnace)
     columns = 5
@@ -112,7 +112,7 @@ def write_clip(path: str | Path, *, preset: str = "small", seed: int = 0, record
         raise MissingDependencyError(
             f"clip: wanted OpenCV to write it, it cannot be imported ({error}); pip install opencv-python-headless"
         ) from error
-    target = _target(path, ".avi")
+    target = parse_picture_path(path, ".avi")
     furnace = _furnace(preset, seed, recording)
     plan = furnace.plan
     if not furnace.spots:
@@ -155,7 +155,8 @@ def _furnace(preset: str, seed: int, recording: int) -> Furnace:
     return Furnace(make_plan(size, recording, seed))
 
 
-def _target(path: str | Path, ending: str) -> Path:
+def parse_picture_path(path: str | Path, ending: str) -> Path:
+    """The path, if its name ends in `ending`; InputError otherwise."""
     target = Path(path)
     if target.suffix.lower() != ending:
         raise InputError(

@@ -1,0 +1,164 @@
+"""Shuffled epochs out of core: an order that keeps neighbours near enough to be read together.
+
+The split is cut into blocks of neighbouring samples, at an offset drawn for the epoch. The blocks are put in
+random order and dealt into groups that fit into the buffer; within a group every order of its windows is equally
+likely. So a chunk is read about once an epoch (a block also reads the few frames before it that its first
+windows reach back to), and each batch draws evenly from all blocks of its group, which come from all over the
+split. With g blocks in a group two windows of a batch share a block with probability 1/g; in a full shuffle
+of b blocks it is 1/b. A split that fits into the buffer is one group, and its order a full shuffle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.errors import WindowError
+from fmfbench.windows.index import Batch, WindowIndex
+from fmfbench.windows.loaded import LoadedWindows, loaded_bytes
+
+__all__ = ["BlockOrder", "BlockReader", "BlockShuffle"]
+
+IntArray = NDArray[np.int64]
+
+# A block this many times longer than what it reads besides its own frames reads 1.08 times its bytes.
+_LENGTHS_OF_REACH = 12
+_WANTED_BLOCKS = 16  # of a group, before blocks are made shorter
+
+
+@dataclass(frozen=True)
+class BlockOrder:
+    """`order` (n,) a permutation of the windows; group g is order[bounds[g]:bounds[g+1]]."""
+
+    order: IntArray
+    bounds: IntArray
+
+    @property
+    def num_groups(self) -> int:
+        return len(self.bounds) - 1
+
+
+class BlockShuffle:
+    """How a split is cut so that two groups of its blocks stay within `buffer_bytes`.
+
+    Two, because one is read while the other is handed out.
+
+    Attributes:
+        block_frames: frames from which a block takes its samples.
+        group_blocks: blocks of a group, at most; 0 where the whole split fits.
+    """
+
+    def __init__(self, index: WindowIndex, buffer_bytes: int) -> None:
+        self.index = index
+        self.buffer_bytes = buffer_bytes
+        everything = np.arange(len(index))
+        self._size = index.frame_size(everything)
+        reach = (index.protocol.num_frames - 1) * index.protocol.stride
+        chunk = max((r.video.spec.chunk for r in index.recordings), default=1)
+        room = buffer_bytes // 2
+        least = reach + chunk
+        fitting = self._longest(room // _WANTED_BLOCKS, reach)
+        self.block_frames = max(least, min(_LENGTHS_OF_REACH * least, fitting))
+        if self._bytes(self.block_frames, reach) > room:
+            self.block_frames = self._longest(room, reach)
+        if self.block_frames < 1:
+            raise WindowError(
+                f"wanted a buffer that holds two blocks of at least {self._bytes(1, reach)} bytes, "
+                f"found buffer_bytes {buffer_bytes}"
+            )
+        self.group_blocks = room // self._bytes(self.block_frames, reach)
+        if self._whole() <= buffer_bytes:
+            self.group_blocks = 0
+
+    def order(self, seed: int, epoch: int) -> BlockOrder:
+        """The order that (seed, epoch) decides."""
+        n = len(self.index)
+        rng = np.random.default_rng([seed, epoch])
+        if not self.group_blocks:
+            return BlockOrder(rng.permutation(n), np.unique([0, n]))
+        starts = self._block_starts(int(rng.integers(self.block_frames)))
+        stops = np.r_[starts[1:], n]
+        blocks = rng.permutation(len(starts))
+        groups = -(-len(blocks) // self.group_blocks)
+        parts = []
+        for group in np.array_split(blocks, groups):
+            members = np.concatenate([np.arange(starts[b], stops[b]) for b in group.tolist()])
+            parts.append(rng.permutation(members))
+        bounds = np.cumsum([0, *(len(part) for part in parts)])
+        return BlockOrder(np.concatenate(parts), bounds)
+
+    def _block_starts(self, offset: int) -> IntArray:
+        number = (self.index.frame + offset) // self.block_frames
+        changed = (np.diff(number) != 0) | (np.diff(self.index.recording) != 0)
+        return np.r_[0, np.flatnonzero(changed) + 1]
+
+    def _bytes(self, block_frames: int, reach: int) -> int:
+        frames, windows = np.array([block_frames + reach]), np.array([block_frames])
+        return int(loaded_bytes(self.index, frames, windows, self._size)[0])
+
+    def _longest(self, room: int, reach: int) -> int:
+        """Frames of the longest block within `room` bytes."""
+        none, one = self._bytes(0, reach), self._bytes(1, reach)
+        return max(0, (room - none) // (one - none))
+
+    def _whole(self) -> int:
+        frames = np.array([sum(self.index.recordings[k].num_frames for k in np.unique(self.index.recording))])
+        return int(loaded_bytes(self.index, frames, np.array([len(self.index)]), self._size)[0])
+
+
+class BlockReader:
+    """Groups of one epoch's order, read when they are asked for; `batch` keeps the last one."""
+
+    def __init__(self, index: WindowIndex, order: BlockOrder) -> None:
+        self.index = index
+        self.order = order
+        self._kept: tuple[int, LoadedWindows] | None = None
+
+    def renewed(self, order: BlockOrder) -> BlockReader:
+        """A reader for another epoch, with what both have in common: the whole split, where it is one group."""
+        reader = BlockReader(self.index, order)
+        if self.order.num_groups == order.num_groups == 1:
+            reader._kept = self._kept
+        return reader
+
+    def load(self, group: int) -> LoadedWindows:
+        """The windows of a group, in order of sample id."""
+        if self.order.num_groups == 1 and self._kept is not None:
+            return self._kept[1]
+        first, stop = self.order.bounds[group : group + 2]
+        loaded = LoadedWindows(self.index, np.sort(self.order.order[first:stop]))
+        if self.order.num_groups == 1:
+            self._kept = (group, loaded)
+        return loaded
+
+    def parts(self, places: IntArray) -> Iterator[tuple[int, slice]]:
+        """(group, part of `places`) for rising `places` (n,) in the order."""
+        group = np.searchsorted(self.order.bounds, places, side="right") - 1
+        cuts = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(places)]
+        for start, stop in pairwise(cuts):
+            if stop > start:
+                yield int(group[start]), slice(start, stop)
+
+    def empty(self, places: IntArray) -> Batch:
+        windows = self.order.order[places]
+        masks = self.index.have_masks(windows)
+        return self.index.empty(len(places), self.index.frame_size(windows), masks=masks)
+
+    def fill(self, loaded: LoadedWindows, places: IntArray, part: slice, out: Batch) -> None:
+        """Write the windows at places[part], which `loaded` holds, into out[part]."""
+        rows = np.searchsorted(loaded.windows, self.order.order[places[part]])
+        loaded.fill(rows, {name: array[part] for name, array in out.items()})
+
+    def batch(self, places: IntArray) -> Batch:
+        """The windows at `places` of the order, reading what is not at hand."""
+        out = self.empty(places)
+        for group, part in self.parts(places):
+            if self._kept is None or self._kept[0] != group:
+                self._kept = None  # before the next is read: the buffer holds two
+                self._kept = (group, self.load(group))
+            self.fill(self._kept[1], places, part, out)
+        return out

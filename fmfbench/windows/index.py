@@ -1,0 +1,209 @@
+"""The windows of a split as positions: where each lies, what it holds, what it may see. Reads no frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.errors import WindowError
+from fmfbench.windows.currents import CurrentTable
+from fmfbench.windows.plan import Plan, Timeline, plan_current, plan_video
+from fmfbench.windows.protocol import WindowProtocol
+from fmfbench.windows.tracks import Tracks, build_tracks
+
+if TYPE_CHECKING:
+    from fmfbench.dataset import Dataset, Recording
+
+__all__ = ["Batch", "WindowIndex"]
+
+Batch = dict[str, NDArray[Any]]
+IntArray = NDArray[np.int64]
+
+_PLAN_BLOCK = 4096  # windows planned at once when a whole split is looked at
+
+
+class WindowIndex:
+    """Windows 0..n-1 that end at the samples `sample_ids` (n,), in that order.
+
+    Attributes:
+        recording: (n,) the place of each sample's recording in `recordings`.
+        frame: (n,) its frame there.
+        class_label: (n,) int64.
+    """
+
+    def __init__(
+        self, dataset: Dataset, sample_ids: IntArray, protocol: WindowProtocol, context: str
+    ) -> None:
+        self.recordings: tuple[Recording, ...] = tuple(dataset.recordings.values())
+        self.sample_ids = sample_ids
+        self.protocol = protocol
+        self.masked = context == "masked"
+        self.recording, self.frame = dataset.locate(sample_ids)
+        self.class_label = dataset.class_labels(sample_ids).astype(np.int64)
+        self._path = dataset.path
+        self._timelines: dict[int, Timeline] = {}
+        self._numbers = np.unique(self.recording).tolist()
+        if protocol.alignment == "official":  # what a protocol cannot serve is said at once
+            for number in self._numbers:
+                _ = self._timeline(number).stamped_seconds
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def by_recording(self, windows: IntArray) -> list[tuple[int, IntArray]]:
+        """(recording, places in `windows`) of each recording among them."""
+        recording = self.recording[windows]
+        if len(self._numbers) == 1 and len(windows):
+            return [(self._numbers[0], np.arange(len(windows)))]
+        return [(k, np.flatnonzero(recording == k)) for k in np.unique(recording).tolist()]
+
+    def plan_video(self, number: int, frames: IntArray) -> Plan:
+        return plan_video(self._timeline(number), frames, self.protocol, self.masked)
+
+    def plan_current(self, number: int, frames: IntArray) -> Plan:
+        return plan_current(self._timeline(number), frames, self.protocol, self.masked)
+
+    def video_table(self, windows: IntArray) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Frame that each position of `windows` (k,) holds, and whether it is its own, both (k,T)."""
+        index = np.empty((len(windows), self.protocol.num_frames), np.int32)
+        valid = np.empty(index.shape, bool)
+        for start in range(0, len(windows), _PLAN_BLOCK):
+            block = windows[start : start + _PLAN_BLOCK]
+            for number, places in self.by_recording(block):
+                plan = self.plan_video(number, self.frame[block[places]])
+                index[start + places] = plan.index
+                valid[start + places] = plan.valid
+        return index, valid
+
+    @cached_property
+    def currents(self) -> CurrentTable:
+        """Currents of all windows whose recording has tracks for them."""
+        table = CurrentTable(self.protocol.num_current, len(self))
+        for number in self._numbers:
+            windows = np.flatnonzero(self.recording == number)
+            for own, places in self._by_split(number, windows):
+                chosen = windows[places]
+                table.add(chosen, self.frame[chosen], self.tracks(number, own), self.recordings[number])
+        table.finish()
+        return table
+
+    def tracks(self, number: int, own: int) -> Tracks:
+        return build_tracks(self._timeline(number), self.protocol, self.masked, own)
+
+    def fill_current(self, windows: IntArray, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+        """Write the currents of `windows` (k,) into values (k,Tc,3) and valid (k,Tc)."""
+        table = self.currents
+        covered = table.start[windows] >= 0
+        if covered.all():
+            table.gather(windows, values, valid)
+            return
+        some = np.flatnonzero(covered)
+        some_values, some_valid = np.empty_like(values[some]), np.empty_like(valid[some])
+        table.gather(windows[some], some_values, some_valid)
+        values[some], valid[some] = some_values, some_valid
+        rest = np.flatnonzero(~covered)
+        for number, places in self.by_recording(windows[rest]):
+            at = rest[places]
+            plan = self.plan_current(number, self.frame[windows[at]])
+            current = self.recordings[number].current
+            found = np.zeros((*plan.index.shape, 3), np.float32)
+            held = plan.index >= 0
+            found[held] = current[plan.index[held]]
+            values[at], valid[at] = found, plan.valid
+
+    @cached_property
+    def foreign(self) -> NDArray[np.bool_]:
+        """(n,) which windows hold a position of another split."""
+        out = np.zeros(len(self), bool)
+        for number in self._numbers:
+            windows = np.flatnonzero(self.recording == number)
+            for own, places in self._by_split(number, windows):
+                chosen = windows[places]
+                tracks = self.tracks(number, own)
+                start = tracks.start[self.frame[chosen]]
+                out[chosen[start >= 0]] = tracks.any_foreign(start[start >= 0])
+                self._judge(number, chosen, start < 0, out)
+        return out
+
+    def _judge(
+        self, number: int, windows: IntArray, trackless: NDArray[np.bool_], out: NDArray[np.bool_]
+    ) -> None:
+        """What tracks do not tell: frames, and currents of windows without a track."""
+        for first in range(0, len(windows), _PLAN_BLOCK):
+            block = windows[first : first + _PLAN_BLOCK]
+            out[block] |= self.plan_video(number, self.frame[block]).foreign.any(axis=1)
+            rest = block[trackless[first : first + _PLAN_BLOCK]]
+            if len(rest):
+                out[rest] |= self.plan_current(number, self.frame[rest]).foreign.any(axis=1)
+
+    def frame_size(self, windows: IntArray) -> tuple[int, int]:
+        """(H, W) of the windows' frames; WindowError when they cannot be stacked."""
+        numbers = self._numbers if len(self._numbers) < 2 else np.unique(self.recording[windows]).tolist()
+        sizes = {(self.recordings[k].height, self.recordings[k].width) for k in numbers}
+        if len(sizes) > 1:
+            raise WindowError(
+                f"{self._path}: windows of frames of several sizes "
+                f"({', '.join(f'{h}x{w}' for h, w in sorted(sizes))}) cannot be stacked; "
+                "batch each recording on its own, or convert with one --size"
+            )
+        return sizes.pop() if sizes else (0, 0)
+
+    def have_masks(self, windows: IntArray) -> bool:
+        """Whether all of the windows' recordings have pixel labels, and there is one."""
+        if not len(windows):
+            return False
+        numbers = self._numbers if len(self._numbers) < 2 else np.unique(self.recording[windows]).tolist()
+        return all(self.recordings[k].masks is not None for k in numbers)
+
+    def sizes(self) -> Sequence[tuple[tuple[int, int], IntArray]]:
+        """Each size of frame (H, W) and the windows that have it."""
+        size = np.array([(r.height, r.width) for r in self.recordings]).reshape(-1, 2)[self.recording]
+        found = np.unique(size, axis=0).tolist()
+        return [((h, w), np.flatnonzero((size == (h, w)).all(axis=1))) for h, w in found]
+
+    def empty(self, count: int, size: tuple[int, int], *, masks: bool) -> Batch:
+        """Arrays for `count` windows of frames of `size` (H, W), not yet filled."""
+        p = self.protocol
+        shape = size[::-1] if p.transposed else size
+        out: Batch = {
+            "video": np.empty((count, p.num_frames, *shape, 3), np.uint8),
+            "current": np.empty((count, p.num_current, 3), np.float32),
+            "video_valid": np.empty((count, p.num_frames), bool),
+            "current_valid": np.empty((count, p.num_current), bool),
+            "class_label": np.empty(count, np.int64),
+            "sample_id": np.empty(count, np.int64),
+        }
+        if masks:
+            out["mask"] = np.empty((count, *shape), np.uint8)
+        return out
+
+    def _by_split(self, number: int, windows: IntArray) -> list[tuple[int, IntArray]]:
+        split = self.recordings[number].split[self.frame[windows]]
+        return [(own, np.flatnonzero(split == own)) for own in np.unique(split).tolist()]
+
+    def _timeline(self, number: int) -> Timeline:
+        line = self._timelines.get(number)
+        if line is None:
+            line = self._timelines[number] = timeline(self.recordings[number])
+        return line
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Quicker to derive again than to send to another process.
+        return {k: v for k, v in self.__dict__.items() if k not in ("currents", "foreign")} | {
+            "_timelines": {}
+        }
+
+
+def timeline(recording: Recording) -> Timeline:
+    """What planning needs to know of a recording of a store."""
+    return Timeline(
+        recording.name,
+        recording.frame_time,
+        recording.split,
+        recording.current_time,
+        np.asarray(np.isfinite(recording.current).all(axis=1)),
+    )

@@ -1,0 +1,140 @@
+"""Windows whose frames are in memory: a whole split, or a block of one on its way through."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.windows.frames import load_frames
+from fmfbench.windows.index import Batch, WindowIndex
+
+__all__ = ["LoadedWindows", "loaded_bytes"]
+
+IntArray = NDArray[np.int64]
+
+
+class LoadedWindows:
+    """The windows `windows` (m,) of an index, with the frames and masks that they hold and no others.
+
+    Frames are read once, chunk by chunk; a frame that several windows share is held once.
+
+    Attributes:
+        video: (F,H,W,3) uint8, transposed where the protocol says so.
+        video_index: (m,T) int32, entries of `video`.
+        video_valid: (m,T) bool.
+        mask: (M,H,W) uint8.
+        mask_index: (m,) int64, entries of `mask`, -1 where the recording has no pixel labels.
+    """
+
+    def __init__(self, index: WindowIndex, windows: IntArray, threads: int = 0) -> None:
+        self._threads = threads
+        self.index = index
+        self.windows = windows
+        self.size = index.frame_size(windows)
+        self.video_index, self.video_valid = index.video_table(windows)
+        self._load_video()
+        self._load_masks()
+        self._load_trackless()
+
+    def _load_video(self) -> None:
+        """Read the frames that `video_index` names, and let it name their places."""
+        transposed = self.index.protocol.transposed
+        wanted = []
+        total = 0
+        for number, places in self.index.by_recording(self.windows):
+            held = np.zeros(self.index.recordings[number].num_frames, bool)
+            held[self.video_index[places]] = True
+            slot = total - 1 + np.cumsum(held, dtype=np.int32)
+            self.video_index[places] = slot[self.video_index[places]]
+            frames = np.flatnonzero(held)
+            wanted.append((number, frames, total))
+            total += len(frames)
+        shape = self.size[::-1] if transposed else self.size
+        self.video = np.empty((total, *shape, 3), np.uint8)
+        for number, frames, first in wanted:
+            part = self.video[first : first + len(frames)]
+            load_frames(
+                self.index.recordings[number].video,
+                frames,
+                part,
+                transposed=transposed,
+                threads=self._threads,
+            )
+
+    def _load_masks(self) -> None:
+        index, transposed = self.index, self.index.protocol.transposed
+        labelled = [
+            (reader, places)
+            for number, places in index.by_recording(self.windows)
+            if (reader := index.recordings[number].masks) is not None
+        ]
+        shape = self.size[::-1] if transposed else self.size
+        self.mask = np.empty((sum(len(places) for _, places in labelled), *shape), np.uint8)
+        self.mask_index = np.full(len(self.windows), -1, np.int64)
+        first = 0
+        for reader, places in labelled:
+            frames = index.frame[self.windows[places]]
+            order = np.argsort(frames, kind="stable")
+            part = slice(first, first + len(order))
+            self.mask_index[places[order]] = np.arange(part.start, part.stop)
+            load_frames(reader, frames[order], self.mask[part], transposed=transposed, threads=self._threads)
+            first = part.stop
+
+    def _load_trackless(self) -> None:
+        """Plan the currents of windows without a track once, as planning costs more than keeping them."""
+        length = self.index.protocol.num_current
+        rest = np.flatnonzero(self.index.currents.start[self.windows] < 0)
+        self.own_current = np.full(len(self.windows), -1, np.int64)
+        self.own_current[rest] = np.arange(len(rest))
+        self.own_values = np.empty((len(rest), length, 3), np.float32)
+        self.own_valid = np.empty((len(rest), length), bool)
+        for start in range(0, len(rest), 1024):
+            part = slice(start, start + 1024)
+            self.index.fill_current(self.windows[rest[part]], self.own_values[part], self.own_valid[part])
+
+    def have_masks(self, rows: IntArray) -> bool:
+        """Whether every one of `windows[rows]` has pixel labels, and there is one."""
+        return bool(len(rows)) and bool((self.mask_index[rows] >= 0).all())
+
+    def fill(self, rows: IntArray, out: Batch) -> None:
+        """Write the windows `windows[rows]` into arrays of len(rows) entries."""
+        windows = self.windows[rows]
+        # "clip" is what writes straight into `out`; all indices are good.
+        flat = out["video"].reshape(-1, *self.video.shape[1:])
+        np.take(self.video, self.video_index[rows].reshape(-1), axis=0, out=flat, mode="clip")
+        np.take(self.video_valid, rows, axis=0, out=out["video_valid"], mode="clip")
+        self._fill_current(rows, windows, out["current"], out["current_valid"])
+        out["class_label"][:] = self.index.class_label[windows]
+        out["sample_id"][:] = self.index.sample_ids[windows]
+        if "mask" in out:
+            np.take(self.mask, self.mask_index[rows], axis=0, out=out["mask"], mode="clip")
+
+    def _fill_current(
+        self, rows: IntArray, windows: IntArray, values: NDArray[np.float32], valid: NDArray[np.bool_]
+    ) -> None:
+        own = self.own_current[rows]
+        if (own < 0).all():
+            self.index.currents.gather(windows, values, valid)
+            return
+        at = np.flatnonzero(own >= 0)
+        values[at], valid[at] = self.own_values[own[at]], self.own_valid[own[at]]
+        rest = np.flatnonzero(own < 0)
+        rest_values, rest_valid = np.empty_like(values[rest]), np.empty_like(valid[rest])
+        self.index.currents.gather(windows[rest], rest_values, rest_valid)
+        values[rest], valid[rest] = rest_values, rest_valid
+
+
+def loaded_bytes(index: WindowIndex, frames: IntArray, windows: IntArray, size: tuple[int, int]) -> IntArray:
+    """Upper bounds of what loaded windows take.
+
+    Args:
+        index: the windows.
+        frames: (b,) frames of each of b loads.
+        windows: (b,) windows of each.
+        size: (H, W).
+    """
+    p = index.protocol
+    pixels = size[0] * size[1]
+    tracked = bool((index.currents.start >= 0).all())
+    each = pixels + 5 * p.num_frames + 32 + (0 if tracked else 13 * p.num_current)
+    return frames * pixels * 3 + windows * each

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+from scipy.stats import beta, norm, t
+
+from fmfbench.scoring.bootstrap import (
+    Blocks,
+    block_sums,
+    block_weights,
+    correlation_seconds,
+    cut_blocks,
+    difference_interval,
+    metrics_of_counts,
+    proportion_interval,
+)
+from fmfbench.scoring.metrics import Confusion, five_metrics
+
+FRAME = 40_000_000
+
+
+def make_blocks(lengths=(10_000, 15_000), seconds=10.0, correlation=0.0):
+    recording = np.repeat(np.arange(len(lengths)), lengths)
+    times = np.concatenate([np.arange(length) for length in lengths]) * FRAME
+    return recording, times, cut_blocks(recording, times, correlation, seconds)
+
+
+def test_blocks_are_equal_spans_of_time_within_recordings():
+    recording, _, blocks = make_blocks()
+    assert len(blocks) == 40 + 60
+    assert blocks.degrees == 98
+    assert np.bincount(blocks.of_sample).tolist() == [250] * 100
+    assert (blocks.recording[blocks.of_sample] == recording).all()
+    assert blocks.duration == pytest.approx(1000)
+    assert (np.diff(blocks.of_sample) >= 0).all()
+
+
+def test_a_gap_leaves_blocks_out_not_empty():
+    times = np.concatenate([np.arange(250), np.arange(2250, 2500)]) * FRAME
+    blocks = cut_blocks(np.zeros(500, int), times, 0.0, 10.0)
+    assert np.bincount(blocks.of_sample).tolist() == [250, 250]
+    assert len(blocks) == 2
+
+
+@pytest.mark.parametrize(
+    ("correlation", "seconds"),
+    [(0.0, 5.0), (2.0, 12.0), (1000.0, 1000 / 6)],
+    ids=["floor", "six times", "six left"],
+)
+def test_block_length_follows_the_correlation(correlation, seconds):
+    assert make_blocks(seconds=None, correlation=correlation)[2].seconds == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("tau", [0.4, 2.0, 5.0])
+def test_correlation_time_of_an_autoregression(tau):
+    from scipy.signal import lfilter
+
+    rng = np.random.default_rng(0)
+    keep = np.exp(-0.04 / tau)
+    recording, times, _ = make_blocks((40_000, 40_000))
+    series = np.concatenate([lfilter([1], [1, -keep], rng.normal(size=40_000)) for _ in range(2)])
+    assert correlation_seconds(series, recording, times) == pytest.approx(tau, rel=0.25)
+
+
+def test_correlation_of_nothing():
+    recording, times, _ = make_blocks((500, 500))
+    assert correlation_seconds(np.zeros(1000), recording, times) == 0.0
+    noise = np.random.default_rng(0).normal(size=1000)
+    assert correlation_seconds(noise, recording, times) < 0.04
+    assert correlation_seconds(np.ones(1), np.zeros(1, int), np.zeros(1, int)) == 0.0
+
+
+def test_sums_and_weights():
+    _, _, blocks = make_blocks()
+    values = np.random.default_rng(0).integers(0, 9, (25_000, 3))
+    plain = [values[blocks.of_sample == b].sum(axis=0) for b in range(len(blocks))]
+    np.testing.assert_array_equal(block_sums(blocks, values), plain)
+    weights = block_weights(blocks, 500, seed=4)
+    np.testing.assert_allclose(weights[:, :40].sum(axis=1), 40)
+    np.testing.assert_allclose(weights[:, 40:].sum(axis=1), 60)
+    np.testing.assert_array_equal(weights, block_weights(blocks, 500, seed=4))
+    assert (weights != block_weights(blocks, 500, seed=5)).any()
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_the_spread_of_a_mean_is_the_textbook_one_however_few_blocks(count):
+    _, _, blocks = make_blocks((250 * count,))
+    sums = np.random.default_rng(1).normal(size=(len(blocks), 1))
+    means = (block_weights(blocks, 40_000) @ sums)[:, 0] / count
+    assert means.std() == pytest.approx(sums.std(ddof=1) / count**0.5, rel=0.03)
+
+
+def test_weighted_metrics_are_the_five():
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 5, (200, 8)) * rng.integers(0, 2, (200, 8))
+    found = metrics_of_counts(counts)
+    for row, (tn, fp, fn, tp, *pixel) in enumerate(counts.tolist()):
+        values, _ = five_metrics(
+            Confusion(tn=tn, fp=fp, fn=fn, tp=tp),
+            Confusion(**dict(zip(("tn", "fp", "fn", "tp"), pixel, strict=True))),
+        )
+        for name, value in values.items():
+            if value is None:
+                assert np.isnan(found[name][row])
+            else:
+                assert found[name][row] == value
+
+
+def test_the_interval_is_korn_and_graubards():
+    _, _, blocks = make_blocks(correlation=1.0)
+    replicates = np.random.default_rng(0).normal(0.9, 0.02, 1000)
+    interval = proportion_interval(0.9, replicates, blocks)
+    size = 0.9 * 0.1 / (replicates.var() / (1 - 0.1)) * (norm.ppf(0.975) / t.ppf(0.975, 98)) ** 2
+    assert interval.low == pytest.approx(beta.ppf(0.025, 0.9 * size, 0.1 * size + 1))
+    assert interval.high == pytest.approx(beta.ppf(0.975, 0.9 * size + 1, 0.1 * size))
+
+
+@pytest.mark.parametrize(("value", "low", "high"), [(1.0, True, False), (0.0, False, True)])
+def test_nothing_wrong_is_not_certainty(value, low, high):
+    _, _, blocks = make_blocks()
+    interval = proportion_interval(value, np.full(100, value), blocks)
+    size = 1000 / 32
+    bound = 0.025 ** (1 / size)
+    assert interval.low == pytest.approx(bound if low else 0.0)
+    assert interval.high == pytest.approx(1 - bound if high else 1.0)
+
+
+def test_never_narrower_than_single_frames_would_give():
+    _, _, blocks = make_blocks()
+    interval = proportion_interval(0.5, np.full(100, 0.5) + 1e-9 * np.arange(100), blocks)
+    single = beta.ppf(0.025, 12_500, 12_501)
+    assert interval.low <= single + 1e-12
+
+
+def test_differences():
+    _, _, blocks = make_blocks()
+    replicates = np.random.default_rng(0).normal(0.1, 0.03, 1000)
+    interval = difference_interval(0.1, replicates, blocks)
+    half = t.ppf(0.975, 98) * replicates.std()
+    assert (interval.low, interval.high) == pytest.approx((0.1 - half, 0.1 + half))
+
+
+@pytest.mark.parametrize("function", [proportion_interval, difference_interval])
+def test_too_little_to_say(function):
+    few = Blocks(
+        of_sample=np.array([0, 1]), recording=np.array([0, 0]), seconds=5.0, correlation=0.0, duration=10.0
+    )
+    assert function(0.5, np.array([0.4, 0.6]), few).as_dict()["reason"] == "only 2 blocks of 5.0 s"
+    _, _, blocks = make_blocks()
+    undefined = np.full(100, np.nan)
+    undefined[:49] = 0.5
+    assert function(0.5, undefined, blocks).reason == "undefined in most resamples"
+    undefined[:51] = 0.5
+    assert function(0.5, undefined, blocks).reason is None

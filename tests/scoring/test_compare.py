@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from fmfbench.errors import PredictionError
+from fmfbench.scoring.compare import compare
+from fmfbench.scoring.predictions import write_predictions
+from fmfbench.scoring.score import score
+
+
+@pytest.fixture
+def pair(make_data, tmp_path):
+    data = make_data(3, lengths=(6000, 5000))
+    rng = np.random.default_rng(0)
+    ids = data.sample_ids("test")
+    label = data.class_labels(ids)
+    paths = []
+    for number, skill in enumerate((0.6, 0.35)):
+        p = np.clip(label * skill + rng.random(len(ids)) * (1 - skill) + 0.05, 0, 1)
+        order = rng.permutation(len(ids))
+        paths.append(write_predictions(tmp_path / f"{number}.npz", sample_id=ids[order], score=p[order]))
+    return data, *paths
+
+
+def test_differences_are_those_of_the_scores(pair):
+    data, first, second = pair
+    result = compare(first, second, data, resamples=400).to_dict()
+    json.dumps(result, allow_nan=False)
+    one, two = (score(path, data, resamples=50) for path in (first, second))
+    for name, row in result["metrics"].items():
+        mine = one.metrics.get(name, one.evidence.ranking.get(name))
+        theirs = two.metrics.get(name, two.evidence.ranking.get(name))
+        assert (row["first"], row["second"]) == (mine, theirs)
+        if mine is not None:
+            assert row["difference"] == mine - theirs
+            assert row["low"] <= row["difference"] <= row["high"]
+    assert result["metrics"]["accuracy"]["verdict"] == "first is higher"
+    assert compare(second, first, data, resamples=400).rows["accuracy"]["verdict"] == "second is higher"
+    assert result["metrics"]["miou"]["verdict"] == "undefined"
+
+
+def test_the_interval_of_the_difference_is_the_paired_t_interval(pair):
+    """For accuracy with equal blocks it is the t interval of the blocks' differences."""
+    data, first, second = pair
+    result = compare(first, second, data, resamples=20_000, block_seconds=10)
+    ids = data.sample_ids("test")
+    label = data.class_labels(ids)
+    right = []
+    for path in (first, second):
+        with np.load(path) as arrays:
+            p = arrays["score"][np.argsort(arrays["sample_id"])]
+        right.append((p > 0.5) == label)
+    differences = right[0].astype(float) - right[1]
+    differences -= differences.mean()  # a ratio's linear part: blocks beside a gap hold fewer frames
+    variance, place, blocks = 0.0, 0, 0
+    for recording in data.recordings.values():
+        part = differences[place : place + (recording.split == 1).sum()]
+        times = recording.frame_time[recording.split == 1]
+        place += len(part)
+        span = (times[-1] - times[0]) / 1e9 + 0.04
+        count = round(span / 10)
+        block = np.minimum(((times - times[0]) / 1e9 * count / span).astype(int), count - 1)
+        sums = np.bincount(block, part)
+        variance += len(sums) * sums.var(ddof=1)
+        blocks += len(sums)
+    half = t.ppf(0.975, blocks - 2) * variance**0.5 / len(label)
+    row = result.rows["accuracy"]
+    assert row["high"] - row["low"] == pytest.approx(2 * half, rel=0.06)
+
+
+def test_a_file_against_itself_is_the_same(pair):
+    data, first, _ = pair
+    rows = compare(first, first, data, resamples=50).rows
+    assert rows["accuracy"]["verdict"] == rows["auroc"]["verdict"] == "the same"
+
+
+def test_alike_submissions_cannot_be_told_apart(pair, tmp_path):
+    data, _, second = pair
+    ids = data.sample_ids("test")
+    noise = np.random.default_rng(7).random(len(ids))
+    p = np.clip(data.class_labels(ids) * 0.35 + noise * 0.65 + 0.05, 0, 1)
+    other = write_predictions(tmp_path / "other.npz", sample_id=ids, score=p)
+    result = compare(second, other, data, resamples=400)
+    assert result.rows["accuracy"]["verdict"] == "cannot be told apart"
+    assert "cannot be told apart" in result.to_markdown()
+
+
+def test_a_bad_file_is_refused(pair, tmp_path):
+    data, first, _ = pair
+    np.savez(tmp_path / "bad.npz", sample_id=[1], score=[0.5])
+    with pytest.raises(PredictionError, match=r"bad\.npz"):
+        compare(first, tmp_path / "bad.npz", data)
+
+
+def test_decisions_alone_have_no_ranking(pair, tmp_path):
+    data, first, _ = pair
+    ids = data.sample_ids("test")
+    other = write_predictions(tmp_path / "other.npz", sample_id=ids, pred=np.zeros(len(ids), bool))
+    assert "auroc" not in compare(first, other, data, resamples=50).rows

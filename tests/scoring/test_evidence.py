@@ -1,0 +1,173 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
+
+from fmfbench.scoring.floor import floor_guesses, floor_metrics, floor_warnings
+from fmfbench.scoring.labels import labels_from_dataset
+from fmfbench.scoring.masks import pack_masks, unpack_masks
+from fmfbench.scoring.orientation import orientation_ious, orientation_warning
+from fmfbench.scoring.predictions import write_predictions
+from fmfbench.scoring.score import score
+
+
+@pytest.fixture
+def long_data(make_data):
+    return make_data(3, lengths=(6000, 5000))
+
+
+def guess_of(data, noise=0.3, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = data.sample_ids("test")
+    label = data.class_labels(ids)
+    return ids, label, np.clip(label * 0.5 + rng.random(len(ids)) * (0.5 + noise) - noise / 2, 0, 1)
+
+
+def with_meta(path, data, meta, threshold=0.7):
+    ids, _, p = guess_of(data)
+    return write_predictions(path, sample_id=ids, score=p, pred=p > threshold, meta=meta)
+
+
+def test_everything_is_there_and_is_json(long_data, tmp_path):
+    ids, label, p = guess_of(long_data)
+    path = write_predictions(tmp_path / "p.npz", sample_id=ids, score=p, mask=long_data.test_masks())
+    result = score(path, long_data, resamples=300).to_dict()
+    json.dumps(result, allow_nan=False)
+    assert result["ranking"]["auroc"] == pytest.approx(roc_auc_score(label, p))
+    assert result["ranking"]["ap"] == pytest.approx(average_precision_score(label, p))
+    for name in ("accuracy", "f1", "fdr", "mdr", "miou"):
+        interval = result["intervals"][name]
+        assert interval["low"] <= result["metrics"][name] <= interval["high"]
+    for name in ("auroc", "ap"):
+        interval = result["ranking"]["intervals"][name]
+        assert interval["low"] < result["ranking"][name] < interval["high"]
+    half = len(label) - 2500
+    parts = {"furnace_0": slice(0, half), "furnace_1": slice(half, None)}
+    for name, part in parts.items():
+        row = result["recordings"][name]
+        assert row["metrics"]["accuracy"] == accuracy_score(label[part], p[part] > 0.5)
+        assert row["metrics"]["f1"] == pytest.approx(f1_score(label[part], p[part] > 0.5))
+    worst = min(parts, key=lambda name: result["recordings"][name]["metrics"]["f1"])
+    assert result["worst"]["f1"] == worst
+    frames = sum(row["frames"] for row in result["since_onset"])
+    assert frames == label.sum()
+    assert result["threshold"] == {"value": 0.5, "origin": "fixed"}
+
+
+def test_the_same_seed_gives_the_same_intervals(long_data, tmp_path):
+    ids, _, p = guess_of(long_data)
+    path = write_predictions(tmp_path / "p.npz", sample_id=ids, score=p)
+    first = score(path, long_data, resamples=200, seed=1).to_dict()
+    assert first == score(path, long_data, resamples=200, seed=1).to_dict()
+    assert first["intervals"] != score(path, long_data, resamples=200, seed=2).to_dict()["intervals"]
+    asked = score(path, long_data, resamples=200, block_seconds=20).to_dict()
+    assert asked["bootstrap"]["block_seconds"] == 20
+
+
+@pytest.mark.parametrize(
+    ("meta", "origin", "warned"),
+    [
+        ({"threshold": 0.7, "threshold_origin": "validation"}, "validation", None),
+        ({"threshold": {"value": 0.7, "from": "val split"}}, "validation", None),
+        ({"threshold": 0.7, "threshold_origin": "fixed"}, "fixed", None),
+        (
+            {"threshold": 0.7, "threshold_origin": "best F1 on test"},
+            "TUNED ON TEST",
+            "THRESHOLD TUNED ON TEST",
+        ),
+        ({"threshold": 0.7}, "not stated", "UNKNOWN ORIGIN"),
+        ({"threshold": 0.6, "threshold_origin": "validation"}, "validation", "PRED IS NOT SCORE > 0.6"),
+    ],
+)
+def test_where_the_threshold_came_from(*, long_data, tmp_path, meta, origin, warned):
+    result = score(with_meta(tmp_path / "p.npz", long_data, meta), long_data, resamples=50)
+    assert result.evidence.threshold["origin"] == origin
+    warnings = [w for w in result.evidence.warnings if "THRESHOLD" in w or "PRED IS" in w]
+    assert [warned in w for w in warnings] == ([True] if warned else [])
+    if warned:
+        assert f"**WARNING: {warnings[0]}**" in result.to_markdown()
+
+
+def test_pred_that_is_score_above_half_needs_no_word(long_data, tmp_path):
+    result = score(with_meta(tmp_path / "p.npz", long_data, {}, 0.5), long_data, resamples=50)
+    assert result.evidence.threshold == {"value": 0.5, "origin": "fixed"}
+
+
+def test_a_stated_threshold_without_pred_is_not_used(long_data, tmp_path):
+    ids, _, p = guess_of(long_data)
+    path = write_predictions(tmp_path / "p.npz", sample_id=ids, score=p, meta={"threshold": 0.7})
+    assert any("0.7 WAS NOT USED" in w for w in score(path, long_data, resamples=50).evidence.warnings)
+
+
+def test_the_floor_by_hand(data):
+    labels = labels_from_dataset(data, "test")
+    ids, label = labels.sample_id, labels.class_label
+    floor = floor_metrics(labels, 0.2)
+    assert floor["always normal"]["accuracy"] == 1 - label.mean()
+    assert floor["always normal"]["f1"] == 0.0
+    assert floor["always abnormal"]["f1"] == pytest.approx(f1_score(label, np.ones_like(label)))
+    assert floor["train prior"] == floor["always normal"]
+    assert floor_metrics(labels, 0.6)["train prior"]["accuracy"] == label.mean()
+    assert "train prior" not in floor_metrics(labels, None)
+    guess = floor_guesses(labels, None)["last-second persistence"]
+    masks = unpack_masks(guess.mask_bits, labels.mask_shape)
+    truth = data.test_masks()
+    for row in range(len(ids)):
+        earlier = [
+            r
+            for r in range(row)
+            if labels.recording[r] == labels.recording[row]
+            and labels.frame_time[r] <= labels.frame_time[row] - 1_000_000_000
+        ]
+        assert guess.decision[row] == (label[earlier[-1]] if earlier else 0)
+        np.testing.assert_array_equal(masks[row], truth[earlier[-1]] if earlier else 0 * truth[row])
+
+
+def test_not_better_than_the_floor_is_said(data, tmp_path):
+    ids = data.sample_ids("test")
+    path = write_predictions(tmp_path / "p.npz", sample_id=ids, score=np.zeros(len(ids)))
+    warnings = score(path, data, resamples=50).evidence.warnings
+    assert any(w.startswith("NOT BETTER THAN ALWAYS NORMAL: accuracy") for w in warnings)
+    better = {"accuracy": 0.9, "f1": 0.9, "miou": None}
+    assert floor_warnings(better, {"x": {"accuracy": 0.8, "f1": None, "miou": 0.5}}) == []
+    assert floor_warnings(better, {"x": {"accuracy": 0.9, "f1": None, "miou": 0.5}}) != []
+
+
+TURNS = {
+    "upright": lambda m: m,
+    "flipped upside down": lambda m: m[:, ::-1],
+    "flipped left to right": lambda m: m[:, :, ::-1],
+    "turned by half": lambda m: m[:, ::-1, ::-1],
+    "transposed": lambda m: m.transpose(0, 2, 1),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_turned_masks_are_noticed(make_data, turn):
+    truth = make_data(1, sizes=((9, 9),), lengths=(400,)).recordings["furnace_0"].masks
+    rng = np.random.default_rng(0)
+    pred = np.ascontiguousarray(TURNS[turn](truth ^ (rng.random(truth.shape) < 0.01)))
+    ious = orientation_ious(pack_masks(truth), pack_masks(pred), (9, 9))
+    both = truth.any(axis=(1, 2)) & pred.any(axis=(1, 2))
+    assert ious["upright"] == (truth & pred)[both].sum() / (truth | pred)[both].sum()
+    warning = orientation_warning(ious)
+    if turn == "upright":
+        assert warning is None
+    else:
+        assert f"MASKS SCORE BETTER {turn.upper()}" in warning
+
+
+def test_orientation_of_nothing_and_of_oblong_frames():
+    empty = np.zeros((4, 8), np.uint8)
+    assert orientation_ious(empty, empty, (8, 8)) == {}
+    assert orientation_warning({}) is None
+    full = np.full((4, 7), 255, np.uint8)
+    assert "transposed" not in orientation_ious(full, full, (8, 7))
+
+
+def test_many_samples_are_thinned_evenly():
+    bits = np.full((5001, 8), 255, np.uint8)
+    bits[::2, :4] = 0
+    ious = orientation_ious(np.full_like(bits, 255), bits, (8, 8))
+    assert ious["upright"] == pytest.approx(0.75, abs=0.01)

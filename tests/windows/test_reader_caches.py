@@ -1,0 +1,200 @@
+"""Every way to read windows gives the bytes of the plan: from disk, from memory, into arrays of one's own."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest_tree import TreeRecording, awkward_recording, write_tree
+
+import fmfbench
+from fmfbench.dataset import Dataset
+from fmfbench.errors import WindowError
+from fmfbench.windows.loaded import LoadedWindows, loaded_bytes
+from fmfbench.windows.reader import Windows
+
+SETTINGS: list[dict[str, Any]] = [
+    {"protocol": "paper", "context": "full"},
+    {"protocol": "short", "context": "masked"},
+    {"protocol": "short", "context": "strict"},
+    {"protocol": "official", "context": "masked", "current_seconds": 12.0},
+    {"protocol": "short", "context": "full", "current_hz": 3.0},  # no common grid
+    {"protocol": "short", "context": "full", "every": 7},
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Two recordings of many chunks, one of them unlabelled, H != W."""
+    recordings = {
+        "a": awkward_recording(4, 500, height=40, width=56),
+        "b": awkward_recording(5, 230, height=40, width=56),
+    }
+    recordings["c"] = unlabelled(awkward_recording(6, 90, height=40, width=56))
+    folder = tmp_path_factory.mktemp("caches")
+    return fmfbench.open_dataset(fmfbench.convert(write_tree(folder / "tree", recordings), folder / "s.zarr"))
+
+
+def unlabelled(recording: TreeRecording) -> TreeRecording:
+    recording.label = None
+    return recording
+
+
+def as_planned(w: Windows, indices: np.ndarray) -> dict[str, np.ndarray]:
+    """What `plan` says, written out window by window."""
+    recordings = list(w.dataset.recordings.values())
+    place, frame = w.dataset.locate(w.sample_ids[indices])
+    out: dict[str, list] = {k: [] for k in ("video", "current", "video_valid", "current_valid", "mask")}
+    for i, (k, e) in enumerate(zip(place.tolist(), frame.tolist(), strict=True)):
+        _, video, current = w.plan(indices[i : i + 1])[0]
+        r = recordings[k]
+        clip = np.stack([r.read_video(f, f + 1)[0] for f in video.index[0].tolist()])
+        rows = current.index[0]
+        values = [r.current[row] if row >= 0 else np.zeros(3, np.float32) for row in rows.tolist()]
+        out["video"].append(clip.transpose(0, 2, 1, 3) if w.protocol.transposed else clip)
+        out["current"].append(np.stack(values))
+        out["video_valid"].append(video.valid[0])
+        out["current_valid"].append(current.valid[0])
+        if r.masks is not None:
+            mask = r.read_masks(e, e + 1)[0]
+            out["mask"].append(mask.T if w.protocol.transposed else mask)
+    if len(out["mask"]) < len(indices):
+        del out["mask"]
+    arrays = {name: np.stack(values) for name, values in out.items()}
+    arrays["sample_id"] = w.sample_ids[indices]
+    arrays["class_label"] = w.dataset.class_labels(w.sample_ids[indices]).astype(np.int64)
+    return arrays
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
+    assert set(a) == set(b)
+    for name in a:
+        assert a[name].dtype == b[name].dtype
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+@pytest.mark.parametrize("split", ["train", "all"])
+def test_disk_and_memory_give_what_is_planned(data: Dataset, setting: dict, split: str) -> None:
+    disk = data.windows(split, **setting)
+    memory = data.windows(split, cache="memory", **setting)
+    rng = np.random.default_rng(0)
+    out = None
+    for n in (1, 25, 25):
+        indices = rng.integers(0, len(disk), n)
+        expected = as_planned(disk, indices)
+        same(disk.batch(indices), expected)
+        fresh = memory.batch(indices)
+        same(fresh, expected)
+        if n > 1 and out is not None and set(out) == set(fresh):
+            assert memory.batch(indices, out=out) is out
+            same(out, expected)
+        out = fresh
+
+
+def test_negative_and_no_indices(data: Dataset) -> None:
+    for cache in (None, "memory"):
+        w = data.windows("train", "short", cache=cache)
+        same(w.batch([-1, 0]), w.batch([len(w) - 1, 0]))
+        assert w.batch([])["video"].shape[:2] == (0, 4)
+        with pytest.raises(IndexError):
+            w.batch([len(w)])
+
+
+def test_masks_are_there_when_every_window_of_the_batch_has_one(data: Dataset) -> None:
+    """c has no pixel labels."""
+    for cache in (None, "memory", "device"):
+        w = data.windows("all", "short", cache=cache)
+        assert "mask" in w.batch([0, 500, 729])
+        assert "mask" not in w.batch([0, 730])
+        assert "mask" not in w.batch([740])
+
+
+def test_memory_holds_the_frames_that_windows_hold_and_no_others(data: Dataset) -> None:
+    w = data.windows("test", "short", every=3, cache="memory")
+    w.load()
+    held = {(int(r), f) for r, frames in planned_frames(w) for f in frames}
+    (loaded,) = w._loaded
+    assert len(loaded.video) == len(held) < data.num_samples / 2
+    labelled = sum(int(w.sample_ids[i]) < 730 for i in range(len(w)))
+    assert len(loaded.mask) == labelled
+    bound = loaded_bytes(w.samples, np.array([len(held)]), np.array([len(w)]), (40, 56))
+    assert loaded.video.nbytes + loaded.mask.nbytes + loaded.video_index.nbytes <= bound[0]
+
+
+def planned_frames(w: Windows) -> list[tuple[int, list[int]]]:
+    place, _ = w.dataset.locate(w.sample_ids)
+    return [
+        (place[rows[0]], video.index.reshape(-1).tolist()) for rows, video, _ in w.plan(np.arange(len(w)))
+    ]
+
+
+def test_arrays_to_write_into_are_checked(data: Dataset) -> None:
+    for cache in (None, "memory"):
+        w = data.windows("train", "short", cache=cache)
+        out = w.batch([0, 1])
+        assert w.batch([2, 3], out=out) is out
+        same(out, w.batch([2, 3]))
+        for bad in (
+            w.batch([0]),
+            {k: v for k, v in out.items() if k != "current"},
+            {**out, "video": out["video"].astype(np.int16)},
+            {**out, "video": out["video"].swapaxes(2, 3).copy().swapaxes(2, 3)},
+        ):
+            with pytest.raises(WindowError, match="out: wanted contiguous arrays"):
+                w.batch([2, 3], out=bad)
+
+
+def test_threads_and_copies_change_nothing(data: Dataset) -> None:
+    indices = np.random.default_rng(1).integers(0, len(data.windows("all", "paper")), 64)
+    batches = []
+    for threads in (0, 1, 3):
+        w = data.windows("all", "paper")
+        w.threads = threads
+        batches.append(w.batch(indices))
+        batches.append(pickle.loads(pickle.dumps(w)).batch(indices))
+    for batch in batches[1:]:
+        same(batch, batches[0])
+
+
+def test_few_chunks_are_kept_and_none_is_pickled(data: Dataset) -> None:
+    w = data.windows("all", "paper")
+    before = len(pickle.dumps(w))
+    for start in range(0, len(w), 64):
+        w.batch(np.arange(start, min(len(w), start + 64)))
+    assert all(len(cache._chunks) <= 32 for cache in w._video.values())
+    m = data.windows("all", "paper", cache="memory")
+    m.load()
+    # The small arrays of the recordings travel, frames do not.
+    assert len(pickle.dumps(w)) - before < 60_000
+    assert len(pickle.dumps(m)) - before < 60_000
+
+
+def test_frames_of_two_sizes_are_batched_each_on_its_own(tmp_path: Path) -> None:
+    recordings = {"a": awkward_recording(1, 60), "b": awkward_recording(2, 50, height=8, width=10)}
+    store = fmfbench.convert(write_tree(tmp_path / "tree", recordings), tmp_path / "s.zarr")
+    for cache in (None, "memory"):
+        w = fmfbench.open_dataset(store).windows("all", "short", cache=cache)
+        same(w.batch([0, 59]), as_planned(w, np.array([0, 59])))
+        same(w.batch([109, 60]), as_planned(w, np.array([109, 60])))
+        with pytest.raises(WindowError, match="6x9, 8x10"):
+            w.batch([0, 60])
+
+
+def test_a_load_is_of_any_windows_in_any_order(data: Dataset) -> None:
+    w = data.windows("all", "paper", context="masked")
+    windows = np.random.default_rng(2).permutation(len(w))[:40]
+    loaded = LoadedWindows(w.samples, windows, threads=2)
+    rows = np.array([39, 0, 7, 7])
+    out = w.samples.empty(4, loaded.size, masks=loaded.have_masks(rows))
+    loaded.fill(rows, out)
+    same(out, as_planned(w, windows[rows]))
+
+
+def test_unknown_caches_are_refused(data: Dataset) -> None:
+    assert data.windows("train", cache="device").cache == "device"
+    with pytest.raises(WindowError, match="'disk' is not None, 'memory' or 'device'"):
+        data.windows("train", cache="disk")
