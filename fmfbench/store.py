@@ -101,7 +101,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
 
 def is_half_made(target: Path) -> bool:
     """Whether a run that was to make `target` left its work."""
-    return (_part(target) / _JOURNAL).exists()
+    return bool(target.name) and (_part(target) / _JOURNAL).exists()
 
 
 class StoreWriter:
