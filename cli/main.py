@@ -17,6 +17,8 @@ _COMMANDS = {
     "convert": ".convert",
     "info": ".info",
     "view": ".view",
+    "annotate": ".annotate",
+    "verify": ".verify",
     "labels": ".labels",
     "score": ".score",
     "compare": ".compare",

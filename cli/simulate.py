@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import click
 @click.option(
     "--mat", default="v7.3", show_default=True, metavar="v7.3|v7", help="MAT version, for v2 and v1."
 )
-@click.option("--workers", default=1, show_default=True, help="Threads; the files do not depend on it.")
+@click.option("--workers", type=int, help="Threads; the files do not depend on it.  [default: all cores]")
 @click.option(
     "--truth",
     default="states",
@@ -54,6 +55,8 @@ def command(
     for path, ending in ((gallery, ".png"), (clip, ".avi")):
         if path is not None:
             parse_picture_path(path, ending)
+    if options["workers"] is None:
+        options["workers"] = os.cpu_count() or 1
     summary = simulate(out, anomaly_free=twin, progress=True, **options)
     furnace = {"preset": options["preset"], "seed": options["seed"]}
     if gallery is not None:

@@ -1,8 +1,8 @@
 """A small transparent baseline: two logistic regressions, one on pixels, one on windows. Numpy only.
 
 Not one of the benchmark's models: a floor that anyone can read, and the demo's predictor. Pixels of the last frame
-are judged by their colour and that of their surroundings; a window is judged by how much of its last frame looks
-abnormal and by the level, spread and trend of its currents over three spans.
+are judged by how they differ from their surroundings; a window is judged by how abnormal its last frame looks and by
+how restless its currents have been.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ Floats = NDArray[np.float64]
 
 _BATCH = 256
 _PIXELS_PER_FRAME = 48
-_SPANS = (0.1, 0.4, 1.0)  # of the current window, ending at the sample
 
 
 @dataclass(frozen=True)
@@ -130,32 +129,37 @@ def _batches(windows: Windows, transposed: bool, progress: bool, what: str):  # 
 
 
 def _pixel_features(frames: NDArray[np.uint8]) -> Floats:
-    """(n,H,W,7): brightness and redness near by, farther off, and of the whole row: a spot differs from its own."""
-    colour = frames.astype(np.float64) / 255
-    bright = colour.mean(axis=-1)
-    red = colour[..., 0] / (3 * bright + 0.05)
-    near = [_box_mean(x, 2) for x in (bright, red)]
-    wide = [_box_mean(x, 10) for x in (bright, red)]
-    row = [np.broadcast_to(x.mean(axis=2, keepdims=True), x.shape) for x in (bright, red)]
-    contrast = near[1] - wide[1]
-    return np.stack([*near, *wide, *row, contrast], axis=-1)
+    """(n,H,W,11): how a pixel's surround differs in red, blue and brightness from wider surrounds and the frame.
+
+    Differences of logarithms: lighting and exposure scale a whole frame, and fall out.
+    """
+    red, green, blue = (np.log(frames[..., k] + 5.0) for k in range(3))
+    brightness = np.log(frames.mean(axis=-1) + 5.0)
+    contrasts = []
+    for channel in (red - green, blue - green, brightness):
+        near = _box_mean(channel, 2)
+        contrasts += [near - _box_mean(channel, 6), near - _box_mean(channel, 14)]
+    redness = _box_mean(red - green, 2)
+    spread = redness.std(axis=(1, 2), keepdims=True) + 1e-3
+    contrasts.append((redness - redness.mean(axis=(1, 2), keepdims=True)) / spread)
+    near_red, wide_red, _, _, near_bright, wide_bright, _ = contrasts
+    products = [near_red * near_bright, wide_red * wide_bright, near_red**2, wide_red**2]
+    return np.stack(contrasts + products, axis=-1)
 
 
 def _window_features(pixels: Floats, current: NDArray[np.float32]) -> Floats:
-    """(n,d): how abnormal the frame looks (peak, mean, share), and the currents' level, spread and trend."""
-    smooth = _box_mean(pixels, 2).reshape(len(pixels), -1)
-    ranked = np.sort(smooth, axis=1)
-    parts = [ranked[:, round(q * (ranked.shape[1] - 1))] for q in (1.0, 0.98, 0.9, 0.5)]
-    amperes = current.astype(np.float64) / 1000
-    for span in _SPANS:
-        part = amperes[:, -max(2, round(span * amperes.shape[1])) :]
-        ramp = np.linspace(-1, 1, part.shape[1])
-        total = part.sum(axis=2)
-        imbalance = part.max(axis=2) - part.min(axis=2)
-        steps = np.abs(np.diff(total, axis=1))
-        parts += [total.mean(axis=1), total.std(axis=1), (total * ramp).mean(axis=1), imbalance.mean(axis=1)]
-        parts += [steps.mean(axis=1)]
-    return np.stack(parts, axis=1)
+    """(n,6): the frame's highest, high, upper and median log odds; the currents' restlessness of late.
+
+    Args:
+        pixels: (n,H,W) log odds.
+        current: (n,Tc,3) A, of which the last fifth is looked at: 44 s of the paper's window.
+    """
+    ranked = np.sort(_box_mean(pixels, 2).reshape(len(pixels), -1), axis=1)
+    looks = [ranked[:, round(q * (ranked.shape[1] - 1))] for q in (1.0, 0.98, 0.9, 0.5)]
+    late = current[:, -max(2, current.shape[1] // 5) :].astype(np.float64) / 1000
+    steps = np.abs(np.diff(late, axis=1)).sum(axis=2).mean(axis=1)
+    spread = late.std(axis=1).sum(axis=1)
+    return np.stack([*looks, np.log(steps + 1e-3), np.log(spread + 1e-3)], axis=1)
 
 
 def _box_mean(image: Floats, radius: int) -> Floats:

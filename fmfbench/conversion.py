@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 import fmfbench
 from fmfbench.errors import FailedError, InputError, SourceError
-from fmfbench.fingerprint import LabelFacts, fingerprint
+from fmfbench.fingerprint import Fingerprint, LabelFacts
 from fmfbench.schema import (
     SCHEMA,
     SPLITS,
@@ -28,14 +29,15 @@ from fmfbench.schema import (
     time_spec,
     video_spec,
 )
-from fmfbench.shards import ArrayReader, encode_shard
+from fmfbench.shards import ArrayReader, shard_pieces
 from fmfbench.sources.layout import open_source
 from fmfbench.sources.source import FrameStream, Options, Source, SourceRecording
-from fmfbench.store import StoreWriter, check_target, file_sha256, open_writer
+from fmfbench.store import StoreWriter, check_target, file_sha256, is_half_made, open_writer
 
 __all__ = ["convert"]
 
 SOURCE_LAYER = "source"
+_MOST_LANES = 8  # each holds a shard
 
 
 def convert(
@@ -77,23 +79,19 @@ def convert(
     """
     target = Path(target)
     options = make_options(layout, names, time_format, fps, crop, size, workers)
-    check_target(target, overwrite=overwrite)
-    opened = open_source(source, options)
-    started = time.time()
-    stamps = _file_stamps(opened)
-    identity = {"files": stamps, "layout": opened.layout, "options": options.to_dict(), "schema": SCHEMA,
-                "version": fmfbench.__version__}  # fmt: skip
     try:
+        check_target(target, overwrite=overwrite or is_half_made(target))
+        opened = open_source(source, options)
+        stamps = _file_stamps(opened)
+        identity = {"files": stamps, "layout": opened.layout, "options": options.to_dict(), "schema": SCHEMA,
+                    "version": fmfbench.__version__}  # fmt: skip
         with open_writer(target, identity, overwrite=overwrite) as writer:
-            try:
-                _write(writer, opened, options, started, stamps, progress)
-            except InputError:
-                writer.discard()
-                raise
+            if not writer.finished:
+                _write_or_discard(writer, opened, options, stamps, progress)
     except OSError as error:
         raise FailedError(
-            f"{error.filename or target}: {error.strerror or error}; "
-            "what is done is kept: mend it and run the same command again"
+            f"{error.filename or target}: {error.strerror or error}; once that is mended, the same command "
+            "goes on where it was"
         ) from error
     return target
 
@@ -120,28 +118,36 @@ def make_options(
     )  # fmt: skip
 
 
-def _write(
-    writer: StoreWriter,
-    source: Source,
-    options: Options,
-    started: float,
-    stamps: list[list[Any]],
-    progress: bool,
+def _write_or_discard(
+    writer: StoreWriter, source: Source, options: Options, stamps: list[list[Any]], progress: bool
 ) -> None:
+    """A half-made store stays when the work was interrupted, and goes when its source was at fault."""
+    try:
+        _write(writer, source, options, stamps, progress)
+    except InputError:
+        writer.discard()
+        _check_unchanged(source, stamps)  # else the fault may be that of whoever writes to the source
+        raise
+
+
+def _write(
+    writer: StoreWriter, source: Source, options: Options, stamps: list[list[Any]], progress: bool
+) -> None:
+    started = time.time()
     total = sum(r.num_frames for r in source.recordings)
+    work = Work(options.workers)
+    sums = Fingerprint()
     with (
-        ThreadPoolExecutor(options.workers) as pool,
+        work,
         tqdm(total=total, unit="frame", desc="convert", disable=None if progress else True) as bar,
     ):
-        hashes = [pool.submit(file_sha256, path) for path in source.files]
+        hashes = [work.aside(file_sha256, path, work.stopped) for path in source.files]
         writer.write_group("recordings", {})
-        facts = [_write_recording(writer, r, pool, options.workers, bar.update) for r in source.recordings]
+        done = [_write_recording(writer, r, work, sums, bar.update) for r in source.recordings]
+        for future in done:
+            future.result()
         sha256 = [future.result() for future in hashes]
-    if _file_stamps(source) != stamps:
-        writer.discard()
-        raise FailedError(
-            f"{source.path}: changed while it was read; run the command again when nothing writes to it"
-        )
+    _check_unchanged(source, stamps, writer)
     has_layer = any(r.pixel_labels is not None for r in source.recordings)
     writer.finish(
         {
@@ -155,7 +161,7 @@ def _write(
                 for stamp, value in zip(stamps, sha256, strict=True)
             ],
             "fmfbench.default_layer": SOURCE_LAYER if has_layer else None,
-            "fmfbench.fingerprint": fingerprint(facts),
+            "fmfbench.fingerprint": sums.hexdigest(),
             "fmfbench.created": {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
                 "seconds": round(time.time() - started, 3),
@@ -164,19 +170,64 @@ def _write(
     )
 
 
+def _check_unchanged(source: Source, stamps: list[list[Any]], writer: StoreWriter | None = None) -> None:
+    """FailedError where a file of the source is not what it was when the conversion began."""
+    try:
+        if _file_stamps(source) == stamps:
+            return
+    except OSError:  # no longer there
+        pass
+    if writer is not None:
+        writer.discard()
+    raise FailedError(
+        f"{source.path}: changed while it was read; run the command again when nothing writes to it"
+    )
+
+
+class Work:
+    """Threads of one conversion: those that encode, and two that hash beside them."""
+
+    def __init__(self, workers: int) -> None:
+        self.lanes = min(workers, _MOST_LANES)
+        self.stopped = threading.Event()
+        self._encoders = ThreadPoolExecutor(self.lanes, "fmfbench-encode")
+        self._hashers = ThreadPoolExecutor(1, "fmfbench-hash")
+        self._accounts = ThreadPoolExecutor(1, "fmfbench-fingerprint")
+
+    def encode(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        return self._encoders.submit(task, *arguments)
+
+    def aside(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """One after the other, beside the encoding: hashes of source files."""
+        return self._hashers.submit(task, *arguments)
+
+    def in_order(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """One after the other, in the order given: what the fingerprint is made of."""
+        return self._accounts.submit(task, *arguments)
+
+    def __enter__(self) -> Work:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is not None:
+            self.stopped.set()
+        for pool in (self._encoders, self._hashers, self._accounts):
+            pool.shutdown(cancel_futures=error is not None)
+
+
 def _write_recording(
     writer: StoreWriter,
     recording: SourceRecording,
-    pool: ThreadPoolExecutor,
-    workers: int,
+    work: Work,
+    sums: Fingerprint,
     advance: Callable[[int], Any],
-) -> LabelFacts:
+) -> Future[Any]:
+    """Labels first: the fingerprint is then made while the video is written. Its future is returned."""
     base = f"recordings/{recording.name}"
     n, h, w = recording.num_frames, recording.height, recording.width
-    _write_stream(writer, f"{base}/video", video_spec(n, h, w), recording.video, pool, workers, advance)
     writer.write_group(f"{base}/labels", {})
     class_label = np.full(n, UNLABELLED, np.uint8)
-    layer = None
+    masks: Iterable[NDArray[np.uint8]] = ()
     if recording.pixel_labels is not None:
         layer = f"{base}/labels/{SOURCE_LAYER}"
         provenance: dict[str, Any] = {
@@ -184,13 +235,19 @@ def _write_recording(
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "events": [],
         }  # fmt: skip
         spec = mask_spec(n, h, w, {"fmfbench.provenance": provenance})
-        _write_stream(writer, layer, spec, recording.pixel_labels, pool, workers, None)
-    elif recording.frame_labels is not None:
-        class_label = recording.frame_labels
-    if layer is not None:
+        # From the first frame even when some are there: 0/1 and 0/255 are told apart over the whole stream.
+        _write_stream(writer, layer, spec, recording.pixel_labels, work, skip=False)
         reader = ArrayReader(writer.root / layer)
         for start, block in _shards(reader):
-            class_label[start : start + len(block)] = block.any(axis=(1, 2))
+            class_label[start : start + len(block)] = block.reshape(len(block), -1).max(axis=1, initial=0)
+        masks = (block for _, block in _shards(reader))
+    elif recording.frame_labels is not None:
+        class_label = recording.frame_labels
+    facts = LabelFacts(
+        name=recording.name, num_frames=n, height=h, width=w, split=recording.split, class_label=class_label,
+        masks=masks,
+    )  # fmt: skip
+    added = work.in_order(sums.add, facts)
     rows: dict[str, tuple[ArraySpec, NDArray[Any]]] = {
         "frame_time": (time_spec(n, "frame", recording.time_origin), recording.frame_time),
         "current": (current_spec(len(recording.current)), recording.current),
@@ -205,12 +262,14 @@ def _write_recording(
         writer.write_array(f"{base}/{name}", row)
         for index in range(row.num_shards):
             first, last = row.shard_range(index)
-            writer.commit_shard(f"{base}/{name}", row, index, encode_shard(row, values[first:last]))
-    writer.write_group(base, {"fmfbench.remarks": list(recording.remarks)})
-    return LabelFacts(
-        name=recording.name, num_frames=n, height=h, width=w, split=recording.split, class_label=class_label,
-        masks=(block for _, block in _shards(ArrayReader(writer.root / layer))) if layer else (),
-    )  # fmt: skip
+            writer.commit_shard(f"{base}/{name}", row, index, shard_pieces(row, values[first:last]))
+    counts = {name: int((recording.split == value).sum()) for name, value in SPLITS.items()}
+    writer.write_group(
+        base,
+        {"fmfbench.counts": {"frames": n, **counts}, "fmfbench.remarks": list(recording.remarks)},
+    )
+    _write_stream(writer, f"{base}/video", video_spec(n, h, w), recording.video, work, advance)
+    return added
 
 
 def _shards(reader: ArrayReader) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -224,31 +283,34 @@ def _write_stream(
     name: str,
     spec: ArraySpec,
     stream: FrameStream,
-    pool: ThreadPoolExecutor,
-    workers: int,
-    advance: Callable[[int], Any] | None,
+    work: Work,
+    advance: Callable[[int], Any] = lambda frames: None,
+    *,
+    skip: bool = True,
 ) -> None:
-    """Encode and commit a stream of frames; shards that an earlier run committed are kept."""
+    """Encode and commit a stream of frames; shards that an earlier run committed are kept.
+
+    With `skip`, reading begins with the first frame of the first shard that is not there.
+    """
     writer.write_array(name, spec)
-    there = [writer.has_shard(name, spec, index) for index in range(spec.num_shards)]
-    first = there.index(False) if False in there else spec.num_shards
-    start = min(spec.length, first * spec.shard)
-    if advance is not None:
-        advance(start)
-    if start >= spec.length:
+    checks = [work.encode(writer.has_shard, name, spec, index) for index in range(spec.num_shards)]
+    there: list[bool] = [check.result() for check in checks]
+    if all(there):
+        advance(spec.length)
         return
+    index = there.index(False) if skip else 0
+    position = index * spec.shard
+    advance(position)
     pending: set[Future[None]] = set()
-    position, index = start, first
-    for block in stream.blocks(spec.shard, start):
-        if len(pending) > workers:  # the memory that a conversion may take
+    for block in stream.blocks(spec.shard, position):
+        if len(pending) > work.lanes:  # bounds the memory that a conversion takes
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 future.result()
-        if not there[index]:
-            pending.add(pool.submit(_commit, writer, name, spec, index, block))
+        if index < len(there) and not there[index]:
+            pending.add(work.encode(_commit, writer, name, spec, index, block))
         position, index = position + len(block), index + 1
-        if advance is not None:
-            advance(len(block))
+        advance(len(block))
     for future in pending:
         future.result()
     if position != spec.length:
@@ -258,7 +320,7 @@ def _write_stream(
 
 
 def _commit(writer: StoreWriter, name: str, spec: ArraySpec, index: int, block: NDArray[Any]) -> None:
-    writer.commit_shard(name, spec, index, encode_shard(spec, block))
+    writer.commit_shard(name, spec, index, shard_pieces(spec, block))
 
 
 def _file_stamps(source: Source) -> list[list[Any]]:

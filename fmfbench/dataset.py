@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fmfbench.errors import StoreError
+from fmfbench.errors import StoreError, WindowError
 from fmfbench.schema import SCHEMA, SPLITS, parse_group
 from fmfbench.shards import ArrayReader
 
@@ -185,11 +185,11 @@ class Dataset:
         return int(self.first_ids[-1])
 
     def sample_ids(self, split: str = "all") -> NDArray[np.int64]:
-        """Sorted ids of a split: train, test, unused or all."""
+        """Sorted ids of a split: train, test, unused, all, or one carved from train (val, fit, ...)."""
         if split == "all":
             return np.arange(self.num_samples, dtype=np.int64)
         if split not in SPLITS:
-            raise StoreError(f"split {split!r} is not one of {', '.join((*SPLITS, 'all'))}")
+            return np.flatnonzero(self._carved(split)).astype(np.int64)
         return np.flatnonzero(self._splits == SPLITS[split]).astype(np.int64)
 
     def class_labels(self, ids: ArrayLike) -> NDArray[np.uint8]:
@@ -229,6 +229,17 @@ class Dataset:
         from fmfbench.windows.reader import Windows
 
         return Windows(self, split, get_protocol(protocol, **overrides), context, every, cache)
+
+    def _carved(self, split: str) -> NDArray[np.bool_]:
+        from fmfbench.windows.splits import carved_rows
+
+        recording, _ = self.locate(np.arange(self.num_samples))
+        times = [r.frame_time for r in self.recordings.values()]
+        frame_time = np.concatenate([np.empty(0, np.int64), *times])
+        try:
+            return carved_rows(split, recording, frame_time, self._splits, tuple(self.recordings))
+        except WindowError as error:
+            raise StoreError(f"{self.path}: {error}") from None
 
     @cached_property
     def _splits(self) -> NDArray[np.uint8]:

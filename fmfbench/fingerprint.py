@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LabelFacts", "fingerprint"]
+__all__ = ["Fingerprint", "LabelFacts", "fingerprint"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +25,30 @@ class LabelFacts:
     masks: Iterable[NDArray[np.uint8]] = ()
 
 
-def fingerprint(recordings: Iterable[LabelFacts]) -> str:
-    """sha256 over, per recording in order of id: a line `name, frames, H, W`, split, class labels, packed masks."""
-    total = hashlib.sha256()
-    for recording in recordings:
+class Fingerprint:
+    """The sum while recordings are added to it, in order of id."""
+
+    def __init__(self) -> None:
+        self._total = hashlib.sha256()
+
+    def add(self, recording: LabelFacts) -> None:
+        """A line `name, frames, H, W`, split, class labels, packed masks."""
         sizes = (recording.num_frames, recording.height, recording.width)
-        total.update("\0".join((recording.name, *map(str, sizes))).encode() + b"\n")
-        total.update(recording.split.tobytes())
-        total.update(recording.class_label.tobytes())
+        self._total.update("\0".join((recording.name, *map(str, sizes))).encode() + b"\n")
+        self._total.update(recording.split.tobytes())
+        self._total.update(recording.class_label.tobytes())
         for packed in _packed(recording.masks):
-            total.update(packed.tobytes())
+            self._total.update(packed.tobytes())
+
+    def hexdigest(self) -> str:
+        return self._total.hexdigest()
+
+
+def fingerprint(recordings: Iterable[LabelFacts]) -> str:
+    """sha256 over the recordings, in order of id."""
+    total = Fingerprint()
+    for recording in recordings:
+        total.add(recording)
     return total.hexdigest()
 
 

@@ -21,15 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from fmfbench.errors import StoreError
+from fmfbench.errors import SourceError, StoreError
 
 __all__ = [
     "DIGEST_KEY",
+    "FILES_KEY",
+    "ROOT",
     "SCHEMA",
     "SPLITS",
     "UNLABELLED",
     "ArraySpec",
+    "check_name",
     "current_spec",
+    "document_bytes",
     "group_document",
     "mask_spec",
     "parse_array",
@@ -43,9 +47,12 @@ SCHEMA = 1
 SPLITS = {"train": 0, "test": 1, "unused": 2}
 UNLABELLED = 255
 DIGEST_KEY = "fmfbench.digest"
+FILES_KEY = "fmfbench.files"
+ROOT = "zarr.json"
 
 # Measured on a grid of chunk lengths and codecs: benchmarks/README.md.
-_CHUNK_BYTES = 128 * 1024
+_CHUNK_BYTES = 300 * 1024  # 25 frames of 64x64
+_MASK_CHUNK_BYTES = 128 * 1024
 _SHARD_BYTES = 12 * 1024 * 1024
 _ROWS_PER_CHUNK = 65_536
 
@@ -140,25 +147,27 @@ class ArraySpec:
 
 
 def video_spec(num_frames: int, height: int, width: int) -> ArraySpec:
-    chunk, shard = _split_frames(height * width * 3)
+    chunk, shard = _split_frames(height * width * 3, _CHUNK_BYTES)
     return ArraySpec(
         shape=(num_frames, height, width, 3),
         dtype="uint8",
         dims=("frame", "y", "x", "channel"),
         chunk=chunk,
         shard=shard,
+        shuffle="noshuffle",
         attributes={"fmfbench.color": "RGB", "fmfbench.orientation": "upright"},
     )
 
 
 def mask_spec(num_frames: int, height: int, width: int, attributes: dict[str, Any]) -> ArraySpec:
-    chunk, shard = _split_frames(height * width)
+    chunk, shard = _split_frames(height * width, _MASK_CHUNK_BYTES)
     return ArraySpec(
         shape=(num_frames, height, width),
         dtype="uint8",
         dims=("frame", "y", "x"),
         chunk=chunk,
         shard=shard,
+        shuffle="noshuffle",
         attributes={"fmfbench.orientation": "upright", **attributes},
     )
 
@@ -205,6 +214,26 @@ def row_spec(count: int, meanings: dict[str, int]) -> ArraySpec:
 def group_document(attributes: dict[str, Any]) -> dict[str, Any]:
     """A group's `zarr.json`."""
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def document_bytes(document: dict[str, Any]) -> bytes:
+    """The text of a `zarr.json`, the same bytes for the same content."""
+    return json.dumps(document, indent=1, allow_nan=False).encode()
+
+
+def check_name(name: str, where: object) -> str:
+    """A recording's name, as it becomes a folder of the store.
+
+    Raises:
+        SourceError: no system, Zarr or text file would take the name.
+    """
+    reserved = not name.strip(".") or name == ROOT or name.startswith("__")
+    if reserved or not name.isprintable() or set(name) & set("/\\"):
+        raise SourceError(
+            f"{where}: a recording cannot be called {name!r}; a name is printable text without / or \\, "
+            f"not only points, not {ROOT!r} and without __ in front: rename the file"
+        )
+    return name
 
 
 def parse_group(path: Path) -> dict[str, Any]:
@@ -256,6 +285,6 @@ def _read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _split_frames(frame_bytes: int) -> tuple[int, int]:
-    chunk = max(1, min(250, _CHUNK_BYTES // max(1, frame_bytes)))
+def _split_frames(frame_bytes: int, chunk_bytes: int) -> tuple[int, int]:
+    chunk = max(1, min(250, chunk_bytes // max(1, frame_bytes)))
     return chunk, chunk * max(1, _SHARD_BYTES // max(1, chunk * frame_bytes))

@@ -76,9 +76,11 @@ def decide(mask: Array, guide: Array, radius: int, table: Array, sigma: float) -
         # accumulated along a row of the window, then over its rows: 4 radius + 4 roundings of 2^-24 each;
         # the table's own rounding is 2^-41 per voter
         doubt = voters * (_ERROR_OF_WEIGHT + (4 * radius + 4) * 2.0**-24)
-        _decide(
-            mask[crop], guide[crop], radius, table, np.float32(exponent), np.float32(doubt), refined[crop]
-        )
+        # copies, so that every call has the one array layout that is compiled
+        part, frame = np.array(mask[crop], order="C"), np.array(guide[crop], order="C")
+        out = np.empty_like(part)
+        _decide(part, frame, radius, table, np.float32(exponent), np.float32(doubt), out)
+        refined[crop] = out
     return refined
 
 
@@ -87,7 +89,10 @@ def margins(mask: Array, guide: Array, radius: int, table: Array) -> Array:
     margin = np.full(mask.shape, -1, np.float32)
     crop = _crop(mask, radius)
     if crop is not None:
-        _margins(mask[crop], guide[crop], radius, table, margin[crop])
+        part, frame = np.array(mask[crop], order="C"), np.array(guide[crop], order="C")
+        out = np.empty(part.shape, np.float32)
+        _margins(part, frame, radius, table, out)
+        margin[crop] = out
     return margin
 
 

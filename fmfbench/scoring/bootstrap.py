@@ -3,18 +3,20 @@
 Frames 40 ms apart are nearly the same frame, so resampling single frames promises far too much. Here whole
 blocks of time are resampled within each recording, the statistic is computed again from the blocks' counts,
 and its spread gives an effective number of independent samples, on which an exact binomial interval is laid.
-What the intervals are worth is measured in benchmarks/coverage.py and tabulated in data_cards/protocol.md.
+What the intervals are worth is measured in benchmarks/interval_coverage.py and tabulated in data_cards/protocol.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fmfbench.scoring.quantiles import beta_quantile, student_quantile
 
 __all__ = [
     "Blocks",
@@ -202,38 +204,29 @@ def proportion_interval(value: float, replicates: NDArray[np.float64], blocks: B
     (Clopper-Pearson) binomial interval. Where nothing varies no correlation can be seen, and a sample is
     counted for each 32 s, as errors correlated over 16 s would leave.
     """
-    from scipy.special import betaincinv, ndtri, stdtrit
-
     refused = _too_little(replicates, blocks)
     if refused:
         return Interval(low=None, high=None, reason=refused)
     variance = _variance(replicates, blocks)
     size = min(blocks.duration / (2 * LONGEST_CORRELATION_SECONDS), float(len(blocks)))
     if 0 < value < 1 and variance > 0:
-        shrink = float(ndtri((1 + LEVEL) / 2) / stdtrit(blocks.degrees, (1 + LEVEL) / 2)) ** 2
+        shrink = (
+            NormalDist().inv_cdf((1 + LEVEL) / 2) / student_quantile(blocks.degrees, (1 + LEVEL) / 2)
+        ) ** 2
         size = min(value * (1 - value) / variance * shrink, float(len(blocks.of_sample)))
     hits, misses, tail = value * size, (1 - value) * size, (1 - LEVEL) / 2
-    low = float(betaincinv(hits, misses + 1, tail)) if hits > 0 else 0.0
-    high = float(betaincinv(hits + 1, misses, 1 - tail)) if misses > 0 else 1.0
+    low = beta_quantile(hits, misses + 1, tail) if hits > 0 else 0.0
+    high = beta_quantile(hits + 1, misses, 1 - tail) if misses > 0 else 1.0
     return Interval(low=low, high=high)
 
 
 def difference_interval(value: float, replicates: NDArray[np.float64], blocks: Blocks) -> Interval:
     """95 % interval of a paired difference: the t interval on the same variance and degrees of freedom."""
-    from scipy.special import stdtrit
-
     refused = _too_little(replicates, blocks)
     if refused:
         return Interval(low=None, high=None, reason=refused)
-    half = float(stdtrit(blocks.degrees, (1 + LEVEL) / 2)) * _variance(replicates, blocks) ** 0.5
+    half = student_quantile(blocks.degrees, (1 + LEVEL) / 2) * _variance(replicates, blocks) ** 0.5
     return Interval(low=max(value - half, -1.0), high=min(value + half, 1.0))
-
-
-def replicate(
-    statistic: Callable[[NDArray[np.float64]], float], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The statistic of each row of block weights."""
-    return np.array([statistic(row) for row in weights])
 
 
 def _variance(replicates: NDArray[np.float64], blocks: Blocks) -> float:

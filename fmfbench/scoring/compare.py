@@ -42,6 +42,7 @@ class Comparison:
     split: str
     num_samples: int
     rows: Mapping[str, Mapping[str, Any]]
+    recordings: tuple[str, ...]
     blocks: int
     block_seconds: float
 
@@ -51,6 +52,7 @@ class Comparison:
             "files": list(self.files),
             "split": self.split,
             "num_samples": self.num_samples,
+            "recordings": list(self.recordings),
             "metrics": {name: dict(row) for name, row in self.rows.items()},
             "bootstrap": {"level": 0.95, "blocks": self.blocks, "block_seconds": self.block_seconds},
         }
@@ -71,7 +73,14 @@ class Comparison:
             )
             for name, row in self.rows.items()
         ]
-        return "\n".join([f"{title}, {self.num_samples} samples, {blocks}", "", *table(head, rows)])
+        return "\n".join(
+            [
+                f"{title}, {self.num_samples} samples, {blocks}",
+                f"recordings: {', '.join(self.recordings)}",
+                "",
+                *table(head, rows),
+            ]
+        )
 
 
 def compare(
@@ -107,6 +116,7 @@ def compare(
         split=split,
         num_samples=len(labels),
         rows=rows,
+        recordings=labels.scored_recordings,
         blocks=len(blocks),
         block_seconds=blocks.seconds,
     )

@@ -30,7 +30,7 @@ from fmfbench.scoring.prediction_reader import Predictions
 
 __all__ = ["Evidence", "Tally", "gather_evidence", "tally"]
 
-RANK_RESAMPLES = 400  # a spread needs fewer resamples than a quantile
+RANK_RESAMPLES = 200  # a spread needs fewer resamples than a quantile
 ONSET_BINS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 _NS = 1_000_000_000
 

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.errors import PredictionError
+from fmfbench.errors import PredictionError, WindowError
 from fmfbench.scoring.masks import pack_masks, packed_length, padding_is_set
 from fmfbench.scoring.npz import NpzFile
+from fmfbench.windows.splits import carved_rows
 
 __all__ = ["LabelSource", "Labels", "labels_from_dataset", "read_labels", "write_labels"]
 
@@ -90,6 +91,11 @@ class Labels:
         return len(self.sample_id)
 
     @property
+    def scored_recordings(self) -> tuple[str, ...]:
+        """Names of the recordings that these samples come from."""
+        return tuple(self.recordings[index] for index in np.unique(self.recording).tolist())
+
+    @property
     def no_mask(self) -> str | None:
         """Why masks of these samples cannot be scored, or None where they can."""
         if self.class_label is None:
@@ -106,16 +112,20 @@ class Labels:
         return replace(self, **taken)
 
     def select(self, split: str) -> Labels:
-        """The labels of a split: train, test, unused or all.
+        """The labels of a split: train, test, unused, all, or one carved from train (val, fit, ...).
 
         Raises:
-            PredictionError: the name is none of these.
+            PredictionError: the name is none of these, or there is too little train time to carve from.
         """
         if split == "all":
             return self
-        if split not in SPLITS:
-            raise PredictionError(f"split {split!r}: wanted train, test, unused or all")
-        return self.take(self.split == SPLITS[split])
+        if split in SPLITS:
+            return self.take(self.split == SPLITS[split])
+        try:
+            rows = carved_rows(split, self.recording, self.frame_time, self.split, self.recordings)
+        except WindowError as error:
+            raise PredictionError(str(error)) from None
+        return self.take(rows)
 
 
 def labels_from_dataset(data: LabelSource, split: str = "all", masks: bool = True) -> Labels:

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from fmfbench.scoring.metrics import Confusion
 
-__all__ = ["mask_counts", "pack_masks", "packed_length", "padding_is_set", "pixel_confusion", "unpack_masks"]
+__all__ = [
+    "mask_counts",
+    "pack_masks",
+    "packed_length",
+    "padding_is_set",
+    "pixel_confusion",
+    "unpack_masks",
+]
 
 _BLOCK_BYTES = 1 << 18  # three such blocks stay in a core's second-level cache
 

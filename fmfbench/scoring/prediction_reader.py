@@ -29,7 +29,8 @@ class Target:
     """What a file is asked to cover.
 
     `sample_id` (N,) int64, ascending; `mask_shape` (H, W), or None where masks cannot be scored;
-    `fingerprint` of the data; `strict_protocol` names the protocol of a strict sample set, None asks for all.
+    `fingerprint` of the data; `strict_protocol` names the protocol of a strict sample set, None asks for all;
+    `per_second` says that only the last sample of each second is asked for.
     """
 
     sample_id: NDArray[np.int64]
@@ -37,6 +38,7 @@ class Target:
     mask_shape: tuple[int, int] | None = None
     fingerprint: str | None = None
     strict_protocol: str | None = None
+    per_second: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,6 +340,11 @@ class PredictionReader:
                 f"was made for the data with fingerprint {ascii(made_for)[1:-1][:64]}, these have "
                 f"{target.fingerprint}; score it on the data it was made for"
             )
+        every_second = meta.get("sample_set") == "per-second"
+        if every_second and not target.per_second:
+            self.problems.add("holds the per-second sample set; ask for it with --per-second")
+        if target.per_second and meta.get("sample_set", "per-second") != "per-second":
+            self.problems.add(f"was made for sample set {ascii(meta['sample_set'])[:40]}; wanted per-second")
         strict = meta.get("context") == "strict"
         protocol = _protocol(meta)
         if strict and target.strict_protocol is None:

@@ -103,8 +103,9 @@ def _cumulated(
 def _area(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> float:
     if not len(hits) or hits[-1] <= 0 or misses[-1] <= 0:
         return float("nan")
-    before = np.append(0.0, hits[:-1])
-    return float(np.dot(np.diff(misses, prepend=0.0), hits + before) / (2 * hits[-1] * misses[-1]))
+    # sums, not numpy.dot: BLAS threads of several processes stall one another on vectors this short
+    area = ((hits[1:] + hits[:-1]) * (misses[1:] - misses[:-1])).sum() + hits[0] * misses[0]
+    return float(area / (2 * hits[-1] * misses[-1]))
 
 
 def _precision(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> float:
@@ -112,4 +113,4 @@ def _precision(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> float:
         return float("nan")
     called = hits + misses
     precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    return float(np.dot(np.diff(hits, prepend=0.0), precision) / hits[-1])
+    return float((np.diff(hits, prepend=0.0) * precision).sum() / hits[-1])

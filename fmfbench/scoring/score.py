@@ -27,6 +27,7 @@ from fmfbench.scoring.metrics import (
 )
 from fmfbench.scoring.predictions import Predictions, Target, read_predictions
 from fmfbench.scoring.problems import first_five
+from fmfbench.windows.splits import per_second_rows
 
 __all__ = ["Score", "score"]
 
@@ -49,6 +50,7 @@ class Score:
     context: str | None = None
     protocol: str | None = None
     compat: str | None = None
+    sample_set: str = "every frame"
     decision: str = "score > 0.5"
     meta: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -70,6 +72,7 @@ class Score:
             "context": self.context,
             "protocol": self.protocol,
             "compat": self.compat,
+            "sample_set": self.sample_set,
             "decision": self.decision,
             "meta": dict(self.meta),
             "notes": list(self.notes),
@@ -94,6 +97,7 @@ def score(
     resamples: int = 2000,
     block_seconds: float | None = None,
     seed: int = 0,
+    per_second: bool = False,
 ) -> Score:
     """Score a prediction file on exactly the samples of a split.
 
@@ -109,6 +113,8 @@ def score(
         resamples: bootstrap resamples behind the intervals.
         block_seconds: length of the bootstrap's blocks; found from the errors' correlation by default.
         seed: of the bootstrap.
+        per_second: ask only for the last sample of each second, as models of current alone are judged. Such a
+            score stands by itself: it is named per-second, and never to be set beside one of every frame.
 
     Raises:
         PredictionError: the file does not cover exactly these samples or holds anything that is not a
@@ -122,7 +128,9 @@ def score(
         raise PredictionError(
             f"wanted at least 1 resample and blocks longer than 0 s, found {resamples} and {block_seconds}"
         )
-    found, labels = read_for(predictions, data, split, context=context, protocol=protocol)
+    found, labels = read_for(
+        predictions, data, split, context=context, protocol=protocol, per_second=per_second
+    )
     counts = tally(labels, found.decision, found.mask_bits)
     frame, pixel = counts.frame_total, counts.pixel_total
     no_pixels = labels.no_mask or "no mask in the file"
@@ -153,6 +161,7 @@ def score(
         context=context,
         protocol=None if protocol is None else protocol_name(protocol),
         compat=compat,
+        sample_set="per-second" if per_second else "every frame",
         decision="score > 0.5" if found.pred is None else "pred",
         meta=found.meta,
         notes=found.notes,
@@ -167,6 +176,7 @@ def read_for(
     *,
     context: str | None = None,
     protocol: Any = None,
+    per_second: bool = False,
 ) -> tuple[Predictions, Labels]:
     """A prediction file and the labels of exactly the samples that it covers, both in order of sample id.
 
@@ -176,12 +186,15 @@ def read_for(
     if context not in (None, "full", "masked", "strict"):
         raise PredictionError(f"context {context!r}: wanted full, masked or strict")
     labels = scored_labels(data, split, context, protocol)
+    if per_second:
+        labels = labels.take(per_second_rows(labels.recording, labels.frame_time))
     target = Target(
         sample_id=labels.sample_id,
         split=split,
         mask_shape=None if labels.no_mask else labels.mask_shape,
         fingerprint=labels.fingerprint,
         strict_protocol=protocol_name(protocol) if context == "strict" else None,
+        per_second=per_second,
     )
     return read_predictions(predictions, target), labels
 

@@ -32,6 +32,8 @@ def score_markdown(score: Score) -> str:
     title = f"{score.file} on split {score.split}, {score.num_samples} samples"
     if score.context == "strict":
         title += f", strict sample set of protocol {score.protocol}"
+    if score.sample_set == "per-second":
+        title += ", PER-SECOND SAMPLE SET: not to be compared with figures of every frame"
     if score.compat:
         title += f" (compat {score.compat}: with the released code's smoothing constants)"
     lines = [title, ""]
@@ -57,7 +59,8 @@ def scores_markdown(scores: Sequence[Score]) -> str:
         values = [number(score_values(score).get(name)) for name in names]
         warned = len(score.evidence.warnings) if score.evidence else 0
         rows.append((score.file, *values, str(warned or "")))
-    return "\n".join(table(head, rows))
+    named = {name: None for score in scores if score.evidence for name in score.evidence.recordings}
+    return "\n".join([*table(head, rows), "", f"recordings: {', '.join(named)}"])
 
 
 def score_csv(scores: Sequence[Score]) -> str:

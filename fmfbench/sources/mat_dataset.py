@@ -24,7 +24,7 @@ from fmfbench.sources.inflate import MAX_RATIO, InflateError, one_line
 from fmfbench.sources.mat_chunks import ROW_BYTES, ChunkRows, ChunkTable, Pipeline, ThreadTeam
 from fmfbench.sources.mat_variable import dims_text, place
 
-__all__ = ["Dataset", "Empty", "hdf5_errors"]
+__all__ = ["Dataset", "Empty", "hdf5_errors", "refuse_void_chunks"]
 
 SMALL_CHUNK = 2048
 MOST_CHUNKS = 1 << 22  # of which a table is kept
@@ -44,6 +44,17 @@ def hdf5_errors(where: str) -> Iterator[None]:
             have, base, wanted = map(int, cut.groups())
             text = f"cut off: it has {have + base} bytes, its HDF5 header says {wanted}"
         raise SourceError(f"{where}: cannot be read: {text}; copy or save the file again") from error
+
+
+def refuse_void_chunks(where: str, dataset: h5py.Dataset) -> None:
+    """To be asked before HDF5 reads a dataset: its checksum filter crashes on a chunk of no size."""
+    if dataset.chunks is None or not hasattr(dataset.id, "chunk_iter"):
+        return
+    least = 5 if dataset.fletcher32 else 1
+    short: list[Any] = []
+    dataset.id.chunk_iter(lambda info: short.append(info) if info.size < least else None)
+    if short:
+        raise SourceError(f"{where}: {len(short)} of its chunks hold no data; copy or save the file again")
 
 
 class Empty:
@@ -87,10 +98,14 @@ class Dataset:
         self._scratch = scratch
         self._rows: dict[int, ChunkRows] = {}
         self._table: ChunkTable | None = None
+        self._walked = False
         self._check_storage()
 
     def read_all(self) -> NDArray[Any]:
         with self._errors():
+            rank = len(self._stored_shape) - 1
+            if (rows := self._chunk_rows(rank)) is not None:
+                return np.moveaxis(rows.read(0, self._stored_shape[0]), 0, -1)
             values = self._native(self._dataset[()]).reshape(self._stored_shape)
         return values.T
 
@@ -169,12 +184,17 @@ class Dataset:
         if frame_ndim not in self._rows:
             if self._chunks is None:
                 return None
-            row_bytes = prod(self._stored_shape[-frame_ndim:]) * self._dtype.itemsize
+            row_bytes = (
+                prod(self._stored_shape[len(self._stored_shape) - frame_ndim :]) * self._dtype.itemsize
+            )
             row_bytes *= self._frames_per_chunk(frame_ndim)
             chunk_bytes = prod(self._chunks) * self._dtype.itemsize
             pipeline = self._pipeline()
             fits = max(row_bytes, chunk_bytes) <= ROW_BYTES
             if fits and (pipeline is None or chunk_bytes < SMALL_CHUNK):
+                if not self._walked:
+                    refuse_void_chunks(self._where, self._dataset)
+                self._walked = True
                 return None
             self._table = self._table or self._make_table(pipeline)
             self._rows[frame_ndim] = ChunkRows(self._table, frame_ndim, self._team, self._scratch)
@@ -220,31 +240,29 @@ class Dataset:
 
     def _make_table(self, pipeline: Pipeline | None) -> ChunkTable:
         assert self._chunks is not None
-        grid = self._grid()
-        count = prod(grid)
+        count = prod(self._grid())
         if count > MOST_CHUNKS:
             raise SourceError(
                 f"{self._where}: {count} chunks of {self._chunks} are too many; rewrite it with h5repack"
             )
         offsets, sizes = np.full(count, -1, np.int64), np.zeros(count, np.int64)
         masks = np.zeros(count, np.uint32)
-        fetch = None
-        if pipeline is None:
-            fetch = self._fetch
-        else:
+        if pipeline is not None:
+            grid, cut = self._grid(), self._chunks
             strides = [prod(grid[axis + 1 :]) for axis in range(len(grid))]
-            cut = self._chunks
-            example: list[Any] = []
+            first: list[Any] = []
 
             def note(info: Any) -> None:
                 at = sum(o // c * s for o, c, s in zip(info.chunk_offset, cut, strides, strict=True))
                 offsets[at], sizes[at], masks[at] = info.byte_offset, info.size, info.filter_mask
-                if not example:
-                    example.append(info)
+                if not first:
+                    first.append(info)
 
             self._dataset.id.chunk_iter(note)
-            offsets += self._base_of(example[0])
-            if offsets.min() < 0 or (offsets + sizes).max() > self._file.size:
+            if offsets.min() < 0:
+                raise SourceError(f"{self._where}: a chunk is listed twice; save the file again")
+            offsets += self._base_of(first[0])
+            if (offsets + sizes).max() > self._file.size:
                 raise SourceError(
                     f"{self._where}: its chunks reach beyond the end of the file; copy it again"
                 )
@@ -257,7 +275,7 @@ class Dataset:
             offsets=offsets,
             sizes=sizes,
             masks=masks,
-            fetch=fetch,
+            fetch=None if pipeline else self._fetch,
         )
 
     def _base_of(self, info: Any) -> int:

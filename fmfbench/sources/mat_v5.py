@@ -135,7 +135,7 @@ def _parse_head(element: bytes | bytearray) -> Head:
     flags_tag = _tag(element, 8)
     if flags_tag.type != 6 or flags_tag.size != 8:
         raise HeadError("its flags are missing")
-    (flags,) = struct.unpack_from("<I", element, flags_tag.data)
+    (flags,) = _numbers("<I", element, flags_tag.data)
     number, is_complex, is_logical = flags & 0xFF, flags & 0x0800, flags & 0x0200
     matlab_class = CLASSES[number] if number < len(CLASSES) else f"class {number}"
     if matlab_class == "opaque":  # objects: a name, but no dimensions
@@ -144,7 +144,7 @@ def _parse_head(element: bytes | bytearray) -> Head:
     dims_tag = _tag(element, flags_tag.end)
     if dims_tag.type not in (5, 6) or not 4 <= dims_tag.size <= 128 or dims_tag.size % 4:
         raise HeadError("its dimensions are missing")
-    shape = struct.unpack_from(f"<{dims_tag.size // 4}i", element, dims_tag.data)
+    shape = _numbers(f"<{dims_tag.size // 4}i", element, dims_tag.data)
     name_tag = _tag(element, dims_tag.end)
     name = _text(element, name_tag)
     if min(shape) < 0:
@@ -164,14 +164,18 @@ def _parse_head(element: bytes | bytearray) -> Head:
 
 
 def _tag(element: bytes | bytearray, at: int) -> Tag:
-    if len(element) < at + 8:
-        raise HeadError("it ends before its values")
-    first, size = struct.unpack_from("<II", element, at)
+    first, size = _numbers("<II", element, at)
     if small := first >> 16:  # up to four bytes of data stand in the tag itself
         if small > 4:
             raise HeadError(f"a small element of {small} bytes")
         return Tag(first & 0xFFFF, small, at + 4, at + 8)
     return Tag(first, size, at + 8, at + 8 + (size + 7) // 8 * 8)
+
+
+def _numbers(layout: str, element: bytes | bytearray, at: int) -> tuple[int, ...]:
+    if len(element) < at + struct.calcsize(layout):
+        raise HeadError("it ends before its values")
+    return struct.unpack_from(layout, element, at)
 
 
 def _text(element: bytes | bytearray, tag: Tag) -> str:

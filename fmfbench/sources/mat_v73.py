@@ -17,7 +17,7 @@ import numpy as np
 from fmfbench.errors import SourceError
 from fmfbench.sources.file_bytes import FileBytes
 from fmfbench.sources.mat_chunks import ThreadTeam
-from fmfbench.sources.mat_dataset import Dataset, Empty, hdf5_errors
+from fmfbench.sources.mat_dataset import Dataset, Empty, hdf5_errors, refuse_void_chunks
 from fmfbench.sources.mat_variable import CLASS_DTYPES, MatVariable
 
 __all__ = ["open_v73", "read_v73_variables"]
@@ -127,6 +127,7 @@ def _empty_shape(where: str, node: Any) -> tuple[int, ...]:
     """MATLAB stores the dimensions of an empty array in the place of its values."""
     shape: tuple[int, ...] = ()
     if len(node.shape) == 1 and 1 <= node.size <= 32 and node.dtype.kind in "ui":
+        refuse_void_chunks(where, node)
         shape = tuple(int(extent) for extent in node[()])
     if not shape or min(shape) != 0:
         raise SourceError(f"{where}: is marked empty but its dimensions are not there; save the file again")

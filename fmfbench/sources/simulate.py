@@ -24,6 +24,7 @@ from fmfbench.sources.furnace.drawing import Drawing
 from fmfbench.sources.furnace.events import TEST, TRAIN, UNUSED
 from fmfbench.sources.furnace.layouts import LAYOUTS, is_finished, write_index, write_recording
 from fmfbench.sources.furnace.plan import Plan, Preset, make_plan, parse_preset
+from fmfbench.sources.furnace.raw import furnace_box
 from fmfbench.sources.furnace.render import Furnace
 from fmfbench.sources.furnace.truth import keyframe_tracks
 from fmfbench.sources.mat_write import MAT_VERSIONS
@@ -96,7 +97,7 @@ def simulate(
         **parameters,
         "out": str(folder),
         "kept": kept,
-        "notes": _notes(layout),
+        "notes": _notes(layout, plans[0]),
         "recordings": {plan.name: _describe(plan) for plan in plans},
     }
 
@@ -154,13 +155,15 @@ def _parse_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
         raise InputError(f"{what}: wanted one of {', '.join(choices)}, got {value!r}; choose one of these")
 
 
-def _notes(layout: str) -> list[str]:
+def _notes(layout: str, plan: Plan) -> list[str]:
     notes = ["FMF-Sim is simulated: no figure on it is a figure on the real data"]
     if layout == "v1":
         notes.append("V1 has no value for unused: guard frames are written as 0 (train)")
         notes.append("V1 holds one current per frame: each 2 Hz value is repeated")
     if layout == "recording":
         notes.append("raw recordings hold neither labels nor splits; truth/keyframes.json has the events")
+        crop = ",".join(str(value) for value in furnace_box(plan))
+        notes.append(f"the furnace: convert --crop {crop} --size {plan.width}x{plan.height}")
     return notes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import SourceError
+from fmfbench.schema import check_name
 
 __all__ = ["FrameStream", "Options", "Source", "SourceRecording", "binary_blocks"]
+
+_PIECE_VALUES = 1 << 18
 
 
 class FrameStream(Protocol):
@@ -79,6 +83,7 @@ class SourceRecording:
     chunks: tuple[int, ...] | None = None  # as the source stores its video, for the summary
 
     def __post_init__(self) -> None:
+        check_name(self.name, "source")
         lengths = {len(self.frame_time), len(self.split), self.num_frames}
         if len(lengths) != 1 or len(self.current) != len(self.current_time):
             raise SourceError(
@@ -100,25 +105,37 @@ class Source:
 
 def binary_blocks(blocks: Iterator[NDArray[Any]], where: str) -> Iterator[NDArray[np.uint8]]:
     """Labels as 0/1. Accepts 0/1 or 0/255 in any type, one of the two through the whole stream."""
-    seen: set[int] = set()
+    top: int | None = None
     frame = 0
     for block in blocks:
-        ones = block == 1
-        tops = block == 255
-        strange = ~(ones | tops | (block == 0))
-        if strange.any():
-            at = int(np.argwhere(strange)[0][0])
-            value = block[strange].flat[0]
-            raise SourceError(
-                f"{where}: wanted labels 0/1 or 0/255, found {value!s} in frame {frame + at}; "
-                "map it to 0 or 1 in the source"
-            )
-        seen |= {1} if ones.any() else set()
-        seen |= {255} if tops.any() else set()
-        if len(seen) == 2:
-            raise SourceError(
-                f"{where}: wanted labels 0/1 or 0/255, found both 1 and 255 by frame {frame}; "
-                "use one value for abnormal"
-            )
+        out = block if block.dtype == np.uint8 else np.empty(block.shape, np.uint8)
+        # A few frames at a time: what compares them stays in the cache.
+        step = max(1, _PIECE_VALUES // max(1, math.prod(block.shape[1:])))
+        for first in range(0, len(block), step):
+            values = block[first : first + step]
+            if block.dtype == np.uint8 and top != 255 and values.max(initial=0) <= 1:
+                top = 1 if values.any() else top
+                continue
+            top = _check_binary(values, top, where, frame + first)
+            out[first : first + step] = values != 0
         frame += len(block)
-        yield (ones | tops).astype(np.uint8)
+        yield out
+
+
+def _check_binary(values: NDArray[Any], top: int | None, where: str, frame: int) -> int | None:
+    """The value that stands for abnormal, None while there is none."""
+    ones, tops = values == 1, values == 255
+    strange = ~(ones | tops | (values == 0))
+    if strange.any():
+        at = int(np.argwhere(strange)[0][0])
+        raise SourceError(
+            f"{where}: wanted labels 0/1 or 0/255, found {values[strange].flat[0]!s} in frame {frame + at}; "
+            "map it to 0 or 1 in the source"
+        )
+    seen = {value for value, found in ((1, ones), (255, tops)) if found.any()} | ({top} if top else set())
+    if len(seen) > 1:
+        raise SourceError(
+            f"{where}: wanted labels 0/1 or 0/255, found both 1 and 255 by frame {frame + len(values) - 1}; "
+            "use one value for abnormal"
+        )
+    return next(iter(seen), None)

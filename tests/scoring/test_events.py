@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import binomtest, chi2
 
 from fmfbench.scoring.events import event_intervals, event_metrics, match_events, spells
 
@@ -125,3 +126,16 @@ def test_intervals_resample_whole_events():
 def test_few_events_have_no_interval():
     label, decision, recording, time = random_case(3, 60)
     assert event_intervals(match_events(label, decision, recording, time))["event_recall"]["low"] is None
+
+
+@pytest.mark.parametrize("hit", [True, False])
+def test_all_or_none_found_is_not_certainty(hit):
+    label = np.tile(np.repeat([0, 1], 50), 8)
+    decision = label if hit else np.zeros_like(label)
+    time = np.arange(len(label)) * FRAME
+    intervals = event_intervals(match_events(label, decision, np.zeros_like(label), time), 200)
+    recall = intervals["event_recall"]
+    low, high = binomtest(8 if hit else 0, 8).proportion_ci(method="exact")
+    assert (recall["low"], recall["high"]) == pytest.approx((low, high))
+    hours = (label == 0).sum() * 0.04 / 3600
+    assert intervals["false_alarms_per_hour"]["high"] == pytest.approx(chi2.ppf(0.975, 2) / 2 / hours)

@@ -133,5 +133,5 @@ def test_a_prediction_file_is_not_a_label_file(save):
 
 
 def test_only_known_splits(data):
-    with pytest.raises(PredictionError, match="wanted train, test, unused or all"):
+    with pytest.raises(PredictionError, match="not one of train, test, unused, all, val"):
         labels_from_dataset(data).select("dev")

@@ -145,3 +145,33 @@ def test_an_empty_split_is_undefined_throughout(data, tmp_path):
         recording.split[:] = 0
     path = write_predictions(tmp_path / "p.npz", sample_id=np.empty(0, int), score=np.empty(0))
     assert set(score(path, data).undefined) == {"accuracy", "f1", "fdr", "mdr", "miou"}
+
+
+def test_the_per_second_sample_set_stands_by_itself(data, guess, tmp_path):
+    labels = labels_from_dataset(data, "test")
+    seconds = labels.frame_time // 1_000_000_000
+    last = {(r, s): i for r, s, i in zip(labels.recording, seconds, labels.sample_id, strict=True)}
+    kept = np.isin(guess["sample_id"], list(last.values()))
+    rows = {name: array[kept] for name, array in guess.items()}
+    path = write_predictions(tmp_path / "p.npz", **rows, meta={"sample_set": "per-second"})
+    result = score(path, data, per_second=True, resamples=50)
+    assert result.num_samples == len(last)
+    assert result.to_dict()["sample_set"] == "per-second"
+    assert "PER-SECOND SAMPLE SET" in result.to_markdown()
+    with pytest.raises(PredictionError, match=r"are missing.*--per-second"):
+        score(path, data)
+    whole = write_predictions(tmp_path / "q.npz", **guess, meta={"sample_set": "every frame"})
+    with pytest.raises(PredictionError, match=r"not in split test.*wanted per-second"):
+        score(whole, data, per_second=True)
+
+
+def test_carved_splits_are_scored_from_labels(make_data, tmp_path):
+    data = make_data(lengths=(30_000, 190))
+    labels = labels_from_dataset(data)
+    ids = labels.select("val").sample_id
+    assert 0 < len(ids) < 15_000 / 4
+    assert np.isin(ids, data.sample_ids("train")).all()
+    path = write_predictions(tmp_path / "p.npz", sample_id=ids, pred=data.class_labels(ids))
+    assert score(path, labels, split="val", resamples=50).metrics["accuracy"] == 1.0
+    with pytest.raises(PredictionError, match="not one of train"):
+        labels.select("dev")

@@ -154,3 +154,28 @@ def test_parse_preset(name: str, good: bool) -> None:
     else:
         with pytest.raises(InputError, match="wanted one of tiny, small, full"):
             parse_preset(name)
+
+
+def test_version_1_0_is_what_it_was() -> None:
+    """Changing the output changes `VERSION`; then, and only then, these digests are renewed."""
+    import hashlib
+
+    from fmfbench.sources.furnace import VERSION
+    from fmfbench.sources.furnace.render import Furnace
+
+    digest = hashlib.sha256()
+    for k in range(3):
+        furnace = Furnace(plan_of("tiny", k))
+        timing, plan = furnace.plan.timing, furnace.plan
+        for array in (
+            timing.frame_time,
+            timing.current_time,
+            plan.split,
+            furnace.draw_labels(0, plan.frames),
+        ):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(repr([(e.onset, e.apex, e.offset) for e in plan.events]).encode())
+    assert (VERSION, digest.hexdigest()[:16]) == ("1.0", "71e477054b9f2139")
+    video = Furnace(plan_of("tiny", 0)).draw_block(5).video.astype(np.float64)
+    # the picture is the same within rounding on any machine
+    np.testing.assert_allclose(video.mean(axis=(0, 1, 2)), [109.589, 104.423, 102.820], atol=0.05)

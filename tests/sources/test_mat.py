@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fmfbench.errors import SourceError
+from fmfbench.sources.file_bytes import FileBytes
 from fmfbench.sources.mat import open_mat
 
 DATA = Path(__file__).parents[1] / "data"
@@ -239,3 +240,19 @@ def test_other_ranks_are_refused(frame_ndim):
         pytest.raises(SourceError, match="is 24x32x3x10: wanted"),
     ):
         mat.variables["video"].num_frames(frame_ndim)
+
+
+def test_files_without_positioned_reads(tmp_path):
+    """Where the system has no pread, one lock keeps seek and read together."""
+    path = tmp_path / "x"
+    path.write_bytes(bytes(range(100)))
+    with path.open("r+b", buffering=0) as handle:
+        file = FileBytes(handle)
+        for positioned in (True, False):
+            file._positioned = positioned
+            assert file.read_at(10, 5) == bytes(range(10, 15))
+            assert file.read_at(98, 5) == bytes([98, 99])
+            assert file.read_at(200, 5) == file.read_at(-1, 5) == file.read_at(1 << 63, 5) == b""
+            file.write_at(20, b"abc")
+            assert file.read_at(19, 5) == b"\x13abc\x17"
+            file.write_at(20, bytes([20, 21, 22]))

@@ -190,7 +190,7 @@ def test_empty_without_its_dimensions(tmp_path):
     with open_mat(path) as mat:
         assert mat.variables["good"].read().shape == (4, 0)
         for name in ("full", "frac", "vast"):
-            with pytest.raises(SourceError, match="marked empty|no array is that large"):
+            with pytest.raises(SourceError, match=r"marked empty|no array is that large"):
                 mat.variables[name].read()
 
 
@@ -258,6 +258,25 @@ def test_damaged_chunk_is_found(tmp_path, way, *, workers, options, where, text)
         list(mat.variables["data"].iter_frames(2))
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("filters", [{"fletcher32": True}, {"compression": "gzip", "fletcher32": True}])
+def test_chunk_of_no_size_is_found(tmp_path, way, filters):
+    """HDF5's checksum filter crashes the whole process on one."""
+    path = write(
+        tmp_path / "x.mat", values=np.ones((8, 5, 6), "u1"), matlab_class="uint8", chunks=(4, 5, 6), **filters
+    )
+    data = bytearray(path.read_bytes())
+    node = next(i for i in range(len(data)) if data[i : i + 5] == b"TREE\1")  # the chunks' B-tree
+    assert int.from_bytes(data[node + 24 : node + 28], "little") > 4  # its first key: the chunk's size
+    for size in (0, 3):
+        data[node + 24] = size
+        data[node + 25 : node + 28] = bytes(3)
+        path.write_bytes(data)
+        with open_mat(path) as mat:
+            for read in (mat.variables["data"].read, lambda v=mat.variables["data"]: v.read_frames(0, 8, 2)):
+                with pytest.raises(SourceError, match="'data': "):
+                    read()
 
 
 @pytest.mark.parametrize("way", ["memory", "disk"], indirect=True)  # HDF5 itself does not look

@@ -263,7 +263,8 @@ def test_truth_frames(tmp_path: Path, tree: Path) -> None:
 
 def test_recording_has_every_frame_and_its_currents(tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2")
-    simulate(tmp_path / "r", "tiny", layout="recording")
+    notes = simulate(tmp_path / "r", "tiny", layout="recording")["notes"]
+    assert notes[-1] == "the furnace: convert --crop 32,16,128,96 --size 32x24"
     furnace = Furnace(make_plan(PRESETS["tiny"], 0, 0))
     video = cv2.VideoCapture(str(tmp_path / "r/FMF-Sim-1.avi"))
     assert video.get(cv2.CAP_PROP_FPS) == 25.0

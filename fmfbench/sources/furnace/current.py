@@ -21,7 +21,7 @@ __all__ = ["Current", "make_current", "semi_molten"]
 
 FloatArray = npt.NDArray[np.float64]
 
-SET_POINT = (7200.0, 9200.0)  # A, range of a phase's set point
+SET_POINT = (7900.0, 9700.0)  # A, range of a phase's set point
 SET_POINT_DRIFT = 520.0  # A, deviation of the electrode controller's wander
 SET_POINT_DRIFT_SECONDS = 400.0
 COMMON_NOISE = 330.0  # A, all three arcs share one melt

@@ -26,16 +26,17 @@ GLARE_PAUSE = (9.0, 130.0)  # s
 GLARE_SECONDS = (0.7, 5.0)
 GLARE_FLANK = 0.25
 GLARE_WEAK, GLARE_BLINDING = (60.0, 170.0), (300.0, 620.0)  # grey levels added below the rim
-GLARE_BLINDING_SHARE = 0.4
+GLARE_BLINDING_SHARE = 0.35
 GLARE_FLICKER = 0.16
 GLARE_COLOUR = (1.0, 0.86, 0.62)
 
-REFLECTION_PAUSE = (3.0, 45.0)
+REFLECTION_PAUSE = (5.0, 80.0)
 REFLECTION_SECONDS = (1.2, 9.0)
 REFLECTION_STRENGTH = (22.0, 120.0)  # grey levels of red
-REFLECTION_SPEED = (0.02, 0.2)  # frame widths a second
-REFLECTION_FLICKER = (0.1, 0.5)  # relative deviation
+REFLECTION_SPEED = (0.06, 0.28)  # frame widths a second
+REFLECTION_FLICKER = (0.2, 0.55)  # relative deviation
 REFLECTION_FLICKER_SECONDS = 0.14
+REFLECTION_ROWS, REFLECTION_COLUMNS = (0.34, 0.9), (0.14, 0.86)  # of the frame: on the shell
 REFLECTION_RADIUS = (0.045, 0.14)  # of the frame's width
 
 
@@ -101,8 +102,8 @@ def _reflection(plan: Plan, k: int, episode: Episode, seconds: npt.NDArray[np.fl
     speed = stream.uniform(*REFLECTION_SPEED) * plan.width
     along = stream.normals(2)
     along /= max(float(np.hypot(along[0], along[1])), 1e-6)
-    row = (0.36 + 0.5 * stream.uniform()) * plan.height + 0.5 * speed * along[0] * since
-    column = (0.16 + 0.68 * stream.uniform()) * plan.width + speed * along[1] * since
+    row = plan.height * _fold(stream.uniform() + speed * along[0] * since / plan.height, *REFLECTION_ROWS)
+    column = plan.width * _fold(stream.uniform() + speed * along[1] * since / plan.width, *REFLECTION_COLUMNS)
     wander = 0.01 * plan.width
     count = last - first
     size = stream.uniform(*REFLECTION_RADIUS) * plan.width
@@ -122,6 +123,12 @@ def _reflection(plan: Plan, k: int, episode: Episode, seconds: npt.NDArray[np.fl
         radius=(size * aspect, size / aspect),
         orange=orange,
     )
+
+
+def _fold(share: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.float64]:
+    """A place between `low` and `high` that turns back at either end; `share` 0..1 is the first way along."""
+    span = high - low
+    return low + span * (1.0 - np.abs(1.0 - np.mod(share, 2.0)))
 
 
 def draw_reflection(reflection: Reflection, start: int, stop: int, height: int, width: int) -> FloatArray:

@@ -3,7 +3,7 @@
 The error indicator is a two-state Markov process in continuous time, seen at 25 frames a second:
 stationary rate p, autocorrelation exactly exp(-t / tau). Single recordings of each real test length, and all
 three together.
-Prints a Markdown table; run as `python benchmarks/coverage.py --repeats 1000`.
+Prints a Markdown table; run as `python benchmarks/interval_coverage.py --repeats 1000`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,123 @@
+"""How close annotation comes to the truth on FMF-Sim: propagated boxes and refined masks against the true masks.
+
+    python benchmarks/annotation_quality.py SIM STORE --radius 3 --radius 7
+
+SIM is a folder that `fmfbench simulate` wrote (layout v2), STORE what `fmfbench convert` made of it; the store is
+read, never written. Keyframes stand on every event's first and last frame and every 2 or 4 seconds between; their
+boxes are the true masks' bounding boxes, loosened by some pixels as a person's are. Prints mIoU (pooled over all
+pixels, mean of both classes, as the benchmark's score) and the IoU of the abnormal class, then the same by how much
+of the spot mist and glare let through. Every figure is on FMF-Sim, not on the real data.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench import open_dataset
+from fmfbench.annotation.keyframes import Box, Keyframe, Track
+from fmfbench.annotation.propagate import coarse_masks
+from fmfbench.annotation.quality import Agreement
+from fmfbench.annotation.weighted_median import refine_frames
+from fmfbench.dataset import Recording
+
+VISIBILITY = (0.0, 0.1, 0.3, 0.6, 0.9, 1.01)
+
+
+def true_tracks(masks: NDArray[np.uint8], seconds: float, loose: int) -> tuple[Track, ...]:
+    """Events of the truth with boxes on a few frames."""
+    abnormal = masks.any(axis=(1, 2))
+    spans = np.flatnonzero(np.diff(np.r_[False, abnormal, False])).reshape(-1, 2)
+    step = round(25 * seconds)
+    return tuple(
+        Track(
+            id=i,
+            onset=first,
+            offset=end - 1,
+            keyframes=tuple(
+                Keyframe(frame=frame, box=bounding_box(masks[frame], loose))
+                for frame in sorted({*range(first, end, step), end - 1})
+            ),
+        )
+        for i, (first, end) in enumerate(spans.tolist())
+    )
+
+
+def bounding_box(mask: NDArray[np.uint8], loose: int) -> Box:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (
+        float(max(0, columns[0] - loose)),
+        float(max(0, rows[0] - loose)),
+        float(min(mask.shape[1], columns[-1] + 1 + loose)),
+        float(min(mask.shape[0], rows[-1] + 1 + loose)),
+    )
+
+
+def measure(
+    recordings: list[tuple[Recording, NDArray[np.float32]]],
+    seconds: float,
+    loose: int,
+    radii: list[int],
+    sigma: float,
+) -> dict[str, list[Agreement]]:
+    """Per method: the agreement over all frames, then over abnormal frames of each band of visibility."""
+    found: dict[str, list[Agreement]] = {}
+    for recording, visibility in recordings:
+        truth = recording.read_masks(layer="source")
+        shape = truth.shape[1:]
+        coarse = coarse_masks(
+            true_tracks(truth, seconds, loose),
+            0,
+            len(truth),
+            (shape[0], shape[1]),
+            (0, 0, shape[1], shape[0]),
+        )
+        methods = {"boxes": coarse}
+        video = recording.read_video()
+        for radius in radii:
+            methods[f"refined, r = {radius}"] = refine_frames(coarse, video, radius, sigma)
+        band = np.digitize(visibility, VISIBILITY) - 1
+        abnormal = truth.any(axis=(1, 2))
+        for name, masks in methods.items():
+            sums = found.setdefault(name, [Agreement() for _ in VISIBILITY])
+            sums[0].add(masks, truth)
+            for k in range(len(VISIBILITY) - 1):
+                chosen = abnormal & (band == k)
+                sums[k + 1].add(masks[chosen], truth[chosen])
+    return found
+
+
+@click.command(help=__doc__)
+@click.argument("sim", type=click.Path(path_type=Path, exists=True))
+@click.argument("store", type=click.Path(path_type=Path, exists=True))
+@click.option("--radius", "radii", multiple=True, type=int, default=(3, 5, 7), show_default=True)
+@click.option("--sigma", default=25.5, show_default=True)
+def main(sim: Path, store: Path, radii: tuple[int, ...], sigma: float) -> None:
+    recordings = []
+    for recording in open_dataset(store).recordings.values():
+        with np.load(sim / "truth" / f"{recording.name}.npz", allow_pickle=False) as truth:
+            recordings.append((recording, truth["visibility"]))
+    print(f"FMF-Sim ({store.name}), sigma {sigma}: mIoU / IoU of the abnormal class")
+    bands = [f"{a:.1f} to {min(b, 1.0):.1f}" for a, b in itertools.pairwise(VISIBILITY)]
+    print(
+        "| keyframes | boxes loose by | method | all frames | "
+        + " | ".join(f"visible {b}" for b in bands)
+        + " |"
+    )
+    print("|---" * (4 + len(bands)) + "|")
+    for seconds in (2.0, 4.0):
+        for loose in (0, 2):
+            for name, sums in measure(recordings, seconds, loose, list(radii), sigma).items():
+                cells = [
+                    "-" if a.miou is None else f"{a.miou:.3f}" + ("" if k else f" / {a.iou(1):.3f}")
+                    for k, a in enumerate(sums)
+                ]
+                print(f"| {seconds:.0f} s | {loose} px | {name} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

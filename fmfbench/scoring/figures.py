@@ -1,0 +1,232 @@
+"""Figures for a page that must stand alone: SVG and PNG written out, no plotting library, no network."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Column", "curve_plot", "marked_frame", "png_data_uri", "timeline_plot"]
+
+TRUTH, PREDICTED, FALSE, PLAIN = "#1b7837", "#2166ac", "#b2182b", "#444444"
+PHASES = ("#1f77b4", "#e08214", "#762a83")
+SHADES = {0: "#dbe9f6", 2: "#ececec"}
+_WIDTH, _LEFT, _RIGHT = 1100, 110, 10
+_PLOT = _WIDTH - _LEFT - _RIGHT
+_NS = 1_000_000_000
+
+Spans = Sequence[tuple[float, float]]
+
+
+def curve_plot(
+    x: NDArray[np.float64], y: NDArray[np.float64], title: str, x_title: str, y_title: str, *, step: bool
+) -> str:
+    """An SVG of a curve in the unit square; `step` holds y to the left, as precision over recall needs."""
+    keep = np.unique(np.linspace(0, len(x) - 1, 600).astype(np.intp))
+    size, pad = 300, 45
+    px = pad + x[keep] * size
+    py = pad + (1 - y[keep]) * size
+    path = f"M{px[0]:.1f} {py[0]:.1f}"
+    path += "".join(
+        f"V{b:.1f}H{a:.1f}" if step else f"L{a:.1f} {b:.1f}" for a, b in zip(px[1:], py[1:], strict=True)
+    )
+    ticks = "".join(
+        f'<text x="{pad + v * size}" y="{pad + size + 16}" text-anchor="middle">{v:g}</text>'
+        f'<text x="{pad - 6}" y="{pad + (1 - v) * size + 4}" text-anchor="end">{v:g}</text>'
+        f'<path d="M{pad + v * size} {pad}v{size}M{pad} {pad + (1 - v) * size}h{size}" stroke="#ddd"/>'
+        for v in (0, 0.25, 0.5, 0.75, 1)
+    )
+    return (
+        f'<svg width="{size + pad + 20}" height="{size + 2 * pad}" role="img">{ticks}'
+        f'<path d="{path}" fill="none" stroke="{PREDICTED}" stroke-width="2"/>'
+        f'<text x="{pad + size / 2}" y="20" text-anchor="middle" font-weight="bold">{escape(title)}</text>'
+        f'<text x="{pad + size / 2}" y="{size + 2 * pad - 10}" text-anchor="middle">{escape(x_title)}</text>'
+        f'<text transform="translate(12 {pad + size / 2}) rotate(-90)" text-anchor="middle">'
+        f"{escape(y_title)}</text></svg>"
+    )
+
+
+class Column:
+    """Maps seconds since the start of a recording to the pixels of a timeline."""
+
+    def __init__(self, start: float, stop: float) -> None:
+        self.start = start
+        self.scale = _PLOT / max(stop - start, 1e-9)
+        self.stop = stop
+
+    def x(self, seconds: float) -> float:
+        return _LEFT + (min(max(seconds, self.start), self.stop) - self.start) * self.scale
+
+    def bins(self, seconds: NDArray[np.float64]) -> NDArray[np.intp]:
+        return np.clip((seconds - self.start) * self.scale, 0, _PLOT - 1).astype(np.intp)
+
+
+def timeline_plot(
+    column: Column,
+    *,
+    splits: Sequence[tuple[int, float, float]],
+    gaps: Spans,
+    truth: Sequence[tuple[float, float, bool]],
+    alarms: Sequence[tuple[float, float, bool]],
+    score: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    current: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+) -> str:
+    """An SVG of one recording.
+
+    Args:
+        column: the span of time that is shown.
+        splits: (split, start, stop) in seconds; train and unused are shaded.
+        gaps: times without frames.
+        truth: (onset, offset, detected) of events.
+        alarms: (start, stop, false) of alarms.
+        score: (seconds (N,), score (N,)) or None.
+        current: (seconds (M,), amperes (M, 3)) or None.
+    """
+    top, rows = 6, []
+    height = 6 + 26 + 26 + (86 if score is not None else 0) + (106 if current is not None else 0)
+    rows += [_box(column, a, b, 0, height, SHADES[kind]) for kind, a, b in splits if kind in SHADES]
+    rows += [_box(column, a, b, 0, height, "#777777") for a, b in gaps]
+    rows += [_name(top + 14, "truth")] + [
+        _box(column, a, b, top, 20, TRUTH if found else "none", TRUTH, "event" if found else "missed event")
+        for a, b, found in truth
+    ]
+    top += 26
+    rows += [_name(top + 14, "alarms")] + [
+        _box(column, a, b, top, 20, FALSE if false else PREDICTED, None, "false alarm" if false else "alarm")
+        for a, b, false in alarms
+    ]
+    top += 26
+    if score is not None:
+        half = top + 40
+        rows += [_name(half + 4, "score"), _edges(top, 80, "1", "0")]
+        rows.append(f'<path d="M{_LEFT} {half}h{_PLOT}" stroke="#999" stroke-dasharray="4 4"/>')
+        rows.append(_envelope(column, *score, (0.0, 1.0), top, 80, PLAIN))
+        top += 86
+    if current is not None:
+        seconds, amperes = current
+        shown = (seconds >= column.start) & (seconds <= column.stop) & np.isfinite(amperes).all(axis=1)
+        if shown.any():
+            limits = amperes[shown].min(), amperes[shown].max()
+            rows += [_name(top + 54, "current (A)"), _edges(top, 100, f"{limits[1]:.0f}", f"{limits[0]:.0f}")]
+            rows += [
+                _envelope(column, seconds[shown], amperes[shown, phase], limits, top, 100, colour, 0.7)
+                for phase, colour in enumerate(PHASES)
+            ]
+    return (
+        f'<svg width="{_WIDTH}" height="{height + 24}" role="img">{"".join(rows)}'
+        f'<rect x="{_LEFT}" y="0" width="{_PLOT}" height="{height}" fill="none" stroke="#888"/>'
+        f"{_time_axis(column, height)}</svg>"
+    )
+
+
+def marked_frame(
+    frame: NDArray[np.uint8], truth: NDArray[np.uint8] | None, pred: NDArray[np.uint8] | None
+) -> str:
+    """A data URI of a frame (H, W, 3), enlarged, truth outlined in green and prediction in red."""
+    times = max(1, round(192 / max(frame.shape[:2])))
+    image = frame.repeat(times, axis=0).repeat(times, axis=1).copy()
+    for mask, colour in ((truth, (60, 255, 90)), (pred, (255, 40, 60))):
+        if mask is not None:
+            large = mask.astype(bool).repeat(times, axis=0).repeat(times, axis=1)
+            image[large & ~_eroded(large)] = colour
+    return png_data_uri(image)
+
+
+def png_data_uri(image: NDArray[np.uint8]) -> str:
+    """(H, W, 3) uint8 RGB as a data URI."""
+    height, width, _ = image.shape
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, width * 3)], axis=1)
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines.tobytes(), 6)),
+        (b"IEND", b""),
+    ]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
+    )
+    return "data:image/png;base64," + base64.b64encode(data).decode("ascii")
+
+
+def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    framed = np.pad(mask, 1)
+    return framed[:-2, 1:-1] & framed[2:, 1:-1] & framed[1:-1, :-2] & framed[1:-1, 2:] & mask
+
+
+def _box(
+    column: Column,
+    start: float,
+    stop: float,
+    top: float,
+    height: float,
+    fill: str,
+    stroke: str | None = None,
+    title: str | None = None,
+) -> str:
+    if stop < column.start or start > column.stop:
+        return ""
+    left = column.x(start)
+    width = max(column.x(stop) - left, 1.0)
+    tip = f"<title>{escape(title)}, {start:.2f} s to {stop:.2f} s</title>" if title else ""
+    line = f' stroke="{stroke}" stroke-width="1.5"' if stroke else ""
+    return f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{height}" fill="{fill}"{line}>{tip}</rect>'
+
+
+def _name(y: float, text: str) -> str:
+    return f'<text x="4" y="{y}">{escape(text)}</text>'
+
+
+def _edges(top: float, height: float, high: str, low: str) -> str:
+    return (
+        f'<text x="{_LEFT - 4}" y="{top + 10}" text-anchor="end">{high}</text>'
+        f'<text x="{_LEFT - 4}" y="{top + height}" text-anchor="end">{low}</text>'
+    )
+
+
+def _envelope(
+    column: Column,
+    seconds: NDArray[np.float64],
+    values: NDArray[np.float64],
+    limits: tuple[float, float],
+    top: float,
+    height: float,
+    colour: str,
+    opacity: float = 1.0,
+) -> str:
+    """A line from the least to the greatest value in each column of pixels, joined within one second."""
+    if not len(seconds):
+        return ""
+    place = column.bins(seconds)
+    starts = np.flatnonzero(np.append(True, np.diff(place) != 0))
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    middle = np.add.reduceat(values, starts) / np.diff(np.append(starts, len(values)))
+    first = seconds[starts]
+    last = seconds[np.append(starts[1:] - 1, len(seconds) - 1)]
+    joined = np.append(False, first[1:] - last[:-1] < 1.0 + 1 / column.scale)
+    span = max(limits[1] - limits[0], 1e-12)
+
+    def y(value: float) -> float:
+        return top + height * (1 - (value - limits[0]) / span)
+
+    path = "".join(
+        f"{'L' if join else 'M'}{_LEFT + p + 0.5:.1f} {y(m):.1f}"
+        + (f"M{_LEFT + p + 0.5:.1f} {y(b):.1f}V{y(a):.1f}M{_LEFT + p + 0.5:.1f} {y(m):.1f}" if b > a else "")
+        for p, a, b, m, join in zip(place[starts], low, high, middle, joined, strict=True)
+    )
+    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-opacity="{opacity}"/>'
+
+
+def _time_axis(column: Column, top: float) -> str:
+    span = column.stop - column.start
+    step = next((s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200) if span / s <= 12), 3600)
+    marks = np.arange(np.ceil(column.start / step) * step, column.stop + 1e-9, step)
+    return "".join(
+        f'<path d="M{column.x(m):.1f} {top}v5" stroke="#444"/>'
+        f'<text x="{column.x(m):.1f}" y="{top + 18}" text-anchor="middle">{m:g} s</text>'
+        for m in marks
+    )

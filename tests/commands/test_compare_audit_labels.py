@@ -1,0 +1,123 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fmfbench_cli.main import main
+
+import fmfbench
+from fmfbench.scoring.predictions import write_predictions
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store")
+    run("simulate", folder / "sim", "--preset", "tiny")
+    run("convert", folder / "sim", folder / "s.zarr")
+    return folder / "s.zarr"
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def files(store):
+    data = fmfbench.open_dataset(store)
+    ids = data.sample_ids("test")
+    rng = np.random.default_rng(0)
+    folder = store.parent / "files"
+    folder.mkdir()
+    for name in "ab":
+        score = np.clip(data.class_labels(ids) * 0.3 + rng.random(len(ids)) * 0.7, 0, 1)
+        write_predictions(
+            folder / f"{name}.npz", sample_id=ids, score=score, meta={"fingerprint": data.fingerprint}
+        )
+    return folder
+
+
+def test_labels_exported_score_as_the_store_does(store, files, tmp_path):
+    document = json.loads(run("labels", "export", store, "-o", tmp_path / "l.npz", "--json").stdout)
+    assert document["masks"]
+    direct = run("score", files / "a.npz", "--data", store, "--json").stdout
+    assert run("score", files / "a.npz", "--labels", tmp_path / "l.npz", "--json").stdout == direct
+    run("labels", "export", store, "-o", tmp_path / "ids.npz", "--split", "test", "--ids-only")
+    with np.load(tmp_path / "ids.npz") as ids:
+        assert "class_label" not in ids
+        assert ids["sample_id"].tolist() == fmfbench.open_dataset(store).sample_ids("test").tolist()
+    assert "ids only" in run("score", files / "a.npz", "--labels", tmp_path / "ids.npz", code=2).stderr
+
+
+def test_every_output_of_score(store, files, tmp_path):
+    result = run("score", files / "a.npz", "--data", store, "--report", tmp_path / "r.html",
+                 "--markdown", tmp_path / "r.md", "--csv", tmp_path / "r.csv", "--json")  # fmt: skip
+    accuracy = json.loads(result.stdout)["metrics"]["accuracy"]
+    for name in ("r.html", "r.md"):
+        assert f"{accuracy:.6f}" in (tmp_path / name).read_text()
+    assert repr(accuracy) in (tmp_path / "r.csv").read_text()
+
+
+def test_a_folder_gives_one_table(store, files):
+    table = run("score", files, "--data", store).stdout.splitlines()
+    assert [line.split()[1] for line in table[2:4]] == ["a.npz", "b.npz"]
+    assert "FMF-Sim" in table[-1]
+    assert len(json.loads(run("score", files, "--data", store, "--json").stdout)["scores"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("score", "EMPTY", "--data", "STORE"), "found none"),
+        (("score", "FILES", "--data", "STORE", "--report", "r.html"), "for one file"),
+        (("score", "A", "--data", "STORE", "--report", "none/r.html"), "existing folder"),
+        (("score", "A", "--data", "NONE"), "NONE"),
+        (("score", "A", "--data", "STORE", "--split", "dev"), "dev"),
+        (("score", "A", "--data", "STORE", "--resamples", "0"), "at least 1 resample"),
+        (("score", "A", "--data", "STORE", "--block-seconds", "0"), "longer than 0 s"),
+        (("compare", "A", "A"), "exactly one of"),
+        (("compare", "A", "NONE", "--data", "STORE"), "found nothing"),
+        (("audit", "NONE"), "NONE"),
+        (("audit", "STORE", "--protocol", "none"), "protocol"),
+        (("labels", "export", "NONE"), "NONE"),
+        (("labels", "export", "STORE", "-o", "none/l.npz"), "existing folder"),
+    ],
+)
+def test_bad_input_is_one_line(store, files, tmp_path, arguments, words):
+    names = {"STORE": store, "FILES": files, "A": files / "a.npz", "EMPTY": tmp_path}
+    result = run(*(names.get(word, word) for word in arguments), code=2)
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+
+
+def test_compare(store, files):
+    document = json.loads(run("compare", files / "a.npz", files / "b.npz", "--data", store, "--json").stdout)
+    row = document["metrics"]["accuracy"]
+    assert row["difference"] == row["first"] - row["second"]
+    assert "verdict" in run("compare", files / "a.npz", files / "b.npz", "--data", store).stdout
+
+
+@pytest.mark.parametrize("protocol", ["paper", "short", "official"])
+def test_audit_agrees_with_the_window_reader(store, protocol):
+    data = fmfbench.open_dataset(store)
+    found = json.loads(run("audit", store, "--protocol", protocol, "--json").stdout)
+    for split in ("train", "test"):
+        audited = [i for row in found["splits"] if row["split"] == split for i in row["strict_left_out"]]
+        assert audited == data.windows(split, protocol=protocol, context="strict").left_out.tolist()
+    assert "near-duplicate" in run("audit", store, "--protocol", protocol, "--no-frames").stdout.lower()
+
+
+def test_the_strict_sample_set_is_scored(store, tmp_path):
+    data = fmfbench.open_dataset(store)
+    ids = data.windows("train", protocol="short", context="strict").sample_ids
+    assert len(ids) > 0
+    meta = {"context": "strict", "protocol": "short", "fingerprint": data.fingerprint}
+    path = write_predictions(tmp_path / "p.npz", sample_id=ids, pred=data.class_labels(ids), meta=meta)
+    strict = ("--context", "strict", "--protocol", "short")
+    document = json.loads(run("score", path, "--data", store, "--split", "train", *strict, "--json").stdout)
+    assert document["metrics"]["accuracy"] == 1.0
+    assert document["num_samples"] == len(ids)
+    refused = run("score", path, "--data", store, "--split", "train", code=2).stderr
+    assert "--context strict --protocol short" in refused
