@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from tqdm import tqdm
 
 from fmfbench.errors import InputError
 
@@ -96,7 +96,11 @@ def command(
         raise InputError(f"{file}: wanted prediction files (*.npz) in the folder, found none")
     if report is not None and file.is_dir():
         raise InputError(f"{file}: --report is for one file, found a folder")
-    shown = tqdm(files, unit="file", disable=True if len(files) == 1 else None)
+    shown: Iterable[Path] = files
+    if len(files) > 1:
+        from tqdm import tqdm
+
+        shown = tqdm(files, unit="file", disable=None)
     scores = [score(path, source, split, **options) for path in shown]
     if report is not None:
         from fmfbench.scoring.report import write_report

@@ -11,7 +11,6 @@ print(fmfbench.score("predictions.npz", data).to_markdown())
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from fmfbench.scoring.predictions import write_predictions as write_predictions
     from fmfbench.scoring.score import score as score
 
-__version__ = version("fmfbench")
+    __version__: str
 
 # Each public name and its module: imported when first used, so that `import fmfbench` is instant.
 _HOMES = {
@@ -38,6 +37,10 @@ __all__ = ["Dataset", "Recording", "__version__", "convert", "open_dataset", "sc
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fmfbench")
     if name not in _HOMES:
         raise AttributeError(f"module 'fmfbench' has no attribute {name!r}")
     from importlib import import_module
