@@ -27,7 +27,7 @@ __all__ = [
 
 INTERVAL_WORTH = (
     "Intervals: 95 %, from a block bootstrap in time within recordings. On simulated errors they held the "
-    "truth in 88 to 99 % of cases (data_cards/protocol.md); they say nothing of other furnaces."
+    "truth in 88 to 98 % of cases (data_cards/protocol.md); they say nothing of other furnaces."
 )
 EVENT_TITLES = {
     "event_recall": "event recall",
