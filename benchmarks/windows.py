@@ -263,6 +263,7 @@ def main() -> int:
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     only = options.only or ["memory", "disk", "loaders", "blocks", "device", "workers"]
+    torch.set_num_threads(1)  # the plain Dataset at its best: with two, its small copies are slower
     report = Report()
     data = fmfbench.open_dataset(recordings.store())
     windows = data.windows("train", "paper", cache="memory")
