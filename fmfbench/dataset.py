@@ -218,11 +218,12 @@ class Dataset:
         """Synchronised causal windows of a split's samples.
 
         Args:
-            split: train, test, unused or all.
+            split: train, test, unused, all, or one carved from train (val, fit, ...).
             protocol: "paper", "official", "short", or a `WindowProtocol`.
             context: "full", "masked" or "strict": what a window may see of other splits.
             every: each k-th sample of the split.
-            cache: None reads from disk, "memory" keeps the split's recordings in memory.
+            cache: None reads from disk; "memory" keeps the frames that the split's windows hold; "device" keeps
+                them on a torch device once `fmfbench.torch` reads them.
             overrides: fields of the protocol to change, for example `num_frames=5`.
         """
         from fmfbench.windows.protocol import get_protocol

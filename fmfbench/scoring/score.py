@@ -105,7 +105,7 @@ def score(
     Args:
         predictions: a prediction file.
         data: an open data set, its labels, or the path of a store or of a labels.npz.
-        split: train, test, unused or all.
+        split: train, test, unused, all, or one carved from train (val, fit, ...).
         context: None, "full" or "masked" ask for every sample of the split; "strict" for those whose window
             under `protocol` stays inside the split.
         protocol: the window protocol of a strict sample set, by name or itself.
