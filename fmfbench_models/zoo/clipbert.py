@@ -111,7 +111,8 @@ class ClipBert(Model):
         current = needed(current, (config.current_length, 3), what="clipbert: current")
         if not video.shape[2] or video.shape[2] % clips:
             raise InputError(
-                f"clipbert: wanted a number of frames that is a multiple of {clips} clips, came {video.shape[2]}; "
+                f"clipbert: video: wanted a number of frames that is a multiple of {clips} clips, "
+                f"came {tuple(video.shape)}; "
                 f"choose another protocol or another number of clips"
             )
         video = (

@@ -160,7 +160,9 @@ class Ssfeggan(Model):
         video = needed(video, (3, None, *self.config.size), what="ssfeggan: video")
         current = needed(current, (None, 3), what="ssfeggan: current")
         if not video.shape[2]:
-            raise InputError("ssfeggan: video: wanted one frame or more, came none; choose another protocol")
+            raise InputError(
+                f"ssfeggan: video: wanted one frame or more, came {tuple(video.shape)}; choose another protocol"
+            )
         image = self.input_norm.video(video[:, :, -1])
         features, logits = self.discriminator(image, current_features(self.input_norm.current(current)))
         return Output(logits, None, self._play(features) if self.training else {})
