@@ -1014,6 +1014,20 @@ def test_tokens_of_frames_are_ordered_by_time_row_column():
     assert changed.nonzero().tolist() == [[(2 * 2 + 1) * 3 + 2]]
 
 
+def test_place_of_a_token_is_frame_row_and_column():
+    tokens = tiny("bilm").frame_tokens
+    tokens.norm = nn.Identity()
+    with torch.no_grad():
+        tokens.linear.bias.zero_()
+    kind = random(24, dtype=torch.float32)
+    found = tokens(torch.zeros(2, FRAMES, 128, 2, 3), kind).unflatten(1, (FRAMES, 2, 3))
+    for t in range(FRAMES):
+        for i in range(2):
+            for j in range(3):
+                place = tokens.frame[t] + tokens.row[i] + tokens.column[j] + kind
+                torch.testing.assert_close(found[:, t, i, j], place.expand(2, -1))
+
+
 def test_presets():
     assert create_model("bilm", preset="frozen", **registration("bilm").tiny).backbone.frozen
     assert not create_model("bilm", preset="literal", **registration("bilm").tiny).dense
