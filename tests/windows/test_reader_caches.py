@@ -71,9 +71,9 @@ def as_planned(w: Windows, indices: np.ndarray) -> dict[str, np.ndarray]:
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> None:
     assert set(a) == set(b)
-    for name in a:
-        assert a[name].dtype == b[name].dtype
-        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    for name, array in a.items():
+        assert array.dtype == b[name].dtype
+        np.testing.assert_array_equal(array, b[name], err_msg=name)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
