@@ -14,8 +14,8 @@ from fmfbench_models.train import versions
 __all__ = ["build_document"]
 
 SIMULATED = (
-    "SIMULATED DATA: our figures are measured on FMF-Sim, the paper's on the real recordings. They stand side by side to "
-    "compare orders of methods, not figures; no figure here says anything about the real benchmark."
+    "SIMULATED DATA: our figures are measured on FMF-Sim, the paper's on the real recordings. They stand side by side "
+    "to compare orders of methods, not figures; no figure here says anything about the real benchmark."
 )
 REAL = (
     "The paper's figures are of its own split of the authors' recordings; ours are of the store named above. They are "
@@ -93,6 +93,7 @@ def build_row(
             | {"paper": row.paper.get(metric), "doubtful": row.doubtful.get(metric)}
             for metric in metrics
         },
+        "no_interval": next((text for value in done.values() if (text := no_interval(value["score"]))), None),
         "worst_recording": worst([value["score"] for value in done.values()]),
         "parameters": next((value["parameters"] for value in done.values()), None),
         "train_seconds": total(done.values(), "train_seconds"),
@@ -135,6 +136,12 @@ def joined(scores: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
         "low": min((low for low, _ in known), default=None),
         "high": max((high for _, high in known), default=None),
     }
+
+
+def no_interval(score: Mapping[str, Any]) -> str | None:
+    """Why figures of a score have no interval, where one has none."""
+    spans = [score["intervals"][name] for name, value in score["metrics"].items() if value is not None]
+    return next((str(span["reason"]) for span in spans if span["low"] is None), None)
 
 
 def worst(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from fmfbench.scoring.tables import INTERVAL_WORTH
 
 __all__ = ["document_markdown", "duration", "plan_markdown"]
 
+FLOOR = "NOT BETTER THAN "
 INPUTS = {"both": "video, current", "visual": "video", "current": "current", None: "?"}
 
 
@@ -30,8 +31,8 @@ def document_markdown(document: Mapping[str, Any]) -> str:
     lines += [f"- {mark}" for mark in marks]
     if any(row["reinterpretation"] for row in document["rows"]):
         lines.append(
-            "- (r) re-interpretation: the method's publication could not be had; this is our model in its spirit, and its "
-            "figures are not that method's"
+            "- (r) re-interpretation: the method's publication could not be had; this is our model in its spirit, "
+            "and its figures are not that method's"
         )
     lines += [f"- {text}" for text in details(document)]
     return "\n".join(lines) + "\n"
@@ -75,10 +76,14 @@ def details(document: Mapping[str, Any]) -> list[str]:
     lines = [
         f"measured on {document['measured_on']}: {data['test_samples']} test frames of "
         f"{', '.join(data['recordings'])}; fingerprint {data['fingerprint'][:12]}",
-        f"{recipe}, protocol {document['protocol']}, seed {', '.join(map(str, seeds))}; on {', '.join(document['devices'])}; "
+        f"{recipe}, protocol {document['protocol']}, seed {', '.join(map(str, seeds))}; "
+        f"on {', '.join(document['devices'])}; "
         + ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
         INTERVAL_WORTH,
     ]
+    unbounded = {row["name"]: reason for row in document["rows"] if (reason := row["no_interval"])}
+    if unbounded:
+        lines.append(f"no intervals for {', '.join(unbounded)}: {'; '.join(sorted(set(unbounded.values())))}")
     if len(seeds) > 1:
         lines.append("figures are means over the seeds, intervals span those of all seeds, times are sums")
     lines += [f"FAILED: {row['label']} ({row['name']}), seed {seed}: {error}"
@@ -91,9 +96,7 @@ def details(document: Mapping[str, Any]) -> list[str]:
         lines.append(f"default configuration, having none of this preset's name: {', '.join(defaults)}")
     lines += [f"{row['label']}: {row['note']}" for row in document["rows"] if row["note"]]
     lines += [f"{row['label']}: backbone {row['backbone']}" for row in document["rows"] if row["backbone"]]
-    lines += [
-        f"{row['label']} ({row['name']}): {text}" for row in document["rows"] for text in row["warnings"]
-    ]
+    lines += warnings(document["rows"])
     if document["floor"]:
         floor = [f"{name} {values['accuracy']:.4f}" for name, values in document["floor"].items()
                  if values["accuracy"] is not None]  # fmt: skip
@@ -107,20 +110,26 @@ def details(document: Mapping[str, Any]) -> list[str]:
     return lines + list(document["notes"])
 
 
+def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a row with warnings; which guesses a row does not beat is told by the guesses' names alone."""
+    lines = []
+    for row in rows:
+        guesses = [
+            text.removeprefix(FLOOR).split(":")[0].lower() for text in row["warnings"] if FLOOR in text
+        ]
+        told = [text for text in row["warnings"] if FLOOR not in text]
+        if guesses:
+            told.append(
+                f"not better in accuracy, F1 or mIoU than a guess without a model: {', '.join(guesses)}"
+            )
+        lines += [f"{row['label']} ({row['name']}): {text}" for text in told]
+    return lines
+
+
 def plan_markdown(plan: Mapping[str, Any]) -> str:
     """What a dry run prints."""
     where = "FMF-Sim, simulated" if plan["data"]["simulated"] else "recordings"
-    head = [
-        "row",
-        "seed",
-        "state",
-        "configuration",
-        "parameters",
-        "epochs",
-        "steps",
-        "training",
-        "prediction",
-    ]
+    head = ["row", "seed", "state", "configuration", "parameters", "epochs", "steps", "training", "prediction"]
     body = [
         [
             str(step["row"]),
@@ -140,8 +149,8 @@ def plan_markdown(plan: Mapping[str, Any]) -> str:
         "",
         *grid(head, body),
         "",
-        f"about {duration(plan['estimated_seconds'])} in all, from a few steps of each model on this machine as it is now; "
-        "fitting without gradients is counted as one reading of its windows",
+        f"about {duration(plan['estimated_seconds'])} in all, from a few steps of each model on this machine as it is "
+        "now; fitting without gradients is counted as one reading of its windows",
     ])  # fmt: skip
 
 
