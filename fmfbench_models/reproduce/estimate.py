@@ -111,10 +111,11 @@ class Estimator:
                 "train", settings.protocol, settings.context, cache=self.work.cache
             )
             ids = windows.sample_ids[: 2 * size]
-            loader = iter(make_loader(WindowDataset(Selection(windows, ids)), batch_size=size))  # type: ignore[arg-type]
+            loader = iter(make_loader(WindowDataset(Selection(windows, ids)), batch_size=size))
             batch = to_device(next(loader), self.device)
             began = time.perf_counter()
-            batch = next(loader, None) or batch
+            for second in loader:
+                batch = second
             self._batches[key] = to_device(batch, self.device), time.perf_counter() - began
         return self._batches[key]
 

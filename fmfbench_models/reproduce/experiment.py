@@ -109,8 +109,8 @@ def load_experiment(name: str) -> Experiment:
         raise InputError(f"reproduce: wanted one of {', '.join(TABLES)}, came {name!r}")
     values = read_toml(f"{name}.toml")
     rows = [Row(**row | {"fuse": tuple(row.get("fuse", ()))}) for row in values.pop("rows")]
-    lists = {key: tuple(values.pop(key, ())) for key in ("metrics", "notes")}
-    experiment = Experiment(name=name, rows=tuple(rows), **lists, **values)
+    metrics, notes = tuple(values.pop("metrics")), tuple(values.pop("notes", ()))
+    experiment = Experiment(name=name, rows=tuple(rows), metrics=metrics, notes=notes, **values)
     return with_every_model(experiment) if experiment.every_model else experiment
 
 

@@ -129,7 +129,17 @@ def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def plan_markdown(plan: Mapping[str, Any]) -> str:
     """What a dry run prints."""
     where = "FMF-Sim, simulated" if plan["data"]["simulated"] else "recordings"
-    head = ["row", "seed", "state", "configuration", "parameters", "epochs", "steps", "training", "prediction"]
+    head = [
+        "row",
+        "seed",
+        "state",
+        "configuration",
+        "parameters",
+        "epochs",
+        "steps",
+        "training",
+        "prediction",
+    ]
     body = [
         [
             str(step["row"]),
