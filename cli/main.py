@@ -26,6 +26,7 @@ _COMMANDS = {
     "models": ".models",
     "train": ".train",
     "predict": ".predict",
+    "reproduce": ".reproduce",
 }
 
 
