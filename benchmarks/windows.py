@@ -13,6 +13,7 @@ import os
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from itertools import islice
 
@@ -30,7 +31,7 @@ BATCH = 64
 GATHERS = 150  # batches of a round
 EPOCH_BATCHES = 300
 BUFFER = 10**9
-WORKERS = (0, 1, 2, 4)
+WORKERS = (0, 1, 2, 3)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -242,6 +243,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="memory, disk, loaders, blocks, device, workers")
     options = parser.parse_args()
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
     only = options.only or ["memory", "disk", "loaders", "blocks", "device", "workers"]
     report = Report()
     data = fmfbench.open_dataset(recordings.store())

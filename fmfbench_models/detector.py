@@ -52,9 +52,12 @@ class Detector:
         model: Model | str | os.PathLike[str],
         protocol: str | WindowProtocol | None = None,
         device: str = "cpu",
+        *,
+        compiled: bool = False,
     ) -> None:
         loaded = model if isinstance(model, Model) else load_checkpoint(model)
         self.model = loaded.to(device).eval()
+        self._forward = torch.compile(self.model) if compiled else self.model
         self.protocol = model_protocol(self.model, protocol)
         kept = (self.protocol.num_frames - 1) * self.protocol.stride + 1
         self._frames: deque[NDArray[np.uint8]] = deque(maxlen=kept)
@@ -99,7 +102,7 @@ class Detector:
         axes = (3, 0, 2, 1) if self.protocol.transposed else (3, 0, 1, 2)
         video = torch.from_numpy(np.ascontiguousarray(clip.transpose(axes)))[None]
         current = torch.from_numpy(self._rows(current_plan.index[0]))[None]
-        output = self.model(video.to(self.model.device), current.to(self.model.device))
+        output = self._forward(video.to(self.model.device), current.to(self.model.device))
         masks = output.masks()
         mask = None if masks is None else masks[0].cpu().numpy()
         return Detection(

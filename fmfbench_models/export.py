@@ -7,6 +7,7 @@ import os
 import warnings
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ def export_onnx(
     if not path.absolute().parent.is_dir():
         raise InputError(f"{path}: wanted an existing folder to write into, found none")
     model = model.cpu().eval()
-    own = {"num_frames": 10, "size": (64, 64), "current_length": 440} | model.meta.config
+    own: dict[str, Any] = {"num_frames": 10, "size": (64, 64), "current_length": 440} | model.meta.config
     height, width = size or own["size"]
     example = {
         "video": torch.zeros(2, 3, num_frames or own["num_frames"], height, width, dtype=torch.uint8),

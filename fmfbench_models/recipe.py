@@ -17,7 +17,8 @@ class Recipe:
 
     batch_size: over all processes. lr falls by lr_gamma after each epoch of lr_steps. alpha: weight of the
     class
-    term. flip: probability of a horizontal flip of frames and mask together. clip: largest gradient norm, 0
+    term. flip: probability of a horizontal flip of frames and mask together. jitter: strength of
+    the random gain and offset of a window's light (ours; 0 as in the paper). clip: largest gradient norm, 0
     for none.
     normal_only: train on normal samples alone. every: each how-many-th training sample is used.
     """
@@ -32,6 +33,7 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-2
     flip: float = 0.5
+    jitter: float = 0.0
     clip: float = 0.0
     normal_only: bool = False
     every: int = 1
@@ -44,6 +46,8 @@ class Recipe:
             raise InputError(f"recipe: lr must be above 0, came {self.lr}")
         if not 0 <= self.flip <= 1:
             raise InputError(f"recipe: flip must be in [0, 1], came {self.flip}")
+        if not 0 <= self.jitter < 1:
+            raise InputError(f"recipe: jitter must be in [0, 1), came {self.jitter}")
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""

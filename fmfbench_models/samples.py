@@ -14,7 +14,14 @@ from fmfbench.errors import StoreError, TrainingError
 from fmfbench.windows.index import timeline
 from fmfbench.windows.reader import Windows
 
-__all__ = ["Selection", "current_statistics", "fit_and_validation", "flip_windows", "held_out_part"]
+__all__ = [
+    "Selection",
+    "current_statistics",
+    "fit_and_validation",
+    "flip_windows",
+    "held_out_part",
+    "jitter_windows",
+]
 
 Ids = NDArray[np.int64]
 
@@ -134,9 +141,26 @@ def flip_windows(
     return batch
 
 
-def uniform(ids: Ids, seed: int, epoch: int) -> NDArray[np.float64]:
-    """A number in [0, 1) for each id: splitmix64 of (seed, epoch, id)."""
-    key = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
+def jitter_windows(batch: dict[str, Tensor], strength: float, seed: int, epoch: int) -> dict[str, Tensor]:
+    """Another light for each sample: x -> gain x + offset, clipped to 0..255, the same for all its frames.
+
+    gain in 1 +- strength and offset in +- 64 strength, drawn from (seed, epoch, sample id) alone.
+    """
+    if strength == 0:
+        return batch
+    ids, video = batch["sample_id"].cpu().numpy(), batch["video"]
+    draws = (2 * uniform(ids, seed, epoch, stream) - 1 for stream in (1, 2))
+    gain, offset = (
+        torch.from_numpy(strength * draw).float().to(video.device)[:, None, None, None, None]
+        for draw in draws
+    )
+    changed = video.float().mul_(1 + gain).add_(64 * offset).clamp_(0, 255)
+    return batch | {"video": changed.round_().to(video.dtype)}
+
+
+def uniform(ids: Ids, seed: int, epoch: int, stream: int = 0) -> NDArray[np.float64]:
+    """A number in [0, 1) for each id: splitmix64 of (seed, epoch, stream, id)."""
+    key = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
     with np.errstate(over="ignore"):
         z = key + (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -40,6 +40,7 @@ from fmfbench_models.samples import (
     fit_and_validation,
     flip_windows,
     held_out_part,
+    jitter_windows,
 )
 from fmfbench_models.settings import Settings, make_settings
 from fmfbench_models.step import Step, make_optimiser, make_step, to_device
@@ -230,6 +231,7 @@ class _Run:
                 self.epoch,
                 transposed=self.settings.protocol.transposed,
             )
+            batch = jitter_windows(batch, self.recipe.jitter, self.settings.seed, self.epoch)
             # Dropout draws from (seed, step, rank): a resumed run draws what an undisturbed one would.
             torch.manual_seed(_mixed(self.settings.seed, self.number, self.world.rank))
             terms = step(batch)

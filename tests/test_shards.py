@@ -126,7 +126,9 @@ def test_which_chunk_is_damaged_is_said(values: np.ndarray) -> None:
 def test_specs_that_do_not_go_together_are_refused() -> None:
     for change in ({"chunk": 0}, {"shard": 6}, {"dims": ("a",)}):
         with pytest.raises(StoreError, match="wants"):
-            ArraySpec(**{"shape": (9, 2), "dtype": "uint8", "dims": ("a", "b"), "chunk": 4, "shard": 8, **change})
+            ArraySpec(
+                **{"shape": (9, 2), "dtype": "uint8", "dims": ("a", "b"), "chunk": 4, "shard": 8, **change}
+            )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (24, 32), (64, 64), (1440, 2560), (9000, 9000)])
@@ -138,7 +140,9 @@ def test_chunks_are_whole_frames_and_shards_whole_chunks(size: tuple[int, int]) 
     assert video_spec(100, 64, 64).chunk == 25
 
 
-def test_metadata_that_zarr_would_take_but_we_did_not_write_is_refused(values: np.ndarray, tmp_path: Path) -> None:
+def test_metadata_that_zarr_would_take_but_we_did_not_write_is_refused(
+    values: np.ndarray, tmp_path: Path
+) -> None:
     zarr.save_array(tmp_path / "plain", values)
     with pytest.raises(StoreError, match="not an array that fmfbench wrote"):
         ArrayReader(tmp_path / "plain")

@@ -433,6 +433,17 @@ OFFICIAL: dict[str, Any] = {
     "raw_input": True,
 }
 
+# For a demonstration on a CPU: frames alone, and pixels alone, as a dozen events teach no class token.
+NANO: dict[str, Any] = {
+    "dim": 48,
+    "depth": 2,
+    "mlp_dim": 96,
+    "modality": "visual",
+    "class_task": False,
+    "dilated": False,
+    "decoder_channels": [32, 16, 8],
+}
+
 REGISTRATION = Registration(
     name="fmformer",
     title="FmFormer",
@@ -452,12 +463,7 @@ REGISTRATION = Registration(
     presets={
         "paper": {},
         "official": OFFICIAL,
-        "nano": {
-            "dim": 48,
-            "depth": 2,
-            "mlp_dim": 96,
-            "decoder_channels": [48, 32, 16],
-        },
+        "nano": NANO,
     },
     source="Wu et al., IEEE TCSVT 35(3):2632-2645, 2025, arXiv 2406.09016; GaochangWu/FMF-Benchmark (MIT)",
     provenance={
