@@ -28,8 +28,17 @@ def open_source(path: str | Path, options: Options | None = None) -> Source:
     Raises:
         SourceError: nothing there, an unknown or ambiguous layout, or contents that do not fit it.
     """
-    path = Path(path)
     options = options or Options()
+    source = _open(Path(path), options)
+    if source.layout != "recording" and (options.crop is not None or options.size is not None):
+        raise SourceError(
+            f"{path}: a crop or a size is for raw recordings, found layout {source.layout}, whose frames are "
+            "taken as they are; leave --crop and --size out"
+        )
+    return source
+
+
+def _open(path: Path, options: Options) -> Source:
     if options.layout not in (None, *LAYOUTS):
         raise SourceError(f"layout {options.layout!r} is not one of {', '.join(LAYOUTS)}")
     if not path.exists():
