@@ -72,7 +72,8 @@ def _one_line() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EPIPE:  # whoever read the output has enough of it: click's to end
             raise
-        where = f"{error.filename}: " if error.filename is not None else ""
+        name = error.filename2 or error.filename  # the target, where one is put in another's place
+        where = f"{name}: " if name is not None else ""
         raise _failure(f"{where}{error.strerror or error}", 1) from error
     except KeyboardInterrupt:
         raise click.ClickException("interrupted; a conversion or a run goes on when called again") from None

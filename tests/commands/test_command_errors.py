@@ -59,7 +59,7 @@ def test_no_arguments_show_the_help() -> None:
 def test_a_file_that_cannot_be_written_is_one_line(store: Path, predictions: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     done = run("labels", "export", store, "-o", tmp_path / "folder")
-    assert_one_line(done, 1, "folder", "directory")
+    assert_one_line(done, 1, f"Error: {tmp_path / 'folder'}: ", "directory")
     done = run("score", predictions, "--data", store, "--csv", tmp_path / "folder")
     assert_one_line(done, 1, "folder", "directory")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "p.npz"]
