@@ -35,7 +35,8 @@ FROM_DATA = ("num_frames", "size", "current_length")  # of a configuration: data
 class Preset:
     """A size. variant: name of the models' own configurations, None for their defaults. epochs: of the recipe's 30.
 
-    options: keys of the recipe, for all models. resamples: bootstrap resamples behind the intervals.
+    models: configurations that come before the models' own. options: keys of the recipe, for all models.
+    resamples: bootstrap resamples behind the intervals.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Preset:
     epochs: int
     resamples: int
     variant: str | None = None
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -161,7 +163,9 @@ def variant_of(record: Registration, preset: Preset) -> tuple[str, dict[str, Any
     """(its name, the configuration) that a model has for a preset, without what the data decide."""
     if preset.variant is None:
         return "default", {}
-    if preset.variant in record.presets:
+    if record.name in preset.models:
+        values = preset.models[record.name]
+    elif preset.variant in record.presets:
         values = record.presets[preset.variant]
     elif preset.variant == "tiny":
         values = record.tiny

@@ -22,7 +22,13 @@ from fmfbench.sources.simulate import simulate
 from fmfbench_models import create_model, list_models, load_checkpoint
 from fmfbench_models.registry import registration
 from fmfbench_models.reproduce import TABLES, document, plan, preset_names, reproduce, work
-from fmfbench_models.reproduce.experiment import load_experiment, load_preset, load_training, training_options
+from fmfbench_models.reproduce.experiment import (
+    load_experiment,
+    load_preset,
+    load_training,
+    training_options,
+    variant_of,
+)
 from fmfbench_models.reproduce.workplace import Stopwatch, write_json
 from fmfbench_models.runlog import read_log
 from fmfbench_models.zoo.itransformer import ITransformer
@@ -130,6 +136,21 @@ def test_recipes_shrink_in_proportion_and_the_variant_leaves_sizes_to_the_data()
     assert options["modality"] == "visual"
     assert options["dim"] == registration("fmformer").tiny["dim"]
     assert not {"size", "num_frames", "current_length"} & set(options)
+
+
+@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("size", preset_names())
+def test_a_preset_changes_sizes_and_never_what_a_model_takes_and_gives(name, size):
+    record = registration(name)
+    _, config = variant_of(record, load_preset(size))
+    sizes = {"num_frames": 4, "size": [24, 32]} if size == "tiny" else {}
+    model = create_model(
+        name, **{key: v for key, v in sizes.items() if key in vars(record.config())}, **config
+    )
+    assert (model.modality, model.dense) == (record.modality, record.dense)
+    usual = record.config()
+    for key in ("class_task", "dense_task", "variant", "interaction", "fusion", "block"):
+        assert getattr(model.config, key, None) == getattr(usual, key, None)
 
 
 # --- all of Table II
