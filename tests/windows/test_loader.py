@@ -102,6 +102,21 @@ def test_same_bytes_from_spawned_workers(data: Dataset, reference: Content) -> N
     assert content(loader) == reference
 
 
+def test_block_batches_come_in_the_same_order_from_threads_processes_and_memory(data: Dataset) -> None:
+    orders = []
+    for cache, options in (
+        (None, {}),
+        (None, {"num_workers": 3}),
+        (None, {"num_workers": 2, "start_method": "fork"}),
+        ("memory", {"num_workers": 2}),
+    ):
+        dataset = WindowDataset(windows(data, cache))
+        orders.append(ids(make_loader(dataset, 10, "block", seed=6, buffer_bytes=SMALL, **options)))
+    assert orders[0] == orders[1] == orders[2] == orders[3]
+    flat = [sample_id for batch in orders[0] for sample_id in batch]
+    assert flat != sorted(flat)
+
+
 def test_memory_is_gathered_in_this_process_unless_told_otherwise(data: Dataset) -> None:
     memory = WindowDataset(windows(data, "memory"))
     chosen = make_loader(memory, num_workers=2)
