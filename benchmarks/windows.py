@@ -45,8 +45,8 @@ def drain(batches: Iterable[dict[str, torch.Tensor]]) -> int:
     return sum(len(batch["class_label"]) for batch in batches)
 
 
-def resident_mb() -> float:
-    with open("/proc/self/statm") as handle:
+def resident_mb(pid: int | str = "self") -> float:
+    with open(f"/proc/{pid}/statm") as handle:
         return int(handle.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -251,14 +251,9 @@ def worker_memory(data: fmfbench.Dataset, report: Report) -> None:
         drain(loader)
         assert loader._loader is not None
         workers = loader._loader._iterator._workers
-        sizes.append(sum(_private_mb(w.pid) for w in workers))
-    report.line(f"  workers' own memory by epoch, MB: {' '.join(f'{s:.0f}' for s in sizes)}")
+        sizes.append(sum(resident_mb(w.pid) for w in workers))
+    report.line(f"  workers' resident memory by epoch, MB: {' '.join(f'{s:.0f}' for s in sizes)}")
     report.ratio("workers' memory: epoch 3 / epoch 10", [sizes[2] / sizes[9]], 0.95)
-
-
-def _private_mb(pid: int) -> float:
-    with open(f"/proc/{pid}/smaps_rollup") as handle:
-        return sum(int(line.split()[1]) for line in handle if line.startswith("Private_")) / 1e3
 
 
 def main() -> int:
