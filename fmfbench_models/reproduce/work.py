@@ -17,6 +17,7 @@ from fmfbench.errors import FmfbenchError, InputError, PredictionError
 from fmfbench.scoring.predictions import read_predictions
 from fmfbench.scoring.score import score
 from fmfbench.windows.protocol import get_protocol
+from fmfbench_models.backbones import Trunk
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.interface import Model
 from fmfbench_models.predict import predict
@@ -149,7 +150,6 @@ class Work:
     def _predict(self, row: Row, seed: int, path: Path, job: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         models = [load_checkpoint(self.place.run(training.name, seed)) for training in row.trainings]
-        trained = models[0].meta
         model = changed(models[0], row) if len(models) == 1 else fused(models)
         began = time.monotonic()
         predict(
@@ -167,7 +167,7 @@ class Work:
                 "seed": seed,
                 "simulated": self.simulated,
                 "device": device_name(self.device),
-                "backbone": trained.provenance.get("backbone"),
+                "backbone": backbone(models),
                 "reinterpretation": any(m.meta.provenance.get("reinterpretation", False) for m in models),
             },
         )
@@ -187,6 +187,16 @@ def changed(model: Model, row: Row) -> Model:
 def fused(models: Sequence[Model]) -> Model:
     visual, current = models
     return fuse_unimodal(cast(FmFormer, visual), cast(FmFormer, current))
+
+
+def backbone(models: Sequence[Model]) -> str | None:
+    """The convolutional trunk of a model and where its first weights came from; None without such a trunk."""
+    for model in models:
+        for module in model.modules():
+            if isinstance(module, Trunk):
+                weights = model.meta.provenance.get("backbone") or "first weights drawn at random"
+                return f"{type(module).__name__}, {weights}"
+    return None
 
 
 def made_for(path: Path, job: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from fmfbench_cli.main import main
 
@@ -144,9 +145,9 @@ def test_a_preset_changes_sizes_and_never_what_a_model_takes_and_gives(name, siz
     record = registration(name)
     _, config = variant_of(record, load_preset(size))
     sizes = {"num_frames": 4, "size": [24, 32]} if size == "tiny" else {}
-    model = create_model(
-        name, **{key: v for key, v in sizes.items() if key in vars(record.config())}, **config
-    )
+    sizes = {key: value for key, value in sizes.items() if key in vars(record.config())}
+    with torch.device("meta"):
+        model = create_model(name, **sizes, **config)
     assert (model.modality, model.dense) == (record.modality, record.dense)
     usual = record.config()
     for key in ("class_task", "dense_task", "variant", "interaction", "fusion", "block"):
@@ -170,6 +171,9 @@ def test_table2_has_every_model_and_none_has_failed(everything):
             assert row["worst_recording"]["recording"] in found["data"]["recordings"]
     assert rows["fmformer"]["metrics"]["miou"]["value"] is not None
     assert rows["informer"]["metrics"]["miou"]["value"] is None
+    with_trunk = {name for name, row in rows.items() if row["backbone"]}
+    assert with_trunk == {"clipbert", "bilm"}
+    assert rows["bilm"]["backbone"] == "ResNet18, first weights drawn at random"
 
 
 def test_a_rows_figures_are_those_of_its_prediction_file(everything, sim_store):
@@ -298,24 +302,24 @@ def test_a_call_goes_on_after_its_death_at_any_step(
 
 
 def test_a_killed_process_leaves_what_the_next_call_goes_on_with(sim_store, tmp_path):
-    arguments = ["table2", "--data", sim_store, "--preset", "tiny", "--device", "cpu", "--epochs", "6"]
+    arguments = ["table2", "--data", sim_store, "--preset", "tiny", "--device", "cpu", "--epochs", "4"]
     start = [sys.executable, "-c", "from fmfbench_cli.main import main; main()", "reproduce"]
     command = [*start, *map(str, arguments), "--models", "itransformer"]
     out = tmp_path / "killed"
     process = subprocess.Popen(
         [*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    state = out / "runs" / "tiny-6ep" / "itransformer" / "seed0" / "state.safetensors"
+    state = out / "runs" / "tiny-4ep" / "itransformer" / "seed0" / "state.safetensors"
     deadline = time.monotonic() + 120
     while not state.is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     process.kill()
     process.wait()
     assert json.loads((state.parent / "run.json").read_text())["finished"] is False
-    again = reproduce("table2", sim_store, out, models=["itransformer"], epochs=6, **TINY)
-    whole = reproduce("table2", sim_store, tmp_path / "whole", models=["itransformer"], epochs=6, **TINY)
+    again = reproduce("table2", sim_store, out, models=["itransformer"], epochs=4, **TINY)
+    whole = reproduce("table2", sim_store, tmp_path / "whole", models=["itransformer"], epochs=4, **TINY)
     assert figures(again, ["itransformer"]) == figures(whole, ["itransformer"])
-    lines = [read_log(folder / "runs/tiny-6ep/itransformer/seed0/log.jsonl")
+    lines = [read_log(folder / "runs/tiny-4ep/itransformer/seed0/log.jsonl")
              for folder in (out, tmp_path / "whole")]  # fmt: skip
     assert lines[0] == lines[1]
 
