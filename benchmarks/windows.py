@@ -13,8 +13,9 @@ import os
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import islice, pairwise
 
 import h5py
 import numpy as np
@@ -30,7 +31,7 @@ BATCH = 64
 GATHERS = 150  # batches of a round
 EPOCH_BATCHES = 300
 BUFFER = 10**9
-WORKERS = (0, 1, 2, 4)
+WORKERS = (0, 1, 2, 3)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -171,6 +172,7 @@ def out_of_core(
     warm = WindowDataset(windows)
     size = sum(r.num_frames for r in data.recordings.values()) * 64 * 64 * 4 / 1e9
     report.line(f"  frames and masks of the store: {size:.2f} GB; buffer {BUFFER / 1e9:.1f} GB")
+    _count_chunks(data, cold, report)
     ratios = []
     for epoch in range(rounds):
         memory = []
@@ -195,6 +197,28 @@ def out_of_core(
             )
         ratios.append(max(blocks) / max(memory))
     report.ratio("out of core / memory, whole shuffled epochs", ratios, 0.3)
+
+
+def _count_chunks(data: fmfbench.Dataset, dataset: WindowDataset, report: Report) -> None:
+    """How often an epoch in blocks reads each chunk of video that its windows touch."""
+    from fmfbench.windows.blocks import BlockShuffle
+
+    blocks = BlockShuffle(dataset.windows.samples, BUFFER)
+    order = blocks.order(0, 0)
+    index = blocks.index
+    reads, chunks = 0, set()
+    for first, stop in pairwise(order.bounds.tolist()):
+        windows = order.order[first:stop]
+        held, _ = index.video_table(windows)
+        for number, places in index.by_recording(windows):
+            size = index.recordings[number].video.spec.chunk
+            found = np.unique(held[places] // size).tolist()
+            reads += len(found)
+            chunks |= {(number, k) for k in found}
+    report.line(
+        f"  {order.num_groups} groups of {blocks.group_blocks} blocks of {blocks.block_frames} frames; "
+        f"each chunk is read {reads / len(chunks):.2f} times an epoch"
+    )
 
 
 def on_device(windows: fmfbench.windows.reader.Windows, report: Report) -> None:
@@ -242,6 +266,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="memory, disk, loaders, blocks, device, workers")
     options = parser.parse_args()
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
     only = options.only or ["memory", "disk", "loaders", "blocks", "device", "workers"]
     report = Report()
     data = fmfbench.open_dataset(recordings.store())

@@ -20,6 +20,9 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice(["full", "masked", "strict"]),
     help="What windows may see of other splits [default: as in training].",
 )
+@click.option(
+    "--corrupt", metavar="PRESET", help="Predict under a preset of the robustness protocol, e.g. mist."
+)
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
@@ -31,6 +34,7 @@ def command(
     split: str,
     protocol: str | None,
     context: str | None,
+    corrupt: str | None,
     batch_size: int,
     device: str | None,
     workers: int,
@@ -42,12 +46,19 @@ def command(
       fmfbench predict runs/fmformer --data fmf.zarr -o predictions.npz
       fmfbench score predictions.npz --data fmf.zarr
     """
+    from fmfbench.dataset import open_dataset
+    from fmfbench.windows.corrupt import corruption
     from fmfbench_models.predict import predict
 
+    source, transform = open_dataset(data), None
+    if corrupt is not None:
+        source, transform = corruption(source, corrupt)
     written = predict(
         run,
-        data,
+        source,
         out,
+        transform=transform,
+        meta=None if corrupt is None else {"corrupt": corrupt},
         split=split,
         protocol=protocol,
         context=context,

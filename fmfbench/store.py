@@ -101,7 +101,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
 
 def is_half_made(target: Path) -> bool:
     """Whether a run that was to make `target` left its work."""
-    return (_part(target) / _JOURNAL).exists()
+    return bool(target.name) and (_part(target) / _JOURNAL).exists()
 
 
 class StoreWriter:
@@ -197,6 +197,26 @@ class StoreWriter:
         total = hashlib.sha256()
         replace_file(path, data, total.update)
         self._committed(key, total.hexdigest())
+
+    def adopt(self, key: str, source: Path, sha256: str) -> None:
+        """Take a file of a finished store as it is: linked where the file system can, copied where not.
+
+        Args:
+            key: the file, relative to either store.
+            source: where it lies now.
+            sha256: the sum that its store lists, so that damage to it stays visible.
+        """
+        path = self.root / key
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(path.name + _SUFFIX)
+            temporary.unlink(missing_ok=True)
+            try:
+                os.link(source, temporary)
+            except OSError:
+                shutil.copyfile(source, temporary)
+            os.replace(temporary, path)
+        self._sha256[key] = sha256
 
     def write_group(self, name: str, attributes: dict[str, Any]) -> None:
         self._write_document(f"{name}/{ROOT}", group_document(attributes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from fmfbench.windows.blocks import BlockReader, BlockShuffle
 from fmfbench.windows.index import Batch
 from fmfbench.windows.loaded import LoadedWindows
 from fmfbench.windows.ordered import in_order
+from fmfbench.windows.packing import Layout, Recycler, allocate, packed_bytes, unpack
 from fmfbench.windows.reader import Windows
 from fmfbench.windows.stream import stream_blocks
 
 try:
     import torch
-    from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+    from torch.utils.data import DataLoader, Dataset, Sampler
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise
@@ -32,6 +34,7 @@ __all__ = ["DeviceWindows", "WindowDataset", "WindowLoader", "make_loader"]
 IntArray = NDArray[np.int64]
 Tensors = dict[str, torch.Tensor]
 Transform = Callable[[Tensors, torch.Generator], Tensors]
+Shipped = tuple[torch.Tensor, Layout]  # a batch of the numpy side, packed
 Key = tuple[int, IntArray]  # epoch, and the places in its order or the windows of a batch
 
 BUFFER_BYTES = 2**30
@@ -213,7 +216,8 @@ class WindowLoader:
         in_process = dataset.windows.cache is not None or sampler.blocks is not None
         processes = 0 if in_process and start_method is None else workers
         self.num_threads = 0 if processes or dataset.windows.cache == "device" else workers
-        self._loader: DataLoader[Tensors] | None = None
+        self._recycler = Recycler(keep=2 * self.num_threads + 2)
+        self._loader: DataLoader[Any] | None = None
         if processes:
             method = start_method or multiprocessing.get_start_method()
             if method == "fork":  # what stands in memory before the fork is shared
@@ -271,25 +275,31 @@ class WindowLoader:
 
     def _epoch(self) -> Iterator[Tensors]:
         if self._loader is not None:
-            return iter(self._loader)
+            return map(self._received, self._loader)
         windows = self.dataset.windows
         if windows.cache is None and self._sampler.blocks is not None:
-            reader = self._batches.reader(self._sampler.epoch)
+            epoch = self._sampler.epoch
+            reader, finish = self._batches.reader(epoch), partial(self._finish, epoch)
             places = (places for _, places in self._sampler)
-            return stream_blocks(reader, self._finish, places, self.num_threads)
+            return stream_blocks(reader, self._recycler.batch, finish, places, self.num_threads)
         windows.load()  # before threads could each begin to
         return in_order(self._make, iter(self._sampler), self.num_threads)
 
     def _make(self, key: Key) -> Tensors:
-        return self._pinned(self._batches[key])
+        if self.dataset.windows.cache == "device":
+            return self.dataset.batch(self._batches.windows(key), self._sampler.seed, key[0])
+        return self._finish(key[0], self._batches.read(key, self._recycler.batch))
 
-    def _finish(self, batch: Batch) -> Tensors:
-        return self._pinned(self.dataset.to_tensors(batch, self._sampler.seed, self._sampler.epoch))
+    def _finish(self, epoch: int, batch: Batch) -> Tensors:
+        tensors = self.dataset.to_tensors(batch, self._sampler.seed, epoch)
+        return {k: v.pin_memory() for k, v in tensors.items()} if self._pin_memory else tensors
 
-    def _pinned(self, tensors: Tensors) -> Tensors:
-        if not self._pin_memory or self.dataset.windows.cache == "device":
-            return tensors
-        return {name: tensor.pin_memory() for name, tensor in tensors.items()}
+    def _received(self, item: Tensors | Shipped) -> Tensors:
+        if isinstance(item, dict):
+            return item
+        buffer, layout = item
+        arrays = unpack(buffer.numpy(), layout)
+        return self.dataset.to_tensors(arrays, self._sampler.seed, self._sampler.epoch)
 
 
 def make_loader(
@@ -396,7 +406,7 @@ class _BatchSampler(Sampler[Key]):
         return self.num_batches - self.start
 
 
-class _Batches(Dataset[Tensors]):
+class _Batches(Dataset[Any]):
     """A dataset whose item is a whole batch. The epoch comes with the key, so that workers may persist."""
 
     def __init__(self, dataset: WindowDataset, seed: int, blocks: BlockShuffle | None) -> None:
@@ -414,21 +424,37 @@ class _Batches(Dataset[Tensors]):
             self._reader = (epoch, self._reader[1].renewed(self.blocks.order(self.seed, epoch)))
         return self._reader[1]
 
-    def __getitem__(self, key: Key) -> Tensors:
+    def windows(self, key: Key) -> IntArray:
+        """Which windows a batch holds."""
         epoch, places = key
-        if get_worker_info() is not None:
-            self.dataset.windows.threads = 0  # the workers themselves are what runs side by side
-        if self.blocks is None:
-            return self._batch(places, epoch)
-        reader = self.reader(epoch)
-        if self.dataset.windows.cache is not None:
-            return self._batch(reader.order.order[places], epoch)
-        return self.dataset.to_tensors(reader.batch(places), self.seed, epoch)
+        return places if self.blocks is None else self.reader(epoch).order.order[places]
 
-    def _batch(self, windows: IntArray, epoch: int) -> Tensors:
-        if self.dataset.windows.cache == "device":
-            return self.dataset.batch(windows, self.seed, epoch)
-        return self.dataset.to_tensors(self.dataset.windows.batch(windows), self.seed, epoch)
+    def read(self, key: Key, allocate: Callable[[Layout], Batch]) -> Batch:
+        """The numpy side's batch, in arrays from `allocate`."""
+        windows = self.windows(key)
+        out = allocate(self.dataset.windows.samples.layout_of(windows))
+        if self.blocks is not None and self.dataset.windows.cache is None:
+            self.reader(key[0]).read(key[1], out)
+            return out
+        return self.dataset.windows.batch(windows, out=out)
+
+    def __getitem__(self, key: Key) -> Tensors | Shipped:
+        """What a worker process ships."""
+        self.dataset.windows.threads = 0  # the workers themselves are what runs side by side
+        if self.dataset.transform is not None:
+            return self.dataset.to_tensors(self.read(key, allocate), self.seed, key[0])
+        shipped: list[Shipped] = []
+
+        def shared(layout: Layout) -> Batch:
+            # As torch's own collate does: the batch is made where the other process will see it. One piece,
+            # because every piece costs a connection between the two.
+            storage = torch.UntypedStorage._new_shared(max(1, packed_bytes(layout)))  # type: ignore[no-untyped-call]
+            buffer = torch.empty(0, dtype=torch.uint8).set_(storage)
+            shipped.append((buffer, layout))
+            return unpack(buffer.numpy(), layout)
+
+        self.read(key, shared)
+        return shipped[0]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}

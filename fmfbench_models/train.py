@@ -139,7 +139,7 @@ class _Run:
         if training:  # every batch is full: with fewer samples than one batch, they are the batch
             size = min(size, len(ids) - len(ids) % share)
         return make_loader(
-            WindowDataset(Selection(self.windows, ids)),  # type: ignore[arg-type]
+            WindowDataset(Selection(self.windows, ids)),
             batch_size=size,
             shuffle=training,
             num_workers=self.workers,
@@ -294,7 +294,7 @@ class _Run:
         return FitData(train, batches(self.held_ids), batches(self.val_ids), self.settings.seed)
 
     def _loader_alone(self, ids: np.ndarray[Any, Any]) -> WindowLoader:
-        dataset = WindowDataset(Selection(self.windows, ids))  # type: ignore[arg-type]
+        dataset = WindowDataset(Selection(self.windows, ids))
         return make_loader(dataset, batch_size=self.recipe.batch_size, num_workers=self.workers)
 
     # --- the folder

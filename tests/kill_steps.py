@@ -2,8 +2,9 @@
 
     python kill_steps.py SOURCE FOLDER MODE STRIDE [FIRST]
 
-MODE is fresh; overwrite, over a finished store; or two-steps, the same where names cannot be exchanged. Each death is that of a forked child, by an audit hook that ends the process on the spot: no `finally` runs. Prints one
-JSON line per death: the step, whether a store was there and whole, and whether the second run ended well.
+MODE is fresh; overwrite, over a finished store; or two-steps, the same where names cannot be exchanged. Each death
+is that of a forked child, by an audit hook that ends the process on the spot: no `finally` runs. Prints one JSON line
+per death: the step, whether a store was there and whole, and whether the second run ended well.
 """
 
 from __future__ import annotations

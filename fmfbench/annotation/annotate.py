@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from fmfbench.annotation.cvat import read_cvat
 from fmfbench.annotation.keyframes import Keyframes, Track, check_against, parse_keyframes, read_keyframes
-from fmfbench.annotation.layers import NewLayer, check_layer_name, provenance_of, write_layers
+from fmfbench.annotation.layers import NewLayer, check_layer_name, provenance_of, recover, write_layers
 from fmfbench.annotation.propagate import coarse_masks
 from fmfbench.annotation.weighted_median import RADIUS, SIGMA, check_window, refine, refine_frames
 from fmfbench.dataset import Dataset, Recording, open_dataset
@@ -68,6 +68,7 @@ def annotate(
             nothing is written.
         BusyError: another process is writing to the store.
     """
+    recover(Path(store))
     data = open_dataset(Path(store))
     counts = {name: recording.num_frames for name, recording in data.recordings.items()}
     check_against(keyframes, counts, drawn_frames)

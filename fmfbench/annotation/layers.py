@@ -1,14 +1,14 @@
 """Adding layers to a finished store: whole or not at all, never over another, with their provenance.
 
-New layers grow in `STORE.layers.part`, beside the store, shard by shard, and are moved into it when all are whole;
-then class labels (if the default layer moves), fingerprint and digest are renewed. Killed at any point, the same
-command continues; run again with the same input it changes nothing.
+The store with its new layers is made beside it, in `STORE.part`: new shards one by one, all other files as links to
+those that are there. When it is whole, with class labels (if the default layer moves), fingerprint and digest renewed,
+the two change places in one step. Killed at any point, the same command continues; run again with the same input it
+changes nothing.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,22 +20,15 @@ from numpy.typing import NDArray
 
 import fmfbench
 from fmfbench.dataset import Dataset, Recording, open_dataset
-from fmfbench.errors import AnnotationError
+from fmfbench.digest import file_names, file_sha256
+from fmfbench.errors import AnnotationError, DamageError, FailedError, InputError
 from fmfbench.fingerprint import LabelFacts, fingerprint
 from fmfbench.locking import target_lock
-from fmfbench.schema import (
-    DIGEST_KEY,
-    UNLABELLED,
-    ArraySpec,
-    group_document,
-    mask_spec,
-    parse_group,
-    row_spec,
-)
+from fmfbench.schema import DIGEST_KEY, FILES_KEY, ROOT, UNLABELLED, ArraySpec, mask_spec, row_spec
 from fmfbench.shards import ArrayReader, encode_shard
-from fmfbench.store import StoreWriter, file_sha256, replace_file, store_digest, write_document
+from fmfbench.store import StoreWriter, is_half_made, open_writer
 
-__all__ = ["PROVENANCE", "NewLayer", "check_layer_name", "provenance_of", "write_layers"]
+__all__ = ["PROVENANCE", "NewLayer", "check_layer_name", "provenance_of", "recover", "write_layers"]
 
 PROVENANCE = "fmfbench.provenance"
 _CLASSES = {"normal": 0, "abnormal": 1, "unlabelled": UNLABELLED}
@@ -93,27 +86,45 @@ def write_layers(
 
     Raises:
         AnnotationError: a layer of that name with other content is there.
+        DamageError: a file that the store lists is missing.
+        FailedError: the disk is full, for example; the store is as it was.
         BusyError: another process is writing to the store.
     """
-    with target_lock(store):
+    data = open_dataset(store)
+    missing = _missing(data, layers, default)
+    if missing is None and not is_half_made(store):
+        return []
+    identity = {
+        "annotate": [[layer.path, layer.content] for layer in layers],
+        "default": default,
+        "store": data.attributes[DIGEST_KEY],
+    }
+    with open_writer(store, identity, overwrite=True) as writer:
         data = open_dataset(store)
-        missing = [layer for layer in layers if not _is_there(data, layer)]
-        stage = StoreWriter(store.with_name(store.name + ".layers"))
-        was_interrupted = stage.root.exists()
-        if not missing and not was_interrupted and default in (None, data.default_layer):
+        missing = _missing(data, layers, default)
+        if missing is None:
+            writer.discard()
             return []
-        stage.begin({"layers": [[layer.path, layer.content] for layer in layers]}, overwrite=True)
         try:
             for layer in missing:
-                _stage(stage, data.recordings[layer.recording], layer, advance)
-        except AnnotationError:
-            stage.discard()
+                _stage(writer, data.recordings[layer.recording], layer, advance)
+            _finish(writer, data, missing, default or data.default_layer)
+        except (InputError, DamageError):
+            writer.discard()
             raise
-        for layer in missing:
-            _move_in(stage, store, layer)
-        _renew(store, default)
-        stage.discard()
-        return [layer.path for layer in missing]
+        except OSError as error:
+            raise FailedError(
+                f"{error.filename or store}: {error.strerror or error}; the store is as it was, and what is done is "
+                "kept: mend it and run the same command again"
+            ) from error
+    return [layer.path for layer in missing]
+
+
+def recover(store: Path) -> None:
+    """Put a store back that a run left without its name, where the system cannot exchange two names in one step."""
+    if not store.exists() and is_half_made(store):
+        with target_lock(store):
+            StoreWriter(store).recover({})
 
 
 def provenance_of(recording: Recording, name: str) -> dict[str, Any]:
@@ -134,6 +145,12 @@ def check_layer_name(name: str) -> str:
     return name
 
 
+def _missing(data: Dataset, layers: Sequence[NewLayer], default: str | None) -> list[NewLayer] | None:
+    """The layers to write; None when there is nothing to do at all."""
+    missing = [layer for layer in layers if not _is_there(data, layer)]
+    return missing if missing or default not in (None, data.default_layer) else None
+
+
 def _is_there(data: Dataset, layer: NewLayer) -> bool:
     folder = data.path / layer.path
     if not folder.exists():
@@ -147,17 +164,19 @@ def _is_there(data: Dataset, layer: NewLayer) -> bool:
     )
 
 
-def _stage(stage: StoreWriter, recording: Recording, layer: NewLayer, advance: Callable[[int], Any]) -> None:
+def _stage(writer: StoreWriter, recording: Recording, layer: NewLayer, advance: Callable[[int], Any]) -> None:
     n, height, width = recording.num_frames, recording.height, recording.width
     spec = mask_spec(n, height, width, {PROVENANCE: layer.provenance()})
     if layer.group != "labels":
         spec = replace(spec, dtype="float32")
-    stage.write_array(layer.path, spec)
+    if not (recording.path / layer.group).exists():
+        writer.write_group(f"recordings/{recording.name}/{layer.group}", {})
+    writer.write_array(layer.path, spec)
     for index in range(spec.num_shards):
         first, last = spec.shard_range(index)
-        if not stage.has_shard(layer.path, spec, index):
+        if not writer.has_shard(layer.path, spec, index):
             parts = [layer.blocks(a, b) for a, b in _steps(spec, first, last)]
-            stage.commit_shard(layer.path, spec, index, encode_shard(spec, np.concatenate(parts)))
+            writer.commit_shard(layer.path, spec, index, encode_shard(spec, np.concatenate(parts)))
         advance(last - first)
 
 
@@ -168,52 +187,58 @@ def _steps(spec: ArraySpec, first: int, last: int) -> Iterator[tuple[int, int]]:
         yield start, min(last, start + step)
 
 
-def _move_in(stage: StoreWriter, store: Path, layer: NewLayer) -> None:
-    target = store / layer.path
-    target.parent.mkdir(exist_ok=True)
-    if not (target.parent / "zarr.json").exists():
-        write_document(target.parent / "zarr.json", group_document({}))
-    os.replace(stage.root / layer.path, target)
-
-
-def _renew(store: Path, default: str | None) -> None:
-    """Class labels, fingerprint and digest of what the store holds now."""
-    data = open_dataset(store)
-    layer = default or data.default_layer
-    facts = [_label_facts(recording, data.default_layer, layer) for recording in data.recordings.values()]
-    attributes = {
-        **parse_group(store),
-        "fmfbench.default_layer": layer,
-        "fmfbench.fingerprint": fingerprint(facts),
-        DIGEST_KEY: "",
+def _finish(writer: StoreWriter, data: Dataset, new: Sequence[NewLayer], default: str | None) -> None:
+    """All that is not new: class labels of the default layer, links to the other files, and the root."""
+    opened = {
+        (layer.recording, layer.name): writer.root / layer.path for layer in new if layer.group == "labels"
     }
-    # Hashed before the root changes, so that it lacks its digest only for a moment.
-    names = [Path(folder, name) for folder, _, files in os.walk(store) for name in files]
-    known = {
-        path.relative_to(store).as_posix(): file_sha256(path) for path in names if path != store / "zarr.json"
-    }
-    write_document(store / "zarr.json", group_document(attributes))
-    attributes[DIGEST_KEY] = store_digest(store, known)
-    write_document(store / "zarr.json", group_document(attributes))
+    own = {f"{layer.path}/" for layer in new}
+    facts = []
+    for recording in data.recordings.values():
+        folder = opened.get((recording.name, default or ""))
+        if folder is None and default in recording.layers:
+            folder = recording.path / "labels" / str(default)
+        reader = None if folder is None else ArrayReader(folder)
+        class_label = _class_label(recording, reader, moved=default != data.default_layer)
+        if not np.array_equal(class_label, recording.class_label):
+            spec = row_spec(recording.num_frames, _CLASSES)
+            name = f"recordings/{recording.name}/class_label"
+            own.add(f"{name}/c/")
+            for index in range(spec.num_shards):
+                first, last = spec.shard_range(index)
+                writer.commit_shard(name, spec, index, encode_shard(spec, class_label[first:last]))
+        facts.append(_label_facts(recording, class_label, reader))
+    _adopt_others(writer, data, tuple(own))
+    attributes = {"fmfbench.default_layer": default, "fmfbench.fingerprint": fingerprint(facts)}
+    writer.finish({**data.attributes, **attributes})
 
 
-def _label_facts(recording: Recording, old: str | None, new: str | None) -> LabelFacts:
+def _adopt_others(writer: StoreWriter, data: Dataset, own: tuple[str, ...]) -> None:
+    listed: dict[str, str] = data.attributes[FILES_KEY]
+    there = file_names(data.path)
+    lost = sorted(set(listed) - set(there))
+    if lost:
+        raise DamageError(f"{data.path}: {lost[0]} is missing; the store is damaged: run `fmfbench verify`")
+    for name in there:
+        if name != ROOT and not name.startswith(own):
+            source = data.path / name
+            writer.adopt(name, source, listed.get(name) or file_sha256(source))
+
+
+def _class_label(recording: Recording, reader: ArrayReader | None, moved: bool) -> NDArray[np.uint8]:
+    """(N,) of the default layer; unlabelled where the layer it came from is the default no more."""
     class_label = recording.class_label.copy()
-    reader = None
-    if new is not None and new in recording.layers:
-        reader = recording.layer(new)
+    if reader is not None:
         for start, block in _shards(reader):
             class_label[start : start + len(block)] = block.any(axis=(1, 2))
-    elif new != old and old is not None and old in recording.layers:
-        class_label[:] = UNLABELLED  # what it said came from the layer that is the default no more
-    if not np.array_equal(class_label, recording.class_label):
-        spec = row_spec(recording.num_frames, _CLASSES)
-        for index in range(spec.num_shards):
-            first, last = spec.shard_range(index)
-            replace_file(
-                recording.path / "class_label" / spec.shard_key(index),
-                encode_shard(spec, class_label[first:last]),
-            )
+    elif moved and recording.masks is not None:
+        class_label[:] = UNLABELLED
+    return class_label
+
+
+def _label_facts(
+    recording: Recording, class_label: NDArray[np.uint8], reader: ArrayReader | None
+) -> LabelFacts:
     return LabelFacts(
         name=recording.name,
         num_frames=recording.num_frames,

@@ -210,9 +210,8 @@ def proportion_interval(value: float, replicates: NDArray[np.float64], blocks: B
     variance = _variance(replicates, blocks)
     size = min(blocks.duration / (2 * LONGEST_CORRELATION_SECONDS), float(len(blocks)))
     if 0 < value < 1 and variance > 0:
-        shrink = (
-            NormalDist().inv_cdf((1 + LEVEL) / 2) / student_quantile(blocks.degrees, (1 + LEVEL) / 2)
-        ) ** 2
+        quantile = student_quantile(_degrees(replicates, blocks), (1 + LEVEL) / 2)
+        shrink = (NormalDist().inv_cdf((1 + LEVEL) / 2) / quantile) ** 2
         size = min(value * (1 - value) / variance * shrink, float(len(blocks.of_sample)))
     hits, misses, tail = value * size, (1 - value) * size, (1 - LEVEL) / 2
     low = beta_quantile(hits, misses + 1, tail) if hits > 0 else 0.0
@@ -225,7 +224,8 @@ def difference_interval(value: float, replicates: NDArray[np.float64], blocks: B
     refused = _too_little(replicates, blocks)
     if refused:
         return Interval(low=None, high=None, reason=refused)
-    half = student_quantile(blocks.degrees, (1 + LEVEL) / 2) * _variance(replicates, blocks) ** 0.5
+    quantile = student_quantile(_degrees(replicates, blocks), (1 + LEVEL) / 2)
+    half = quantile * _variance(replicates, blocks) ** 0.5
     return Interval(low=max(value - half, -1.0), high=min(value + half, 1.0))
 
 
@@ -234,6 +234,20 @@ def _variance(replicates: NDArray[np.float64], blocks: Blocks) -> float:
     finite = replicates[np.isfinite(replicates)]
     kept = 1 - min(blocks.correlation / blocks.seconds, 0.5) if blocks.seconds else 1.0
     return float(finite.var()) / kept
+
+
+def _degrees(replicates: NDArray[np.float64], blocks: Blocks) -> float:
+    """Degrees of freedom of the variance: fewer than blocks less recordings where few blocks carry the errors.
+
+    Satterthwaite's, 2 / (relative variance of the variance), with the excess kurtosis of the replicates, less
+    twice its own sampling error, for what heavy tails of the blocks add to 2 / (blocks less recordings).
+    """
+    finite = replicates[np.isfinite(replicates)]
+    spread = finite.std()
+    if spread == 0:
+        return float(blocks.degrees)
+    excess = float((((finite - finite.mean()) / spread) ** 4).mean()) - 3
+    return max(2 / (max(excess - 2 * (24 / len(finite)) ** 0.5, 0.0) + 2 / blocks.degrees), 2.0)
 
 
 def _too_little(replicates: NDArray[np.float64], blocks: Blocks) -> str | None:

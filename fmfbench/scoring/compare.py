@@ -24,7 +24,7 @@ from fmfbench.scoring.evidence import RANK_RESAMPLES, Tally, error_blocks, tally
 from fmfbench.scoring.labels import Labels, LabelSource
 from fmfbench.scoring.metrics import METRIC_NAMES, METRIC_TITLES, five_metrics
 from fmfbench.scoring.predictions import Predictions
-from fmfbench.scoring.score import opened, read_for
+from fmfbench.scoring.score import check_resampling, opened, read_for
 from fmfbench.scoring.tables import number, table
 
 __all__ = ["Comparison", "compare"]
@@ -102,6 +102,7 @@ def compare(
     Raises:
         PredictionError: as `score` does, for either file.
     """
+    check_resampling(resamples, block_seconds, seed)
     if isinstance(data, (str, os.PathLike)):
         data = opened(Path(data))
     read = [read_for(path, data, split, context=context, protocol=protocol) for path in (first, second)]

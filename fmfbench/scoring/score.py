@@ -27,6 +27,7 @@ from fmfbench.scoring.metrics import (
 )
 from fmfbench.scoring.predictions import Predictions, Target, read_predictions
 from fmfbench.scoring.problems import first_five
+from fmfbench.windows.protocol import get_protocol
 from fmfbench.windows.splits import per_second_rows
 
 __all__ = ["Score", "score"]
@@ -104,7 +105,7 @@ def score(
     Args:
         predictions: a prediction file.
         data: an open data set, its labels, or the path of a store or of a labels.npz.
-        split: train, test, unused or all.
+        split: train, test, unused, all, or one carved from train (val, fit, ...).
         context: None, "full" or "masked" ask for every sample of the split; "strict" for those whose window
             under `protocol` stays inside the split.
         protocol: the window protocol of a strict sample set, by name or itself.
@@ -119,15 +120,13 @@ def score(
     Raises:
         PredictionError: the file does not cover exactly these samples or holds anything that is not a
             prediction; all problems in one line, and nothing is scored.
+        WindowError: there is no such protocol.
     """
     if compat not in (None, "official"):
         raise PredictionError(f"compat {compat!r}: wanted official or none")
     if isinstance(data, (str, os.PathLike)):
         data = opened(Path(data))
-    if resamples < 1 or (block_seconds is not None and not block_seconds > 0):
-        raise PredictionError(
-            f"wanted at least 1 resample and blocks longer than 0 s, found {resamples} and {block_seconds}"
-        )
+    check_resampling(resamples, block_seconds, seed)
     found, labels = read_for(
         predictions, data, split, context=context, protocol=protocol, per_second=per_second
     )
@@ -169,6 +168,15 @@ def score(
     )
 
 
+def check_resampling(resamples: int, block_seconds: float | None, seed: int) -> None:
+    """PredictionError unless a bootstrap can be made of these."""
+    if resamples < 1 or seed < 0 or (block_seconds is not None and not block_seconds > 0):
+        raise PredictionError(
+            "wanted at least 1 resample, blocks longer than 0 s and a seed of at least 0, "
+            f"found {resamples}, {block_seconds} and {seed}"
+        )
+
+
 def read_for(
     predictions: str | os.PathLike[str],
     data: LabelSource | Labels,
@@ -185,6 +193,8 @@ def read_for(
     """
     if context not in (None, "full", "masked", "strict"):
         raise PredictionError(f"context {context!r}: wanted full, masked or strict")
+    if protocol is not None:
+        get_protocol(protocol)  # its name stands in the result even where no window is needed
     labels = scored_labels(data, split, context, protocol)
     if per_second:
         labels = labels.take(per_second_rows(labels.recording, labels.frame_time))
@@ -244,6 +254,8 @@ def protocol_name(protocol: Any) -> str:
 
 def opened(path: Path) -> LabelSource | Labels:
     """The labels of a labels.npz, or an open store."""
+    if not path.exists():
+        raise PredictionError(f"{path}: wanted a store or a label file, found nothing")
     if not path.is_dir():
         return read_labels(path)
     from fmfbench.dataset import open_dataset

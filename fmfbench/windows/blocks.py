@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from fmfbench.errors import WindowError
 from fmfbench.windows.index import Batch, WindowIndex
 from fmfbench.windows.loaded import LoadedWindows, loaded_bytes
+from fmfbench.windows.packing import Layout
 
 __all__ = ["BlockOrder", "BlockReader", "BlockShuffle"]
 
@@ -111,7 +112,7 @@ class BlockShuffle:
 
 
 class BlockReader:
-    """Groups of one epoch's order, read when they are asked for; `batch` keeps the last one."""
+    """Groups of one epoch's order, read when they are asked for; `read` keeps the last one."""
 
     def __init__(self, index: WindowIndex, order: BlockOrder) -> None:
         self.index = index
@@ -143,22 +144,18 @@ class BlockReader:
             if stop > start:
                 yield int(group[start]), slice(start, stop)
 
-    def empty(self, places: IntArray) -> Batch:
-        windows = self.order.order[places]
-        masks = self.index.have_masks(windows)
-        return self.index.empty(len(places), self.index.frame_size(windows), masks=masks)
+    def layout(self, places: IntArray) -> Layout:
+        return self.index.layout_of(self.order.order[places])
 
     def fill(self, loaded: LoadedWindows, places: IntArray, part: slice, out: Batch) -> None:
         """Write the windows at places[part], which `loaded` holds, into out[part]."""
         rows = np.searchsorted(loaded.windows, self.order.order[places[part]])
         loaded.fill(rows, {name: array[part] for name, array in out.items()})
 
-    def batch(self, places: IntArray) -> Batch:
-        """The windows at `places` of the order, reading what is not at hand."""
-        out = self.empty(places)
+    def read(self, places: IntArray, out: Batch) -> None:
+        """Write the windows at `places` of the order, reading what is not at hand."""
         for group, part in self.parts(places):
             if self._kept is None or self._kept[0] != group:
                 self._kept = None  # before the next is read: the buffer holds two
                 self._kept = (group, self.load(group))
             self.fill(self._kept[1], places, part, out)
-        return out

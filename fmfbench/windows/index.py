@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fmfbench.errors import WindowError
 from fmfbench.windows.currents import CurrentTable
+from fmfbench.windows.packing import Layout
 from fmfbench.windows.plan import Plan, Timeline, plan_current, plan_video
 from fmfbench.windows.protocol import WindowProtocol
 from fmfbench.windows.tracks import Tracks, build_tracks
@@ -165,21 +166,25 @@ class WindowIndex:
         found = np.unique(size, axis=0).tolist()
         return [((h, w), np.flatnonzero((size == (h, w)).all(axis=1))) for h, w in found]
 
-    def empty(self, count: int, size: tuple[int, int], *, masks: bool) -> Batch:
-        """Arrays for `count` windows of frames of `size` (H, W), not yet filled."""
+    def layout(self, count: int, size: tuple[int, int], *, masks: bool) -> Layout:
+        """The arrays of `count` windows of frames of `size` (H, W)."""
         p = self.protocol
         shape = size[::-1] if p.transposed else size
-        out: Batch = {
-            "video": np.empty((count, p.num_frames, *shape, 3), np.uint8),
-            "current": np.empty((count, p.num_current, 3), np.float32),
-            "video_valid": np.empty((count, p.num_frames), bool),
-            "current_valid": np.empty((count, p.num_current), bool),
-            "class_label": np.empty(count, np.int64),
-            "sample_id": np.empty(count, np.int64),
+        out: Layout = {
+            "video": ((count, p.num_frames, *shape, 3), "uint8"),
+            "current": ((count, p.num_current, 3), "float32"),
+            "video_valid": ((count, p.num_frames), "bool"),
+            "current_valid": ((count, p.num_current), "bool"),
+            "class_label": ((count,), "int64"),
+            "sample_id": ((count,), "int64"),
         }
         if masks:
-            out["mask"] = np.empty((count, *shape), np.uint8)
+            out["mask"] = ((count, *shape), "uint8")
         return out
+
+    def layout_of(self, windows: IntArray) -> Layout:
+        """The arrays of a batch of `windows` (k,); WindowError when their frames cannot be stacked."""
+        return self.layout(len(windows), self.frame_size(windows), masks=self.have_masks(windows))
 
     def _by_split(self, number: int, windows: IntArray) -> list[tuple[int, IntArray]]:
         split = self.recordings[number].split[self.frame[windows]]

@@ -92,10 +92,6 @@ class LoadedWindows:
             part = slice(start, start + 1024)
             self.index.fill_current(self.windows[rest[part]], self.own_values[part], self.own_valid[part])
 
-    def have_masks(self, rows: IntArray) -> bool:
-        """Whether every one of `windows[rows]` has pixel labels, and there is one."""
-        return bool(len(rows)) and bool((self.mask_index[rows] >= 0).all())
-
     def fill(self, rows: IntArray, out: Batch) -> None:
         """Write the windows `windows[rows]` into arrays of len(rows) entries."""
         windows = self.windows[rows]

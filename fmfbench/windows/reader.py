@@ -13,6 +13,7 @@ from fmfbench.windows.frames import ChunkCache
 from fmfbench.windows.index import Batch, WindowIndex
 from fmfbench.windows.loaded import LoadedWindows
 from fmfbench.windows.ordered import default_threads
+from fmfbench.windows.packing import Layout, allocate
 from fmfbench.windows.plan import Plan
 from fmfbench.windows.protocol import CONTEXTS, WindowProtocol
 
@@ -104,22 +105,16 @@ class Windows(Sequence[Batch]):
             out: an earlier batch of n windows, whose arrays are then written anew and returned.
         """
         where = self._checked(indices)
+        layout = self.samples.layout_of(where)
+        if out is None:
+            out = allocate(layout)
+        else:
+            _check_reused(out, layout)
         if self.cache == "memory" and len(where):
             loaded, rows = self._find(where)
-            masks = loaded.have_masks(rows)
-            if out is None:
-                out = self.samples.empty(len(where), loaded.size, masks=masks)
-            else:
-                self._check_reused(out, len(where), loaded.size, masks=masks)
             loaded.fill(rows, out)
-            return out
-        size = self.samples.frame_size(where)
-        masks = self.samples.have_masks(where)
-        if out is None:
-            out = self.samples.empty(len(where), size, masks=masks)
         else:
-            self._check_reused(out, len(where), size, masks=masks)
-        self._read(where, out)
+            self._read(where, out)
         return out
 
     def load(self) -> None:
@@ -159,16 +154,6 @@ class Windows(Sequence[Batch]):
         loaded = next(candidate for candidate in self._loaded if candidate.size == size)
         return loaded, np.searchsorted(loaded.windows, where)
 
-    def _check_reused(self, out: Batch, count: int, size: tuple[int, int], *, masks: bool) -> None:
-        like = self.samples.empty(0, size, masks=masks)
-        wanted = {name: (count, *array.shape[1:], array.dtype) for name, array in like.items()}
-        found = {name: (*array.shape, array.dtype) for name, array in out.items()}
-        if wanted != found or not all(array.flags.c_contiguous for array in out.values()):
-            raise WindowError(
-                f"out: wanted contiguous arrays like an earlier batch's of {count} windows "
-                f"({', '.join(wanted)}), found {', '.join(f'{k} {v.shape}' for k, v in out.items()) or 'none'}"
-            )
-
     def _read(self, where: NDArray[np.int64], out: Batch) -> None:
         index = self.samples
         index.fill_current(where, out["current"], out["current_valid"])
@@ -197,4 +182,14 @@ class Windows(Sequence[Batch]):
         return (
             f"Windows({self.split!r}, {len(self)} samples, protocol {self.protocol.name!r}, "
             f"context {self.context!r})"
+        )
+
+
+def _check_reused(out: Batch, layout: Layout) -> None:
+    found = {name: (array.shape, array.dtype.name) for name, array in out.items()}
+    if found != layout or not all(array.flags.c_contiguous for array in out.values()):
+        raise WindowError(
+            "out: wanted contiguous arrays like an earlier batch's, "
+            f"{', '.join(f'{k} {shape}' for k, (shape, _) in layout.items())}; "
+            f"found {', '.join(f'{k} {shape}' for k, (shape, _) in found.items()) or 'none'}"
         )

@@ -18,6 +18,7 @@ from fmfbench.windows.blocks import BlockReader
 from fmfbench.windows.index import Batch
 from fmfbench.windows.loaded import LoadedWindows
 from fmfbench.windows.ordered import cancel
+from fmfbench.windows.packing import Layout
 
 __all__ = ["stream_blocks"]
 
@@ -26,16 +27,25 @@ IntArray = NDArray[np.int64]
 
 
 def stream_blocks(
-    reader: BlockReader, finish: Callable[[Batch], Made], keys: Iterable[IntArray], threads: int
+    reader: BlockReader,
+    allocate: Callable[[Layout], Batch],
+    finish: Callable[[Batch], Made],
+    keys: Iterable[IntArray],
+    threads: int,
 ) -> Iterator[Made]:
-    """finish(batch) for the places of every key, in order, while one more thread reads the next group."""
+    """finish(batch) for the places of every key, in order, while one more thread reads the next group.
+
+    The arrays of a batch come from `allocate`.
+    """
     if not threads:
         for places in keys:
-            yield finish(reader.batch(places))
+            out = allocate(reader.layout(places))
+            reader.read(places, out)
+            yield finish(out)
         return
 
     def gather(loaded: LoadedWindows, places: IntArray) -> Made:
-        out = reader.empty(places)
+        out = allocate(reader.layout(places))
         reader.fill(loaded, places, slice(None), out)
         return finish(out)
 
@@ -52,7 +62,7 @@ def stream_blocks(
                     continue
                 while pending:  # all that read the group at hand, before the next takes its place
                     yield pending.popleft().result()
-                out = reader.empty(places)
+                out = allocate(reader.layout(places))
                 for group, part in parts:
                     groups.advance(group)
                     reader.fill(groups.current, places, part, out)

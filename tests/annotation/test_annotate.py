@@ -1,6 +1,8 @@
 import hashlib
 import json
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,13 @@ import xarray
 import zarr
 
 import fmfbench
+import fmfbench.store
 from fmfbench.annotation import layers
 from fmfbench.annotation.annotate import annotate, drawn_keyframes, read_drawn
 from fmfbench.annotation.keyframes import Keyframe, Keyframes, Track, write_keyframes
 from fmfbench.annotation.propagate import coarse_masks
 from fmfbench.annotation.weighted_median import refine_plain
-from fmfbench.errors import AnnotationError, BusyError, StoreError
+from fmfbench.errors import AnnotationError, BusyError, DamageError, FailedError, StoreError
 from fmfbench.locking import target_lock
 from fmfbench.store import store_digest
 
@@ -166,8 +169,8 @@ def test_a_recording_without_the_new_default_becomes_unlabelled(store):
 @pytest.fixture
 def small_shards(monkeypatch):
     """Several shards a layer, so that there is something to interrupt."""
-    monkeypatch.setattr("fmfbench.schema._CHUNK_BYTES", 4 * 24 * 32)
-    monkeypatch.setattr("fmfbench.schema._SHARD_BYTES", 8 * 24 * 32)
+    real = layers.mask_spec
+    monkeypatch.setattr(layers, "mask_spec", lambda *arguments: replace(real(*arguments), chunk=4, shard=8))
 
 
 def test_an_interrupted_run_shows_nothing_and_resumes(store, files, monkeypatch, small_shards):
@@ -186,7 +189,7 @@ def test_an_interrupted_run_shows_nothing_and_resumes(store, files, monkeypatch,
         annotate(store, DRAWN, as_default=True)
     during = files()
     assert {path: value for path, value in during.items() if path.startswith("runs.zarr/")} == before
-    assert any(path.startswith("runs.zarr.layers.part/") for path in during)
+    assert any(path.startswith("runs.zarr.part/") for path in during)
     resumed = []
 
     def counting(spec, block):
@@ -206,38 +209,90 @@ def test_an_interrupted_run_shows_nothing_and_resumes(store, files, monkeypatch,
     assert not any(".part" in path or ".lock" in path for path in files())
 
 
-@pytest.mark.parametrize("calls", range(7))
-def test_killed_while_moving_in_it_is_mended(store, monkeypatch, labelled_store, tmp_path, calls):
-    whole = shutil.copytree(labelled_store, tmp_path / "whole.zarr")
-    annotate(whole, DRAWN, as_default=True)
-    count = 0
-    real = {name: getattr(layers, name) for name in ("_move_in", "replace_file", "write_document")}
+@pytest.mark.parametrize("system", ["exchanges names", "cannot"])
+@pytest.mark.parametrize("when", ["before", "between", "after"])
+def test_killed_while_it_takes_its_place_it_is_mended(
+    store, files, monkeypatch, labelled_store, tmp_path, system, when
+):
+    good = fmfbench.open_dataset(shutil.copytree(labelled_store, tmp_path / "whole.zarr"))
+    annotate(good.path, DRAWN, as_default=True)
+    good = fmfbench.open_dataset(good.path)
+    before = {path: value for path, value in files().items() if path.startswith("runs.zarr/")}
+    real_exchange, real_replace = fmfbench.store.exchange, os.replace
+    if system == "exchanges names" and not real_exchange(tmp_path, tmp_path):
+        pytest.skip("this system cannot exchange names")
 
-    def dying(name):
-        def call(*arguments):
-            nonlocal count
-            if count == calls:
-                raise KeyboardInterrupt
-            count += 1
-            return real[name](*arguments)
+    def exchange(first, second):
+        if when == "before":
+            raise KeyboardInterrupt
+        if system == "cannot":
+            return False
+        real_exchange(first, second)
+        raise KeyboardInterrupt
 
-        return call
+    def dying_replace(first, second):
+        if when == "between" and Path(second) == store:
+            raise KeyboardInterrupt
+        real_replace(first, second)
+        if when == "after" and Path(second) == store:
+            raise KeyboardInterrupt
 
-    for name in real:
-        monkeypatch.setattr(layers, name, dying(name))
-    with pytest.raises(KeyboardInterrupt):
-        annotate(store, DRAWN, as_default=True)
-    for name, function in real.items():
-        monkeypatch.setattr(layers, name, function)
-    fmfbench.open_dataset(store)
+    with monkeypatch.context() as patch:
+        patch.setattr("fmfbench.store.exchange", exchange)
+        patch.setattr("os.replace", dying_replace)
+        with pytest.raises(KeyboardInterrupt):
+            annotate(store, DRAWN, as_default=True)
+    if when == "before":
+        assert {path: value for path, value in files().items() if path.startswith("runs.zarr/")} == before
     annotate(store, DRAWN, as_default=True)
-    data, good = fmfbench.open_dataset(store), fmfbench.open_dataset(whole)
+    data = fmfbench.open_dataset(store)
     assert data.fingerprint == good.fingerprint
     assert data.attributes["fmfbench.digest"] == store_digest(store)
     for name, recording in data.recordings.items():
         assert np.array_equal(recording.class_label, good.recordings[name].class_label)
         assert np.array_equal(recording.read_masks(), good.recordings[name].read_masks())
-    assert not store.with_name("runs.zarr.layers.part").exists()
+    assert not any("runs.zarr.part" in path for path in files())
+
+
+def test_damage_is_not_blessed(store, files):
+    video = next(path for path in (store / "recordings/run1/video/c").rglob("0") if path.is_file())
+    data = bytearray(video.read_bytes())
+    data[100] ^= 1
+    video.write_bytes(data)
+    annotate(store, Keyframes(size=(32, 24), recordings={"run2": ()}))
+    listed = fmfbench.open_dataset(store).attributes["fmfbench.files"]
+    name = video.relative_to(store).as_posix()
+    assert listed[name] != hashlib.sha256(video.read_bytes()).hexdigest()
+    before = files()
+    video.rename(store.parent / "aside")
+    with pytest.raises(DamageError, match="run1/video/c/0.* is missing"):
+        annotate(store, Keyframes(size=(32, 24), recordings={"run2": ()}), boxes="b", refined="c")
+    (store.parent / "aside").rename(video)
+    assert files() == before
+
+
+def test_a_file_system_without_links_is_good(store, monkeypatch):
+    def refuse(source, target):
+        raise OSError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    annotate(store, DRAWN)
+    data = fmfbench.open_dataset(store)
+    assert data.attributes["fmfbench.digest"] == store_digest(store)
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(store, files, monkeypatch):
+    before = files()
+
+    def full(spec, block):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(layers, "encode_shard", full)
+        with pytest.raises(FailedError, match="No space left on device"):
+            annotate(store, DRAWN)
+    assert {path: value for path, value in files().items() if ".part" not in path} == before
+    assert len(annotate(store, DRAWN)) == 4
 
 
 def test_another_writer_is_kept_out(store, files):

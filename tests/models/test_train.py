@@ -15,6 +15,7 @@ import torch
 
 import fmfbench
 from fmfbench.errors import InputError, TrainingError
+from fmfbench.torch import WindowDataset, make_loader
 from fmfbench_models import create_model, load_checkpoint
 from fmfbench_models.checkpoint import read_tensors
 from fmfbench_models.nano import train_nano
@@ -244,6 +245,22 @@ def test_selection_is_those_windows(furnace_store):
     assert np.array_equal(batch["video"], windows.batch([7, 3])["video"])
     with pytest.raises(InputError, match="some are not in it"):
         Selection(windows, [10**6])
+
+
+@pytest.mark.parametrize("cache", [None, "memory", "device"])
+@pytest.mark.parametrize("shuffle", [False, True, "block"])
+def test_a_loader_of_a_selection_gives_those_windows(furnace_store, cache, shuffle):
+    windows = fmfbench.open_dataset(furnace_store).windows("train", "short", cache=cache)
+    ids = windows.sample_ids[5:60:3]
+    loader = make_loader(WindowDataset(Selection(windows, ids)), batch_size=4, shuffle=shuffle)
+    batches = [{name: value.clone() for name, value in batch.items()} for batch in loader]
+    found = torch.cat([batch["sample_id"] for batch in batches])
+    assert sorted(found.tolist()) == ids.tolist()
+    plain = windows.batch(np.searchsorted(windows.sample_ids, found.numpy()))
+    for name, value in plain.items():
+        own = torch.cat([batch[name] for batch in batches]).numpy()
+        expected = np.moveaxis(value, -1, 1) if name == "video" else value
+        assert np.array_equal(own, expected)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
