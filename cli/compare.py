@@ -30,6 +30,7 @@ _PATH = click.Path(path_type=Path)
     "--block-seconds", type=float, help="Length of the bootstrap's blocks [default: from the errors]."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--per-second", is_flag=True, help="The files hold the last sample of each second.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     *,
@@ -43,6 +44,7 @@ def command(
     resamples: int,
     block_seconds: float | None,
     seed: int,
+    per_second: bool,
     as_json: bool,
 ) -> None:
     """Compare two prediction files on the same samples: each metric's difference with a 95 % interval.
@@ -67,5 +69,6 @@ def command(
         resamples=resamples,
         block_seconds=block_seconds,
         seed=seed,
+        per_second=per_second,
     )
     click.echo(json.dumps(result.to_dict(), indent=2) if as_json else result.to_markdown())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fmfbench.errors import PredictionError
+from fmfbench.scoring.bootstrap import check_resampling
 from fmfbench.scoring.evidence import Evidence, gather_evidence, tally
 from fmfbench.scoring.labels import (
     SPLITS,
@@ -27,6 +28,7 @@ from fmfbench.scoring.metrics import (
 )
 from fmfbench.scoring.predictions import Predictions, Target, read_predictions
 from fmfbench.scoring.problems import first_five
+from fmfbench.scoring.truth import read_truth
 from fmfbench.windows.protocol import get_protocol
 from fmfbench.windows.splits import per_second_rows
 
@@ -99,6 +101,7 @@ def score(
     block_seconds: float | None = None,
     seed: int = 0,
     per_second: bool = False,
+    truth: str | os.PathLike[str] | None = None,
 ) -> Score:
     """Score a prediction file on exactly the samples of a split.
 
@@ -116,20 +119,27 @@ def score(
         seed: of the bootstrap.
         per_second: ask only for the last sample of each second, as models of current alone are judged. Such a
             score stands by itself: it is named per-second, and never to be set beside one of every frame.
+        truth: the folder of what the simulator knows of its recordings (OUT/truth of `fmfbench simulate OUT`),
+            for metrics by visibility, mist, glare and reflections.
 
     Raises:
         PredictionError: the file does not cover exactly these samples or holds anything that is not a
-            prediction; all problems in one line, and nothing is scored.
+            prediction; all problems in one line, and nothing is scored. Or the truth is not that of these
+            recordings.
         WindowError: there is no such protocol.
+        InputError: a bootstrap that cannot be: too few resamples, blocks without length, a negative seed.
     """
     if compat not in (None, "official"):
         raise PredictionError(f"compat {compat!r}: wanted official or none")
+    if truth is not None and (compat is not None or not evidence):
+        raise PredictionError("truth: its bands stand beside the evidence; score without compat to have them")
     if isinstance(data, (str, os.PathLike)):
         data = opened(Path(data))
     check_resampling(resamples, block_seconds, seed)
     found, labels = read_for(
         predictions, data, split, context=context, protocol=protocol, per_second=per_second
     )
+    hidden = None if truth is None else read_truth(truth, labels, _num_frames(data))
     counts = tally(labels, found.decision, found.mask_bits)
     frame, pixel = counts.frame_total, counts.pixel_total
     no_pixels = labels.no_mask or "no mask in the file"
@@ -144,6 +154,7 @@ def score(
             labels,
             counts,
             train_prior=train_prior(data),
+            truth=hidden,
             resamples=resamples,
             block_seconds=block_seconds,
             seed=seed,
@@ -166,15 +177,6 @@ def score(
         notes=found.notes,
         evidence=gathered,
     )
-
-
-def check_resampling(resamples: int, block_seconds: float | None, seed: int) -> None:
-    """PredictionError unless a bootstrap can be made of these."""
-    if resamples < 1 or seed < 0 or (block_seconds is not None and not block_seconds > 0):
-        raise PredictionError(
-            "wanted at least 1 resample, blocks longer than 0 s and a seed of at least 0, "
-            f"found {resamples}, {block_seconds} and {seed}"
-        )
 
 
 def read_for(
@@ -214,7 +216,10 @@ def scored_labels(data: LabelSource | Labels, split: str, context: str | None, p
 
     Raises:
         PredictionError: there are no labels, some samples are unlabelled, or windows would be needed.
+        WindowError: no such protocol.
     """
+    if isinstance(protocol, str):
+        get_protocol(protocol)  # a name that is none must not stand in a score, whether or not it is used
     if isinstance(data, Labels):
         if context == "strict":
             raise PredictionError("context strict: its samples depend on the windows; score with the store")
@@ -245,6 +250,13 @@ def train_prior(data: LabelSource | Labels) -> float | None:
         return None
     known = train[train != UNLABELLED]
     return float(known.mean()) if len(known) else None
+
+
+def _num_frames(data: LabelSource | Labels) -> dict[str, int] | None:
+    """Frames of each recording; a label file may hold one split alone and does not know."""
+    if isinstance(data, Labels):
+        return None
+    return {name: int(recording.num_frames) for name, recording in data.recordings.items()}
 
 
 def protocol_name(protocol: Any) -> str:

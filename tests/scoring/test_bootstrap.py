@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, kurtosis, norm, t
 
+from fmfbench.errors import InputError
 from fmfbench.scoring.bootstrap import (
     Blocks,
     block_sums,
@@ -161,3 +162,12 @@ def test_too_little_to_say(function):
     assert function(0.5, undefined, blocks).reason == "undefined in most resamples"
     undefined[:51] = 0.5
     assert function(0.5, undefined, blocks).reason is None
+
+
+def test_more_weights_than_memory_should_hold_are_refused():
+    recording, time = np.zeros(3000, int), np.arange(3000) * 40_000_000
+    blocks = cut_blocks(recording, time, 0.0, 0.01)
+    assert len(blocks) == 3000
+    assert block_weights(blocks, 20).shape == (20, 3000)
+    with pytest.raises(InputError, match="found 10000 x 3000; ask for longer blocks"):
+        block_weights(blocks, 10_000)
