@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from fmfbench.errors import InputError
+
+if TYPE_CHECKING:
+    from fmfbench.dataset import Dataset
 
 
 @click.command("demo")
@@ -20,7 +25,8 @@ def command(folder: Path, seed: int, preset: str, overwrite: bool) -> None:
     """Everything once, on simulated data (FMF-Sim): recordings, store, windows, predictions, score.
 
     Simulates a furnace, converts it, fits a small transparent baseline on the train split, writes
-    its predictions for the test split and scores them. Needs no network and no GPU.
+    its predictions for the test split and scores them. Where PyTorch is installed, a nano FmFormer
+    is then trained on the CPU and scored on the same samples. Needs no network and no GPU.
 
     \b
     Example:
@@ -32,11 +38,15 @@ def command(folder: Path, seed: int, preset: str, overwrite: bool) -> None:
     (folder / "FMF-Sim.txt").write_text(
         "Made by `fmfbench demo`: simulated data, nothing here was recorded.\n"
     )
-    for line in _run(folder, seed, preset):
-        click.echo(line)
+    try:
+        for line in _run(folder, seed, preset):
+            click.echo(line)
+    except InputError:  # a preset or seed that is none: there is no demo to keep
+        shutil.rmtree(folder)
+        raise
 
 
-def _run(folder: Path, seed: int, preset: str) -> Any:
+def _run(folder: Path, seed: int, preset: str) -> Iterator[str]:
     import fmfbench
     from fmfbench.baseline import fit_baseline
     from fmfbench.sources.simulate import simulate
@@ -74,12 +84,36 @@ def _run(folder: Path, seed: int, preset: str) -> Any:
     yield ""
     yield fmfbench.score(predictions, data).to_markdown()
     yield ""
+    if find_spec("torch") is None:
+        yield "PyTorch is not installed: the demo ends with the baseline. For FmFormer: pip install 'fmfbench[models]'"
+    else:
+        yield from _train(folder, data, seed)
+    yield ""
     yield "All of this is simulated (FMF-Sim): no figure here says anything about the real benchmark."
     yield f"recordings   {source}"
     yield f"store        {store}"
     yield f"picture      {folder / 'view.png'}"
     yield f"predictions  {predictions}"
     yield f"score again  fmfbench score {predictions} --data {store}"
+
+
+def _train(folder: Path, data: Dataset, seed: int) -> Iterator[str]:
+    """A nano FmFormer, its score beside the baseline's, and a picture of what it sees."""
+    import fmfbench
+    from fmfbench.scoring.pictures import draw_predictions
+    from fmfbench_models.nano import train_nano
+    from fmfbench_models.predict import predict
+
+    yield "6. train FmFormer, preset nano, on the CPU"
+    run = train_nano(data, folder / "fmformer-nano", seed=seed)
+    yield "7. predict the test split with it, score it, draw what it sees"
+    predictions = predict(run, data, folder / "fmformer-nano.npz")
+    yield ""
+    yield fmfbench.score(predictions, data).to_markdown()
+    draw_predictions(data, predictions, folder / "fmformer-nano.png")
+    yield ""
+    yield f"FmFormer     {run}, {predictions}"
+    yield f"its picture  {folder / 'fmformer-nano.png'}"
 
 
 def _clear(folder: Path, overwrite: bool) -> None:

@@ -47,6 +47,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @click.option("--per-second", is_flag=True, help="Ask only for the last sample of each second.")
 @click.option(
+    "--truth",
+    type=_PATH,
+    help="The simulator's folder OUT/truth: also score by visibility, mist, glare and reflections.",
+)
+@click.option(
     "--report", type=_PATH, help="Write a page that stands alone: tables, curves, timelines, errors."
 )
 @click.option("--markdown", type=_PATH, help="Write the tables as Markdown.")
@@ -73,16 +78,18 @@ def command(
     Example:
       fmfbench score predictions.npz --data fmf.zarr --report score.html
       fmfbench score predictions.npz --labels labels.npz --json
+      fmfbench score predictions.npz --data fmf_sim.zarr --truth recordings/truth
     """
     from fmfbench.scoring.labels import Labels
+    from fmfbench.scoring.problems import check_target
     from fmfbench.scoring.score import opened, read_for, score
     from fmfbench.scoring.tables import score_csv, scores_markdown
 
     if (data is None) == (labels is None):
         raise InputError("score: wanted exactly one of --data STORE and --labels FILE")
     for target in (report, markdown, csv_file):
-        if target is not None and not target.absolute().parent.is_dir():
-            raise InputError(f"{target}: wanted an existing folder to write into, found none")
+        if target is not None:
+            check_target(target)
     source = opened(data or labels or Path())
     files = sorted(file.glob("*.npz")) if file.is_dir() else [file]
     if not files:

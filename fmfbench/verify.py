@@ -203,7 +203,7 @@ def _check_documents(
         except OSError as error:
             findings.damaged(name, "file", f"cannot be read: {error.strerror}")
     if not inventory.trusted:
-        _check_shard_files(inventory, specs, there, findings)
+        _check_shard_files(inventory, specs, there, wanted, findings)
     return specs
 
 
@@ -220,18 +220,31 @@ def _is_as_listed(store: Path, name: str, inventory: Inventory) -> bool:
 
 
 def _check_shard_files(
-    inventory: Inventory, specs: dict[str, ArraySpec], documents: set[str], findings: Findings
+    inventory: Inventory,
+    specs: dict[str, ArraySpec],
+    documents: set[str],
+    wanted: set[str],
+    findings: Findings,
 ) -> None:
     """Absent and extra files, where the root's list is not to be relied on."""
     shards = {f"{path}/{spec.shard_key(i)}" for path, spec in specs.items() for i in range(spec.num_shards)}
     there = set(inventory.files)
     for name in sorted(shards - there):
         findings.damaged(name, "file", "is absent")
-    known = shards | {f"{path}/{ROOT}" for path in documents} | {ROOT} | set(inventory.sums)
+    of_use = {
+        path
+        for path in documents
+        if path in wanted | set(specs) or _holds_arrays(path, specs) or findings.is_damaged(f"{path}/{ROOT}")
+    }
+    known = shards | {f"{path}/{ROOT}" for path in of_use} | {ROOT} | set(inventory.sums)
     unreadable = tuple(f"{path}/c/" for path in documents - set(specs))
     for name in sorted(there - known):
         if not name.startswith(unreadable):
             findings.damaged(name, "file", "is extra: no conversion wrote it")
+
+
+def _holds_arrays(path: str, specs: dict[str, ArraySpec]) -> bool:
+    return any(name.startswith(path + "/") for name in specs)
 
 
 def _check_the_rest(

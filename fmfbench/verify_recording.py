@@ -296,6 +296,8 @@ def _check_split(store: Path, base: str, split: NDArray[np.uint8] | None, findin
     if split is None:
         return
     _check_values(split, tuple(SPLITS.values()), f"{base}/split", findings)
+    if findings.is_damaged(f"{base}/{ROOT}"):
+        return
     found = {name: int((split == value).sum()) for name, value in SPLITS.items()}
     try:
         wanted = parse_group(store / base).get("fmfbench.counts")

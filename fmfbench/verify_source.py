@@ -106,7 +106,7 @@ def _compare_rows(where: str, reader: ArrayReader, values: NDArray[Any], finding
         return
     nans = values.dtype.kind == "f"
     same = (ours == values) | (np.isnan(ours) & np.isnan(values)) if nans else ours == values
-    wrong = np.flatnonzero(~same.reshape(len(same), -1).all(axis=1))
+    wrong = np.flatnonzero(~same.all(axis=tuple(range(1, same.ndim))))
     if len(wrong):
         findings.damaged(
             where, "source", f"{len(wrong)} entries are not the source's, the first is entry {wrong[0]}"

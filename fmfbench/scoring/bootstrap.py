@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.errors import InputError
 from fmfbench.scoring.quantiles import beta_quantile, student_quantile
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Interval",
     "block_sums",
     "block_weights",
+    "check_resampling",
     "correlation_seconds",
     "cut_blocks",
     "difference_interval",
@@ -35,6 +38,8 @@ BLOCKS_PER_CORRELATION = 6.0
 SHORTEST_BLOCK_SECONDS = 5.0
 FEWEST_BLOCKS = 6
 LONGEST_CORRELATION_SECONDS = 16.0
+FEWEST_RESAMPLES = 20
+MOST_WEIGHTS = 25_000_000  # 200 MB
 _NS = 1_000_000_000
 
 Counts = NDArray[np.floating[Any]]
@@ -76,6 +81,20 @@ class Interval:
         if self.reason is None:
             return {"low": self.low, "high": self.high}
         return {"low": None, "high": None, "reason": self.reason}
+
+
+def check_resampling(resamples: int, block_seconds: float | None, seed: int) -> None:
+    """Refuse a bootstrap that cannot be.
+
+    Raises:
+        InputError: fewer than 20 resamples, blocks that are not a finite time above 0, or a negative seed.
+    """
+    if resamples < FEWEST_RESAMPLES:
+        raise InputError(f"wanted at least {FEWEST_RESAMPLES} resamples, found {resamples}")
+    if block_seconds is not None and not 0 < block_seconds < inf:
+        raise InputError(f"wanted blocks of a finite time longer than 0 s, found {block_seconds}")
+    if seed < 0:
+        raise InputError(f"wanted a seed of 0 or more, found {seed}")
 
 
 def correlation_seconds(
@@ -168,7 +187,15 @@ def block_weights(blocks: Blocks, resamples: int, seed: int = 0) -> NDArray[np.f
 
     With n blocks in a recording, n - 1 are drawn with replacement and weighted n/(n-1) (Rao and Wu 1988), so
     that the spread is unbiased however few blocks there are. A recording of one block keeps it.
+
+    Raises:
+        InputError: more than 25 million weights, which no memory should be spent on.
     """
+    if resamples * len(blocks) > MOST_WEIGHTS:
+        raise InputError(
+            f"wanted at most {MOST_WEIGHTS} resamples x blocks, found {resamples} x {len(blocks)}; "
+            "ask for longer blocks or fewer resamples"
+        )
     rng = np.random.default_rng(seed)
     weights = np.ones((resamples, len(blocks)))
     for owner in np.unique(blocks.recording):
@@ -210,9 +237,8 @@ def proportion_interval(value: float, replicates: NDArray[np.float64], blocks: B
     variance = _variance(replicates, blocks)
     size = min(blocks.duration / (2 * LONGEST_CORRELATION_SECONDS), float(len(blocks)))
     if 0 < value < 1 and variance > 0:
-        shrink = (
-            NormalDist().inv_cdf((1 + LEVEL) / 2) / student_quantile(blocks.degrees, (1 + LEVEL) / 2)
-        ) ** 2
+        quantile = student_quantile(_degrees(replicates, blocks), (1 + LEVEL) / 2)
+        shrink = (NormalDist().inv_cdf((1 + LEVEL) / 2) / quantile) ** 2
         size = min(value * (1 - value) / variance * shrink, float(len(blocks.of_sample)))
     hits, misses, tail = value * size, (1 - value) * size, (1 - LEVEL) / 2
     low = beta_quantile(hits, misses + 1, tail) if hits > 0 else 0.0
@@ -225,7 +251,8 @@ def difference_interval(value: float, replicates: NDArray[np.float64], blocks: B
     refused = _too_little(replicates, blocks)
     if refused:
         return Interval(low=None, high=None, reason=refused)
-    half = student_quantile(blocks.degrees, (1 + LEVEL) / 2) * _variance(replicates, blocks) ** 0.5
+    quantile = student_quantile(_degrees(replicates, blocks), (1 + LEVEL) / 2)
+    half = quantile * _variance(replicates, blocks) ** 0.5
     return Interval(low=max(value - half, -1.0), high=min(value + half, 1.0))
 
 
@@ -234,6 +261,20 @@ def _variance(replicates: NDArray[np.float64], blocks: Blocks) -> float:
     finite = replicates[np.isfinite(replicates)]
     kept = 1 - min(blocks.correlation / blocks.seconds, 0.5) if blocks.seconds else 1.0
     return float(finite.var()) / kept
+
+
+def _degrees(replicates: NDArray[np.float64], blocks: Blocks) -> float:
+    """Degrees of freedom of the variance: fewer than blocks less recordings where few blocks carry the errors.
+
+    Satterthwaite's, 2 / (relative variance of the variance), with the excess kurtosis of the replicates, less
+    twice its own sampling error, for what heavy tails of the blocks add to 2 / (blocks less recordings).
+    """
+    finite = replicates[np.isfinite(replicates)]
+    spread = finite.std()
+    if spread == 0:
+        return float(blocks.degrees)
+    excess = float((((finite - finite.mean()) / spread) ** 4).mean()) - 3
+    return max(2 / (max(excess - 2 * (24 / len(finite)) ** 0.5, 0.0) + 2 / blocks.degrees), 2.0)
 
 
 def _too_little(replicates: NDArray[np.float64], blocks: Blocks) -> str | None:

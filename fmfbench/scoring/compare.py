@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.errors import PredictionError
 from fmfbench.scoring import ranks
 from fmfbench.scoring.bootstrap import (
     Blocks,
     Interval,
     block_sums,
     block_weights,
+    check_resampling,
     difference_interval,
     metrics_of_counts,
 )
@@ -45,6 +47,7 @@ class Comparison:
     recordings: tuple[str, ...]
     blocks: int
     block_seconds: float
+    sample_set: str = "every frame"
 
     def to_dict(self) -> dict[str, Any]:
         """What `fmfbench compare --json` prints."""
@@ -52,6 +55,7 @@ class Comparison:
             "files": list(self.files),
             "split": self.split,
             "num_samples": self.num_samples,
+            "sample_set": self.sample_set,
             "recordings": list(self.recordings),
             "metrics": {name: dict(row) for name, row in self.rows.items()},
             "bootstrap": {"level": 0.95, "blocks": self.blocks, "block_seconds": self.block_seconds},
@@ -61,6 +65,8 @@ class Comparison:
         """A table for people."""
         blocks = f"{self.blocks} blocks of {self.block_seconds:.1f} s"
         title = f"{self.files[0]} (first) against {self.files[1]} (second), split {self.split}"
+        if self.sample_set == "per-second":
+            title += ", per-second sample set"
         head = ("metric", "first", "second", "first - second", "95 % interval", "verdict")
         rows = [
             (
@@ -94,18 +100,26 @@ def compare(
     resamples: int = 2000,
     block_seconds: float | None = None,
     seed: int = 0,
+    per_second: bool = False,
 ) -> Comparison:
     """Compare two prediction files on the samples of a split, block by block of time.
 
     Both are resampled with the same blocks, so that what is hard for both drops out. Arguments as `score`.
 
     Raises:
-        PredictionError: as `score` does, for either file.
+        PredictionError: as `score` does, for either file; or the split has no samples.
+        InputError: as `score` does.
     """
+    check_resampling(resamples, block_seconds, seed)
     if isinstance(data, (str, os.PathLike)):
         data = opened(Path(data))
-    read = [read_for(path, data, split, context=context, protocol=protocol) for path in (first, second)]
+    read = [
+        read_for(path, data, split, context=context, protocol=protocol, per_second=per_second)
+        for path in (first, second)
+    ]
     labels = read[0][1]
+    if not len(labels):
+        raise PredictionError(f"split {split} has no samples; there is nothing to compare")
     pair = [found for found, _ in read]
     tallies = [tally(labels, found.decision, found.mask_bits) for found in pair]
     blocks = error_blocks(tallies, labels, block_seconds)
@@ -115,6 +129,7 @@ def compare(
         files=(pair[0].file, pair[1].file),
         split=split,
         num_samples=len(labels),
+        sample_set="per-second" if per_second else "every frame",
         rows=rows,
         recordings=labels.scored_recordings,
         blocks=len(blocks),

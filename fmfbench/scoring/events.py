@@ -70,8 +70,10 @@ def match_events(
     An alarm touches an event if their spans of time, ends included, share an instant; the event is then
     detected, with the delay from its first frame to the start of the first alarm that touches it, at least 0.
     """
-    events = spells(label == 1, recording, frame_time, EVENT_JOIN_SECONDS)
-    alarms = spells(decision == 1, recording, frame_time, ALARM_HOLD_SECONDS)
+    # samples a second apart (per-second) would else never join into a run
+    usual = 1.5 * _frame_hours(recording, frame_time) * 3600
+    events = spells(label == 1, recording, frame_time, max(EVENT_JOIN_SECONDS, usual))
+    alarms = spells(decision == 1, recording, frame_time, max(ALARM_HOLD_SECONDS, usual))
     # rows are ordered by recording and time, so spans of rows overlap exactly as spans of time do
     first = np.searchsorted(alarms[:, 1], events[:, 0])
     hit = first < len(alarms)

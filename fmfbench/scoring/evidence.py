@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ from fmfbench.scoring.bootstrap import (
     metrics_of_counts,
     proportion_interval,
 )
+from fmfbench.scoring.circumstances import around_onset, occlusion_bands
 from fmfbench.scoring.events import event_intervals, event_metrics, match_events
 from fmfbench.scoring.floor import floor_metrics, floor_warnings
 from fmfbench.scoring.labels import Labels
@@ -27,12 +29,11 @@ from fmfbench.scoring.masks import mask_counts
 from fmfbench.scoring.metrics import METRIC_NAMES, Confusion, five_metrics
 from fmfbench.scoring.orientation import orientation_ious, orientation_warning
 from fmfbench.scoring.prediction_reader import Predictions
+from fmfbench.scoring.truth import Truth
 
 __all__ = ["Evidence", "Tally", "gather_evidence", "tally"]
 
 RANK_RESAMPLES = 200  # a spread needs fewer resamples than a quantile
-ONSET_BINS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +62,9 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Intervals, ranking, events, recordings, the floor, the threshold's origin, and warnings.
+    """Intervals, ranking, events, recordings, circumstances, the floor, the threshold's origin, and warnings.
 
-    Each is a mapping of plain types as it stands in the JSON document.
+    Each is a mapping of plain types as it stands in the JSON document; `occlusion` is None without a truth.
     """
 
     intervals: Mapping[str, Any] = field(default_factory=dict)
@@ -72,7 +73,8 @@ class Evidence:
     events: Mapping[str, Any] = field(default_factory=dict)
     recordings: Mapping[str, Any] = field(default_factory=dict)
     worst: Mapping[str, str] = field(default_factory=dict)
-    since_onset: tuple[Mapping[str, Any], ...] = ()
+    around_onset: tuple[Mapping[str, Any], ...] = ()
+    occlusion: Mapping[str, Any] | None = None
     threshold: Mapping[str, Any] = field(default_factory=dict)
     floor: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -81,7 +83,8 @@ class Evidence:
         names = ("intervals", "bootstrap", "ranking", "events", "recordings", "worst", "threshold", "floor")
         plain: dict[str, Any] = {name: dict(getattr(self, name)) for name in names}
         return plain | {
-            "since_onset": [dict(row) for row in self.since_onset],
+            "around_onset": [dict(row) for row in self.around_onset],
+            "occlusion": None if self.occlusion is None else dict(self.occlusion),
             "warnings": list(self.warnings),
         }
 
@@ -106,6 +109,7 @@ def gather_evidence(
     counts: Tally,
     *,
     train_prior: float | None = None,
+    truth: Truth | None = None,
     resamples: int = 2000,
     block_seconds: float | None = None,
     seed: int = 0,
@@ -119,7 +123,7 @@ def gather_evidence(
     matched = match_events(labels.class_label, found.decision, labels.recording, labels.frame_time)
     values, reasons = event_metrics(matched)
     recordings = {
-        labels.recordings[index]: _recording_metrics(counts, labels.recording == index)
+        labels.recordings[index]: _metrics_of(counts, labels.recording == index)
         for index in np.unique(labels.recording).tolist()
     }
     floor = floor_metrics(labels, train_prior)
@@ -144,7 +148,8 @@ def gather_evidence(
         events=values | {"undefined": reasons, "intervals": event_intervals(matched, resamples, seed)},
         recordings=recordings,
         worst=_worst(recordings),
-        since_onset=tuple(_since_onset(labels, found.decision, matched.events)),
+        around_onset=tuple(around_onset(labels, found.decision, matched.events)),
+        occlusion=_occlusion(truth, labels, counts),
         threshold=threshold,
         floor=floor,
         warnings=(
@@ -193,11 +198,18 @@ def _ranking(
     return values | {"undefined": {}, "intervals": intervals}
 
 
-def _recording_metrics(counts: Tally, rows: NDArray[np.bool_]) -> dict[str, Any]:
+def _metrics_of(counts: Tally, rows: NDArray[np.bool_]) -> dict[str, Any]:
     frame = _pooled(counts.frame[rows])
     pixel = None if counts.pixel is None else _pooled(counts.pixel[rows])
     metrics, undefined = five_metrics(frame, pixel)
     return {"num_samples": frame.total, "metrics": metrics, "undefined": undefined}
+
+
+def _occlusion(truth: Truth | None, labels: Labels, counts: Tally) -> dict[str, Any] | None:
+    if truth is None:
+        return None
+    bands = occlusion_bands(truth, labels, lambda rows: _metrics_of(counts, rows))
+    return {"source": truth.source, "bands": bands}
 
 
 def _worst(recordings: Mapping[str, Any]) -> dict[str, str]:
@@ -213,26 +225,6 @@ def _worst(recordings: Mapping[str, Any]) -> dict[str, str]:
     return worst
 
 
-def _since_onset(
-    labels: Labels, decision: NDArray[np.uint8], events: NDArray[np.intp]
-) -> list[dict[str, Any]]:
-    """Share of abnormal frames found, by the time since their event's first scored frame."""
-    assert labels.class_label is not None
-    (rows,) = np.nonzero(labels.class_label == 1)
-    if not len(rows):
-        return []
-    event = np.searchsorted(events[:, 0], rows, side="right") - 1
-    elapsed = (labels.frame_time[rows] - labels.frame_time[events[event, 0]]) / _NS
-    place = np.digitize(elapsed, ONSET_BINS) - 1
-    table = []
-    for index, start in enumerate(ONSET_BINS):
-        inside = place == index
-        stop = ONSET_BINS[index + 1] if index + 1 < len(ONSET_BINS) else None
-        found = float(decision[rows[inside]].mean()) if inside.any() else None
-        table.append({"from_s": start, "to_s": stop, "frames": int(inside.sum()), "found": found})
-    return table
-
-
 def _threshold(found: Predictions) -> tuple[dict[str, Any], list[str]]:
     """Where the decisions' threshold came from, as far as the file says, and what is wrong with that."""
     stated = found.meta.get("threshold")
@@ -240,7 +232,9 @@ def _threshold(found: Predictions) -> tuple[dict[str, Any], list[str]]:
     if isinstance(stated, dict):
         origin = stated.get("origin", stated.get("from", origin))
         stated = stated.get("value")
-    value = float(stated) if isinstance(stated, (int, float)) and not isinstance(stated, bool) else None
+    value = None
+    if isinstance(stated, (int, float)) and not isinstance(stated, bool) and abs(stated) < 1e300:
+        value = float(stated)
     as_half = found.pred is None or (
         found.score is not None and np.array_equal(found.pred, (found.score > 0.5).astype(np.uint8))
     )
@@ -249,20 +243,30 @@ def _threshold(found: Predictions) -> tuple[dict[str, Any], list[str]]:
         warnings.append(
             f"THE STATED THRESHOLD {value:g} WAS NOT USED: without pred the decision is score > 0.5"
         )
-    if as_half and (found.pred is None or origin is None):
+    kind = _threshold_kind(origin)
+    scores_tuned = kind == "test" and value in (None, 0.5)
+    if as_half and (origin is None or (found.pred is None and not scores_tuned)):
         return {"value": 0.5, "origin": "fixed"}, warnings
-    word = str(origin).lower() if origin is not None else ""
-    kind = next((name for name in ("test", "validation", "fixed") if name[:3] in word), "not stated")
     if kind == "test":
         warnings.insert(
             0, "THRESHOLD TUNED ON TEST: accuracy, F1, FDR and MDR are not those of an unseen split"
         )
     elif kind == "not stated":
+        why = "pred comes without scores" if found.score is None else "pred is not score > 0.5"
+        if as_half:
+            why = f"meta.threshold_origin says {str(origin)[:40]!a}"
         warnings.append(
-            "THRESHOLD OF UNKNOWN ORIGIN: pred differs from score > 0.5; state meta.threshold_origin"
+            f"THRESHOLD OF UNKNOWN ORIGIN: {why}; state meta.threshold_origin as fixed, validation or test"
         )
     if value is not None and found.score is not None and found.pred is not None:
         differ = int(np.count_nonzero(found.pred != (found.score > value)))
         if differ:
             warnings.append(f"PRED IS NOT SCORE > {value:g}: they differ on {differ} samples")
     return {"value": value, "origin": "TUNED ON TEST" if kind == "test" else kind}, warnings
+
+
+def _threshold_kind(origin: Any) -> str:
+    """fixed, validation, test or "not stated", by whole words: an "evaluation split" is none of them."""
+    words = re.findall("[a-z]+", str(origin).lower()) if origin is not None else []
+    known = {"test": ("test", "testing"), "validation": ("val", "valid", "validation"), "fixed": ("fixed",)}
+    return next((kind for kind, names in known.items() if set(names) & set(words)), "not stated")

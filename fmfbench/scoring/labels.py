@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fmfbench.errors import PredictionError, WindowError
 from fmfbench.scoring.masks import pack_masks, packed_length, padding_is_set
 from fmfbench.scoring.npz import NpzFile
+from fmfbench.scoring.problems import check_target
 from fmfbench.windows.splits import carved_rows
 
 __all__ = ["LabelSource", "Labels", "labels_from_dataset", "read_labels", "write_labels"]
@@ -26,6 +27,8 @@ _BLOCK_FRAMES = 1024
 _MAX_ROWS = 1 << 28
 _MAX_BYTES = 1 << 36
 _REQUIRED = {"sample_id": "iu", "recording": "iu", "frame": "iu", "frame_time": "i", "split": "iu"}
+_KNOWN = {*_REQUIRED, "class_label", "mask_bits", "mask_shape", "meta"}
+_ALLOWED = {"split": (0, 1, 2), "class_label": (0, 1, UNLABELLED)}
 
 
 class _Recording(Protocol):
@@ -73,6 +76,7 @@ class Labels:
         recordings: their names.
         unmasked: name -> why its samples have no mask.
         fingerprint: of the data set.
+        of_split: the split whose samples these are.
     """
 
     sample_id: NDArray[np.int64]
@@ -86,6 +90,7 @@ class Labels:
     recordings: tuple[str, ...]
     unmasked: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str
+    of_split: str = "all"
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -115,17 +120,23 @@ class Labels:
         """The labels of a split: train, test, unused, all, or one carved from train (val, fit, ...).
 
         Raises:
-            PredictionError: the name is none of these, or there is too little train time to carve from.
+            PredictionError: the name is none of these, there is too little train time to carve from, or these
+                are the labels of another split.
         """
-        if split == "all":
+        if split == self.of_split:
             return self
+        if self.of_split != "all":
+            raise PredictionError(
+                f"wanted labels of split {split}, found those of split {self.of_split} alone; "
+                "score with the store, or with labels exported without --split"
+            )
         if split in SPLITS:
-            return self.take(self.split == SPLITS[split])
+            return replace(self.take(self.split == SPLITS[split]), of_split=split)
         try:
             rows = carved_rows(split, self.recording, self.frame_time, self.split, self.recordings)
         except WindowError as error:
             raise PredictionError(str(error)) from None
-        return self.take(rows)
+        return replace(self.take(rows), of_split=split)
 
 
 def labels_from_dataset(data: LabelSource, split: str = "all", masks: bool = True) -> Labels:
@@ -164,6 +175,7 @@ def labels_from_dataset(data: LabelSource, split: str = "all", masks: bool = Tru
         recordings=names,
         unmasked=unmasked,
         fingerprint=data.fingerprint,
+        of_split=split,
     )
 
 
@@ -171,15 +183,15 @@ def write_labels(path: str | os.PathLike[str], labels: Labels, ids_only: bool = 
     """Write labels.npz; with `ids_only` neither class labels nor masks, for those who predict elsewhere.
 
     Raises:
-        PredictionError: the folder does not exist.
+        PredictionError: the folder does not exist, or the path is one.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise PredictionError(f"{path}: wanted an existing folder to write into, found none at {path.parent}")
+    check_target(path)
     meta = {
         "schema": _SCHEMA,
         "fingerprint": labels.fingerprint,
         "recordings": list(labels.recordings),
+        "split": labels.of_split,
         "unmasked": dict(labels.unmasked),
         "ids_only": ids_only,
     }
@@ -210,7 +222,7 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     path = Path(path)
     try:
         with NpzFile(path) as archive:
-            arrays = {name: _read_array(archive, name) for name in archive.names}
+            arrays = {name: _read_array(archive, name) for name in archive.names if name in _KNOWN}
         return _parse(arrays)
     except PredictionError as error:
         text = str(error) if str(error).startswith(str(path)) else f"{path}: not a label file: {error}"
@@ -235,6 +247,8 @@ def _parse(arrays: dict[str, NDArray[Any]]) -> Labels:
             raise PredictionError(
                 f"{name} has shape {array.shape} and type {array.dtype}, wanted ({length},)"
             )
+        if array is not None and name in _ALLOWED and not np.isin(array, _ALLOWED[name]).all():
+            raise PredictionError(f"{name} has values other than {_ALLOWED[name]}")
     meta = _parse_meta(arrays["meta"])
     shape = arrays.get("mask_shape")
     bits = arrays.get("mask_bits")
@@ -257,10 +271,13 @@ def _parse(arrays: dict[str, NDArray[Any]]) -> Labels:
         recordings=tuple(meta["recordings"]),
         unmasked=meta.get("unmasked", {}),
         fingerprint=meta["fingerprint"],
+        of_split=meta.get("split", "all"),
     )
-    _check_values(labels)
     order = np.argsort(labels.sample_id, kind="stable")
-    return labels if np.array_equal(order, np.arange(length)) else labels.take(order)
+    if not np.array_equal(order, np.arange(length)):
+        labels = labels.take(order)
+    _check_values(labels)
+    return labels
 
 
 def _parse_meta(array: NDArray[Any]) -> dict[str, Any]:
@@ -269,6 +286,7 @@ def _parse_meta(array: NDArray[Any]) -> dict[str, Any]:
         good = (
             meta["schema"] == _SCHEMA
             and isinstance(meta["fingerprint"], str)
+            and isinstance(meta.get("split", "all"), str)
             and all(isinstance(name, str) for name in meta["recordings"])
             and isinstance(meta.get("unmasked", {}), dict)
         )
@@ -286,12 +304,14 @@ def _check_values(labels: Labels) -> None:
         labels.recordings
     ):
         raise PredictionError(f"recording has values outside 0..{len(labels.recordings) - 1}")
-    for name, values, allowed in (
-        ("split", labels.split, (0, 1, 2)),
-        ("class_label", labels.class_label, (0, 1, UNLABELLED)),
-    ):
-        if values is not None and not np.isin(values, allowed).all():
-            raise PredictionError(f"{name} has values other than {allowed}")
+    if (labels.frame < 0).any():
+        raise PredictionError("frame has values below 0")
+    later = np.diff(labels.recording)
+    if (later < 0).any():
+        raise PredictionError("sample ids do not follow the order of the recordings")
+    for name, values, least in (("frame", labels.frame, 1), ("frame_time", labels.frame_time, 0)):
+        if (values[1:][later == 0] - values[:-1][later == 0] < least).any():
+            raise PredictionError(f"{name} does not rise with the sample id within a recording")
 
 
 def _rows_of(names: tuple[str, ...], recording: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.intp]]]:

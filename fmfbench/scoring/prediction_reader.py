@@ -325,8 +325,9 @@ class PredictionReader:
     def _parsed_meta(self, text: str | bytes) -> dict[str, Any]:
         try:
             meta = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+            json.dumps(meta, allow_nan=False)  # Python reads NaN and Infinity, which no JSON has
         except (ValueError, RecursionError) as error:
-            self.problems.add(f"meta is not JSON text: {ascii(str(error))[1:100]}")
+            self.problems.add(f"meta is not JSON text: {ascii(str(error))[1:-1][:100]}")
             return {}
         if not isinstance(meta, dict):
             self.problems.add(f"meta is a JSON {type(meta).__name__}; write an object")

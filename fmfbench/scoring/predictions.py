@@ -15,7 +15,7 @@ from fmfbench.errors import PredictionError
 from fmfbench.scoring.masks import pack_masks
 from fmfbench.scoring.npz import NpzFile
 from fmfbench.scoring.prediction_reader import PredictionReader, Predictions, Target
-from fmfbench.scoring.problems import Problems
+from fmfbench.scoring.problems import Problems, check_target
 
 __all__ = ["Predictions", "Target", "read_predictions", "write_predictions"]
 
@@ -77,8 +77,7 @@ def write_predictions(
             arrays["meta"] = np.array(json.dumps(dict(meta), allow_nan=False))
         except (TypeError, ValueError) as error:
             raise PredictionError(f"{path}: meta cannot be written as JSON: {error}") from None
-    if not path.parent.is_dir():
-        raise PredictionError(f"{path}: wanted an existing folder to write into, found none at {path.parent}")
+    check_target(path)
     if any(array.dtype.kind == "O" for array in arrays.values()):
         raise PredictionError(f"{path}: nothing written: wanted plain arrays, found Python objects")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from fmfbench.errors import PredictionError
 
-__all__ = ["Problems", "first_five"]
+__all__ = ["Problems", "check_target", "first_five"]
 
 
 class Problems:
@@ -35,6 +36,18 @@ class Problems:
             raise PredictionError(f"{self.file}: nothing scored: {self.found[0]}")
         listed = "; ".join(f"({number}) {text}" for number, text in enumerate(self.found, 1))
         raise PredictionError(f"{self.file}: nothing scored, {len(self.found)} problems: {listed}")
+
+
+def check_target(path: Path) -> None:
+    """Refuse a path that no file can be written to.
+
+    Raises:
+        PredictionError: its folder does not exist, or it is a folder itself.
+    """
+    if not path.absolute().parent.is_dir():
+        raise PredictionError(f"{path}: wanted an existing folder to write into, found none at {path.parent}")
+    if path.is_dir():
+        raise PredictionError(f"{path}: wanted the name of a file to write, found a folder")
 
 
 def first_five(ids: NDArray[Any]) -> str:

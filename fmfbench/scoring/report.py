@@ -19,8 +19,20 @@ from fmfbench.scoring.labels import Labels
 from fmfbench.scoring.masks import unpack_masks
 from fmfbench.scoring.metrics import METRIC_NAMES, METRIC_TITLES
 from fmfbench.scoring.prediction_reader import Predictions
+from fmfbench.scoring.problems import check_target
 from fmfbench.scoring.score import Score
-from fmfbench.scoring.tables import EVENT_TITLES, INTERVAL_WORTH, interval_of, number, reason_of, score_values
+from fmfbench.scoring.tables import (
+    EVENT_TITLES,
+    INTERVAL_WORTH,
+    interval_of,
+    number,
+    occlusion_caption,
+    occlusion_head,
+    occlusion_rows,
+    onset_rows,
+    reason_of,
+    score_values,
+)
 
 __all__ = ["write_report"]
 
@@ -53,11 +65,10 @@ def write_report(
         data: the open data set, for currents, splits and pictures; without it the report says they are missing.
 
     Raises:
-        InputError: the folder does not exist, or the score has no evidence to report.
+        InputError: the folder does not exist, the path is one, or the score has no evidence to report.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: wanted an existing folder to write into, found none at {path.parent}")
+    check_target(path)
     if score.evidence is None:
         raise InputError(f"{path}: wanted a score with evidence (no compat, at least one sample) to report")
     assert labels.class_label is not None
@@ -68,13 +79,15 @@ def write_report(
         _curves(found, labels),
         _confusions(score),
         _recordings(score),
+        _circumstances(score),
         _timelines(found, labels, matched, data),
         _worst_errors(found, labels, data),
         "</body></html>\n",
     ]
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_text("\n".join(parts), encoding="utf-8")
+        # a stranger's text may hold halves of surrogate pairs, which UTF-8 cannot
+        temporary.write_text("\n".join(parts), encoding="utf-8", errors="replace")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -176,20 +189,27 @@ def _recordings(score: Score) -> str:
         (name, str(score.num_samples), *(number(values[m]) for m in METRIC_NAMES))
         for name, values in evidence.floor.items()
     ]
-    onset = [
-        (
-            f"{row['from_s']:g} s " + ("and later" if row["to_s"] is None else f"to {row['to_s']:g} s"),
-            str(row["frames"]),
-            number(row["found"]),
-        )
-        for row in evidence.since_onset
-    ]
     return (
         f"<h2>Recordings</h2>{_table(head, rows)}"
         f"<h2>Sanity floor</h2><p>Predictions that need no model, on the same samples. Persistence repeats the "
         f"true label of one second before, which no model knows.</p>{_table(head, floor)}"
-        f"<h2>Time since onset</h2>{_table(('since the first scored frame', 'abnormal frames', 'found'), onset)}"
     )
+
+
+def _circumstances(score: Score) -> str:
+    evidence = score.evidence
+    assert evidence is not None
+    onset = _table(("time from an onset", "frames", "accuracy"), onset_rows(evidence))
+    parts = [
+        '<h2>Time from onset</h2><p class="key">Normal frames before the next onset, abnormal frames after '
+        f"theirs; an onset is the first scored frame of an event.</p>{onset}"
+    ]
+    if evidence.occlusion is not None:
+        parts.append(
+            f'<h2>Occlusion</h2><p class="key">{escape(occlusion_caption(evidence))}</p>'
+            + _table(occlusion_head(), occlusion_rows(evidence))
+        )
+    return "".join(parts)
 
 
 def _timelines(found: Predictions, labels: Labels, matched: EventCounts, data: Any) -> str:

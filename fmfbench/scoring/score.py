@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fmfbench.errors import PredictionError
+from fmfbench.scoring.bootstrap import check_resampling
 from fmfbench.scoring.evidence import Evidence, gather_evidence, tally
 from fmfbench.scoring.labels import (
     SPLITS,
@@ -27,6 +28,8 @@ from fmfbench.scoring.metrics import (
 )
 from fmfbench.scoring.predictions import Predictions, Target, read_predictions
 from fmfbench.scoring.problems import first_five
+from fmfbench.scoring.truth import read_truth
+from fmfbench.windows.protocol import get_protocol
 from fmfbench.windows.splits import per_second_rows
 
 __all__ = ["Score", "score"]
@@ -98,13 +101,14 @@ def score(
     block_seconds: float | None = None,
     seed: int = 0,
     per_second: bool = False,
+    truth: str | os.PathLike[str] | None = None,
 ) -> Score:
     """Score a prediction file on exactly the samples of a split.
 
     Args:
         predictions: a prediction file.
         data: an open data set, its labels, or the path of a store or of a labels.npz.
-        split: train, test, unused or all.
+        split: train, test, unused, all, or one carved from train (val, fit, ...).
         context: None, "full" or "masked" ask for every sample of the split; "strict" for those whose window
             under `protocol` stays inside the split.
         protocol: the window protocol of a strict sample set, by name or itself.
@@ -115,22 +119,27 @@ def score(
         seed: of the bootstrap.
         per_second: ask only for the last sample of each second, as models of current alone are judged. Such a
             score stands by itself: it is named per-second, and never to be set beside one of every frame.
+        truth: the folder of what the simulator knows of its recordings (OUT/truth of `fmfbench simulate OUT`),
+            for metrics by visibility, mist, glare and reflections.
 
     Raises:
         PredictionError: the file does not cover exactly these samples or holds anything that is not a
-            prediction; all problems in one line, and nothing is scored.
+            prediction; all problems in one line, and nothing is scored. Or the truth is not that of these
+            recordings.
+        WindowError: there is no such protocol.
+        InputError: a bootstrap that cannot be: too few resamples, blocks without length, a negative seed.
     """
     if compat not in (None, "official"):
         raise PredictionError(f"compat {compat!r}: wanted official or none")
+    if truth is not None and (compat is not None or not evidence):
+        raise PredictionError("truth: its bands stand beside the evidence; score without compat to have them")
     if isinstance(data, (str, os.PathLike)):
         data = opened(Path(data))
-    if resamples < 1 or (block_seconds is not None and not block_seconds > 0):
-        raise PredictionError(
-            f"wanted at least 1 resample and blocks longer than 0 s, found {resamples} and {block_seconds}"
-        )
+    check_resampling(resamples, block_seconds, seed)
     found, labels = read_for(
         predictions, data, split, context=context, protocol=protocol, per_second=per_second
     )
+    hidden = None if truth is None else read_truth(truth, labels, _num_frames(data))
     counts = tally(labels, found.decision, found.mask_bits)
     frame, pixel = counts.frame_total, counts.pixel_total
     no_pixels = labels.no_mask or "no mask in the file"
@@ -145,6 +154,7 @@ def score(
             labels,
             counts,
             train_prior=train_prior(data),
+            truth=hidden,
             resamples=resamples,
             block_seconds=block_seconds,
             seed=seed,
@@ -185,6 +195,8 @@ def read_for(
     """
     if context not in (None, "full", "masked", "strict"):
         raise PredictionError(f"context {context!r}: wanted full, masked or strict")
+    if protocol is not None:
+        get_protocol(protocol)  # its name stands in the result even where no window is needed
     labels = scored_labels(data, split, context, protocol)
     if per_second:
         labels = labels.take(per_second_rows(labels.recording, labels.frame_time))
@@ -204,7 +216,10 @@ def scored_labels(data: LabelSource | Labels, split: str, context: str | None, p
 
     Raises:
         PredictionError: there are no labels, some samples are unlabelled, or windows would be needed.
+        WindowError: no such protocol.
     """
+    if isinstance(protocol, str):
+        get_protocol(protocol)  # a name that is none must not stand in a score, whether or not it is used
     if isinstance(data, Labels):
         if context == "strict":
             raise PredictionError("context strict: its samples depend on the windows; score with the store")
@@ -237,6 +252,13 @@ def train_prior(data: LabelSource | Labels) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
+def _num_frames(data: LabelSource | Labels) -> dict[str, int] | None:
+    """Frames of each recording; a label file may hold one split alone and does not know."""
+    if isinstance(data, Labels):
+        return None
+    return {name: int(recording.num_frames) for name, recording in data.recordings.items()}
+
+
 def protocol_name(protocol: Any) -> str:
     """The name of a protocol given by name or as itself; none means paper."""
     return str(getattr(protocol, "name", protocol or "paper"))
@@ -244,6 +266,8 @@ def protocol_name(protocol: Any) -> str:
 
 def opened(path: Path) -> LabelSource | Labels:
     """The labels of a labels.npz, or an open store."""
+    if not path.exists():
+        raise PredictionError(f"{path}: wanted a store or a label file, found nothing")
     if not path.is_dir():
         return read_labels(path)
     from fmfbench.dataset import open_dataset

@@ -7,13 +7,23 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fmfbench.scoring.circumstances import band_title, onset_title
 from fmfbench.scoring.metrics import METRIC_NAMES, METRIC_TITLES
 
 if TYPE_CHECKING:
+    from fmfbench.scoring.evidence import Evidence
     from fmfbench.scoring.metrics import Confusion
     from fmfbench.scoring.score import Score
 
-__all__ = ["score_csv", "score_markdown", "scores_markdown"]
+__all__ = [
+    "occlusion_caption",
+    "occlusion_head",
+    "occlusion_rows",
+    "onset_rows",
+    "score_csv",
+    "score_markdown",
+    "scores_markdown",
+]
 
 INTERVAL_WORTH = (
     "Intervals: 95 %, from a block bootstrap in time within recordings. On simulated errors they held the "
@@ -161,7 +171,46 @@ def _evidence_lines(score: Score) -> list[str]:
         rows.append((f"recording {name}", str(row["num_samples"]), *values))
     for name, floor in evidence.floor.items():
         rows.append((f"floor: {name}", str(score.num_samples), *(number(floor[m]) for m in METRIC_NAMES)))
-    return lines + table(head, rows)
+    lines += [*table(head, rows), ""]
+    lines += table(
+        ("time from an onset (its first scored frame)", "frames", "accuracy"), onset_rows(evidence)
+    )
+    if evidence.occlusion is not None:
+        lines += ["", occlusion_caption(evidence), "", *table(occlusion_head(), occlusion_rows(evidence))]
+    return lines
+
+
+def onset_rows(evidence: Evidence) -> list[tuple[str, str, str]]:
+    """Time from the onset, frames, accuracy."""
+    return [(onset_title(row), str(row["frames"]), number(row["accuracy"])) for row in evidence.around_onset]
+
+
+def occlusion_head() -> tuple[str, ...]:
+    return ("samples with", "normal", "abnormal", *(METRIC_TITLES[name] for name in METRIC_NAMES))
+
+
+def occlusion_caption(evidence: Evidence) -> str:
+    """What the bands are, and that they are of simulated data."""
+    assert evidence.occlusion is not None
+    return (
+        f"By what hides the anomaly, as the simulator knows it ({evidence.occlusion['source']}; not a "
+        "measurement on a furnace). Accuracy of abnormal samples is 1 - MDR, of normal ones 1 - FDR. Few "
+        "episodes make a band: no intervals."
+    )
+
+
+def occlusion_rows(evidence: Evidence) -> list[tuple[str, ...]]:
+    """One row a band of a hidden quantity."""
+    assert evidence.occlusion is not None
+    return [
+        (
+            band_title(row),
+            str(row["num_samples"] - row["abnormal"]),
+            str(row["abnormal"]),
+            *(number(row["metrics"][name]) for name in METRIC_NAMES),
+        )
+        for row in evidence.occlusion["bands"]
+    ]
 
 
 def _threshold(threshold: Mapping[str, Any]) -> str:

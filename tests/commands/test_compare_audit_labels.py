@@ -50,6 +50,29 @@ def test_labels_exported_score_as_the_store_does(store, files, tmp_path):
     assert "ids only" in run("score", files / "a.npz", "--labels", tmp_path / "ids.npz", code=2).stderr
 
 
+def test_labels_of_one_split_are_not_taken_for_another(store, files, tmp_path):
+    run("labels", "export", store, "-o", tmp_path / "test.npz", "--split", "test")
+    direct = run("score", files / "a.npz", "--data", store, "--json").stdout
+    own = json.loads(run("score", files / "a.npz", "--labels", tmp_path / "test.npz", "--json").stdout)
+    assert own["metrics"] == json.loads(direct)["metrics"]
+    for split in ("all", "train"):
+        refused = run("score", files / "a.npz", "--labels", tmp_path / "test.npz", "--split", split, code=2)
+        assert f"wanted labels of split {split}, found those of split test alone" in refused.stderr
+
+
+def test_score_by_what_the_simulator_knows(store, files):
+    truth = store.parent / "sim" / "truth"
+    document = json.loads(run("score", files / "a.npz", "--data", store, "--truth", truth, "--json").stdout)
+    bands = [band for band in document["occlusion"]["bands"] if band["of"] == "visibility"]
+    data, seen = fmfbench.open_dataset(store), []
+    for name, recording in data.recordings.items():
+        with np.load(truth / f"{name}.npz") as arrays:
+            seen.append(arrays["visibility"][recording.split == 1])
+    counts, _ = np.histogram(np.concatenate(seen), [0, 0.1, 0.5, 0.9, 2])
+    assert [band["num_samples"] for band in bands] == counts.tolist()
+    assert "FMF-Sim" in run("score", files / "a.npz", "--data", store, "--truth", truth).stdout
+
+
 def test_every_output_of_score(store, files, tmp_path):
     result = run("score", files / "a.npz", "--data", store, "--report", tmp_path / "r.html",
                  "--markdown", tmp_path / "r.md", "--csv", tmp_path / "r.csv", "--json")  # fmt: skip
@@ -74,7 +97,19 @@ def test_a_folder_gives_one_table(store, files):
         (("score", "A", "--data", "STORE", "--report", "none/r.html"), "existing folder"),
         (("score", "A", "--data", "NONE"), "NONE"),
         (("score", "A", "--data", "STORE", "--split", "dev"), "dev"),
-        (("score", "A", "--data", "STORE", "--resamples", "0"), "at least 1 resample"),
+        (("score", "A", "--data", "STORE", "--resamples", "0"), "at least 20 resamples"),
+        (("score", "A", "--data", "STORE", "--seed", "-1"), "seed of 0 or more"),
+        (("score", "A", "--data", "STORE", "--block-seconds", "inf"), "finite time"),
+        (("score", "A", "--data", "STORE", "--protocol", "none"), "protocol 'none'"),
+        (("score", "A", "--data", "STORE", "--markdown", "FILES"), "found a folder"),
+        (("score", "A", "--data", "STORE", "--csv", "FILES"), "found a folder"),
+        (("score", "A", "--data", "STORE", "--report", "FILES"), "found a folder"),
+        (("score", "A", "--data", "STORE", "--truth", "FILES"), "not the truth of recording"),
+        (("compare", "A", "A", "--data", "STORE", "--resamples", "0"), "at least 20 resamples"),
+        (("compare", "A", "A", "--data", "STORE", "--block-seconds", "nan"), "finite time"),
+        (("compare", "A", "A", "--data", "STORE", "--block-seconds", "-1"), "finite time"),
+        (("compare", "A", "A", "--data", "STORE", "--seed", "-1"), "seed of 0 or more"),
+        (("labels", "export", "STORE", "-o", "FILES"), "found a folder"),
         (("score", "A", "--data", "STORE", "--block-seconds", "0"), "longer than 0 s"),
         (("compare", "A", "A"), "exactly one of"),
         (("compare", "A", "NONE", "--data", "STORE"), "found nothing"),

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from scipy.stats import beta, norm, t
+from scipy.stats import beta, kurtosis, norm, t
 
+from fmfbench.errors import InputError
 from fmfbench.scoring.bootstrap import (
     Blocks,
     block_sums,
@@ -106,7 +107,7 @@ def test_weighted_metrics_are_the_five():
 
 def test_the_interval_is_korn_and_graubards():
     _, _, blocks = make_blocks(correlation=1.0)
-    replicates = np.random.default_rng(0).normal(0.9, 0.02, 1000)
+    replicates = 0.9 + 0.02 * norm.ppf((np.arange(1000) + 0.5) / 1000)
     interval = proportion_interval(0.9, replicates, blocks)
     size = 0.9 * 0.1 / (replicates.var() / (1 - 0.1)) * (norm.ppf(0.975) / t.ppf(0.975, 98)) ** 2
     assert interval.low == pytest.approx(beta.ppf(0.025, 0.9 * size, 0.1 * size + 1))
@@ -132,10 +133,21 @@ def test_never_narrower_than_single_frames_would_give():
 
 def test_differences():
     _, _, blocks = make_blocks()
-    replicates = np.random.default_rng(0).normal(0.1, 0.03, 1000)
+    replicates = 0.1 + 0.03 * norm.ppf((np.arange(1000) + 0.5) / 1000)
     interval = difference_interval(0.1, replicates, blocks)
     half = t.ppf(0.975, 98) * replicates.std()
     assert (interval.low, interval.high) == pytest.approx((0.1 - half, 0.1 + half))
+
+
+def test_heavy_tails_of_few_blocks_cost_degrees_of_freedom():
+    _, _, blocks = make_blocks()
+    replicates = 0.1 + 0.03 * t.ppf((np.arange(1000) + 0.5) / 1000, 5)
+    excess = kurtosis(replicates) - 2 * (24 / 1000) ** 0.5
+    assert excess > 1
+    degrees = 2 / (excess + 2 / 98)
+    half = t.ppf(0.975, max(degrees, 2)) * replicates.std()
+    interval = difference_interval(0.1, replicates, blocks)
+    assert interval.high == pytest.approx(0.1 + half)
 
 
 @pytest.mark.parametrize("function", [proportion_interval, difference_interval])
@@ -150,3 +162,12 @@ def test_too_little_to_say(function):
     assert function(0.5, undefined, blocks).reason == "undefined in most resamples"
     undefined[:51] = 0.5
     assert function(0.5, undefined, blocks).reason is None
+
+
+def test_more_weights_than_memory_should_hold_are_refused():
+    recording, time = np.zeros(3000, int), np.arange(3000) * 40_000_000
+    blocks = cut_blocks(recording, time, 0.0, 0.01)
+    assert len(blocks) == 3000
+    assert block_weights(blocks, 20).shape == (20, 3000)
+    with pytest.raises(InputError, match="found 10000 x 3000; ask for longer blocks"):
+        block_weights(blocks, 10_000)

@@ -6,8 +6,10 @@ from scipy.stats import t
 
 from fmfbench.errors import PredictionError
 from fmfbench.scoring.compare import compare
+from fmfbench.scoring.labels import labels_from_dataset
 from fmfbench.scoring.predictions import write_predictions
 from fmfbench.scoring.score import score
+from fmfbench.windows.splits import per_second_rows
 
 
 @pytest.fixture
@@ -39,6 +41,35 @@ def test_differences_are_those_of_the_scores(pair):
     assert result["metrics"]["accuracy"]["verdict"] == "first is higher"
     assert compare(second, first, data, resamples=400).rows["accuracy"]["verdict"] == "second is higher"
     assert result["metrics"]["miou"]["verdict"] == "undefined"
+
+
+def test_per_second_files_are_compared_when_asked_for(pair, tmp_path):
+    data, first, second = pair
+    rows = per_second_rows(
+        *(getattr(labels_from_dataset(data, "test"), n) for n in ("recording", "frame_time"))
+    )
+    ids, files = data.sample_ids("test")[rows], []
+    for path in (first, second):
+        with np.load(path) as arrays:
+            p = arrays["score"][np.argsort(arrays["sample_id"])][rows]
+        meta = {"sample_set": "per-second"}
+        files.append(write_predictions(tmp_path / f"s{path.name}", sample_id=ids, score=p, meta=meta))
+    result = compare(*files, data, resamples=50, per_second=True)
+    assert result.to_dict()["sample_set"] == "per-second"
+    assert "per-second sample set" in result.to_markdown()
+    assert result.num_samples == rows.sum()
+    with pytest.raises(PredictionError, match="--per-second"):
+        compare(*files, data, resamples=50)
+
+
+def test_nothing_to_compare(pair, tmp_path):
+    data, _, _ = pair
+    for recording in data.recordings.values():
+        recording.split[recording.split == 2] = 0
+    empty = write_predictions(tmp_path / "e.npz", sample_id=np.zeros(0, int), score=np.zeros(0))
+    assert score(empty, data, "unused").metrics["accuracy"] is None
+    with pytest.raises(PredictionError, match="no samples"):
+        compare(empty, empty, data, "unused")
 
 
 def test_the_interval_of_the_difference_is_the_paired_t_interval(pair):

@@ -34,6 +34,17 @@ def random_case(seed, count=400):
     return label, decision, recording, np.cumsum(steps)
 
 
+def test_neighbours_of_the_per_second_set_join():
+    """Samples 0.96 to 1.04 s apart: a run of them is one event, two runs with a normal one between are two."""
+    time = np.cumsum(np.random.default_rng(0).integers(24, 27, 60)) * FRAME
+    label = np.zeros(60, int)
+    label[10:20] = label[21:30] = 1
+    found = match_events(label, label, np.zeros(60, int), time)
+    assert found.events.tolist() == [[10, 19], [21, 29]]
+    time[15:] += 2_000_000_000  # no samples for 3 s
+    assert len(match_events(label, label, np.zeros(60, int), time).events) == 3
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_against_a_slow_definition(seed):
     label, decision, recording, time = random_case(seed)

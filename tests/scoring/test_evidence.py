@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 
+from fmfbench.errors import PredictionError
 from fmfbench.scoring.floor import floor_guesses, floor_metrics, floor_warnings
 from fmfbench.scoring.labels import labels_from_dataset
 from fmfbench.scoring.masks import pack_masks, unpack_masks
@@ -50,7 +51,7 @@ def test_everything_is_there_and_is_json(long_data, tmp_path):
         assert row["metrics"]["f1"] == pytest.approx(f1_score(label[part], p[part] > 0.5))
     worst = min(parts, key=lambda name: result["recordings"][name]["metrics"]["f1"])
     assert result["worst"]["f1"] == worst
-    frames = sum(row["frames"] for row in result["since_onset"])
+    frames = sum(row["frames"] for row in result["around_onset"] if row["to_s"] is None or row["to_s"] > 0)
     assert frames == label.sum()
     assert result["threshold"] == {"value": 0.5, "origin": "fixed"}
 
@@ -77,6 +78,9 @@ def test_the_same_seed_gives_the_same_intervals(long_data, tmp_path):
             "THRESHOLD TUNED ON TEST",
         ),
         ({"threshold": 0.7}, "not stated", "UNKNOWN ORIGIN"),
+        ({"threshold": 0.7, "threshold_origin": "evaluation split"}, "not stated", "UNKNOWN ORIGIN"),
+        ({"threshold": 0.7, "threshold_origin": "val of the latest run"}, "validation", None),
+        ({"threshold": 0.7, "threshold_origin": "best_on_test_set"}, "TUNED ON TEST", "TUNED ON TEST"),
         ({"threshold": 0.6, "threshold_origin": "validation"}, "validation", "PRED IS NOT SCORE > 0.6"),
     ],
 )
@@ -98,6 +102,39 @@ def test_a_stated_threshold_without_pred_is_not_used(long_data, tmp_path):
     ids, _, p = guess_of(long_data)
     path = write_predictions(tmp_path / "p.npz", sample_id=ids, score=p, meta={"threshold": 0.7})
     assert any("0.7 WAS NOT USED" in w for w in score(path, long_data, resamples=50).evidence.warnings)
+
+
+def test_scores_shifted_on_test_are_said_too(long_data, tmp_path):
+    ids, _, p = guess_of(long_data)
+    for stated, warned in ((0.5, 1), (0.7, 0)):
+        meta = {"threshold": stated, "threshold_origin": "test"}
+        path = write_predictions(tmp_path / "p.npz", sample_id=ids, score=p, meta=meta)
+        evidence = score(path, long_data, resamples=50).evidence
+        assert sum("TUNED ON TEST" in w for w in evidence.warnings) == warned
+
+
+def test_decisions_alone_of_unknown_origin(long_data, tmp_path):
+    ids, label, _ = guess_of(long_data)
+    path = write_predictions(tmp_path / "p.npz", sample_id=ids, pred=label)
+    warnings = score(path, long_data, resamples=50).evidence.warnings
+    assert any("UNKNOWN ORIGIN: pred comes without scores" in w for w in warnings)
+
+
+@pytest.mark.parametrize("text", ['{"threshold": NaN}', '{"threshold": 1e999}'])
+def test_meta_that_is_no_json_is_refused(data, tmp_path, text):
+    ids = data.sample_ids("test")
+    np.savez(tmp_path / "p.npz", sample_id=ids, score=np.zeros(len(ids)), meta=np.array(text))
+    with pytest.raises(PredictionError, match="meta is not JSON"):
+        score(tmp_path / "p.npz", data, resamples=50)
+
+
+def test_a_threshold_of_many_digits_stays_out_of_the_document(data, tmp_path):
+    ids = data.sample_ids("test")
+    text = '{"threshold": 1%s}' % ("0" * 400)
+    np.savez(tmp_path / "p.npz", sample_id=ids, score=np.zeros(len(ids)), meta=np.array(text))
+    result = score(tmp_path / "p.npz", data, resamples=50)
+    json.dumps(result.to_dict(), allow_nan=False)
+    assert result.evidence.threshold == {"value": 0.5, "origin": "fixed"}
 
 
 def test_the_floor_by_hand(data):

@@ -1,3 +1,4 @@
+import json
 import re
 from html.parser import HTMLParser
 
@@ -99,6 +100,38 @@ def test_where_no_report_can_be_written(scored, tmp_path):
         write_report(tmp_path / "none" / "r.html", result, found, labels)
     with pytest.raises(InputError, match="evidence"):
         write_report(tmp_path / "r.html", score(path, data, compat="official"), found, labels)
+
+
+def test_half_a_surrogate_pair_does_not_stop_the_page(make_data, tmp_path):
+    data = make_data(3, lengths=(900, 700))
+    ids = data.sample_ids("test")
+    meta = np.array('{"model": "a\\ud800b"}')
+    np.savez(tmp_path / "p.npz", sample_id=ids, score=np.zeros(len(ids)), meta=meta)
+    scored = data, tmp_path / "p.npz", score(tmp_path / "p.npz", data, resamples=50)
+    assert "model: a?b" in page_of(tmp_path, scored)
+
+
+def test_occlusion_stands_on_the_page_only_with_a_truth(scored, tmp_path):
+    source, path, result = scored
+    assert "Occlusion" not in page_of(tmp_path, scored)
+    folder = tmp_path / "truth"
+    folder.mkdir()
+    for name, recording in source.recordings.items():
+        meta = {"name": "FMF-Sim", "version": "<i>", "recording": name, "seed": 0}
+        states = {key: np.zeros(recording.num_frames) for key in ("mist_depth", "glare", "reflections")}
+        np.savez(
+            folder / f"{name}.npz",
+            meta=np.array(json.dumps(meta)),
+            visibility=np.full(recording.num_frames, 0.3),
+            event=recording.class_label.astype(int) - 1,
+            **states,
+        )
+    text = page_of(tmp_path, (source, path, score(path, source, resamples=50, truth=folder)))
+    assert "FMF-Sim &lt;i&gt;, seed 0; not a measurement on a furnace" in text
+    row = f"<td>visibility 0.1 to 0.5</td><td>{result.frame.tn + result.frame.fp}</td>"
+    assert (
+        f"{row}<td>{result.frame.fn + result.frame.tp}</td><td>{result.metrics['accuracy']:.6f}</td>" in text
+    )
 
 
 def test_png_is_what_opencv_reads():
