@@ -36,7 +36,7 @@ class PlainWindows(Dataset[dict[str, torch.Tensor]]):
         clip = self.video[k][np.maximum(frame - self.lags, 0)]
         stop = max(int(self.row[k][frame]), self.num_current)
         return {
-            "video": torch.from_numpy(clip).transpose(0, 1).float(),
+            "video": torch.from_numpy(clip).transpose(0, 1).float().contiguous(),
             "current": torch.from_numpy(self.current[k][stop - self.num_current : stop]),
             "mask": torch.from_numpy(self.mask[k][frame]),
             "class_label": torch.tensor(int(self.label[k][frame])),

@@ -15,7 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import islice, pairwise
 
 import h5py
 import numpy as np
@@ -45,8 +45,8 @@ def drain(batches: Iterable[dict[str, torch.Tensor]]) -> int:
     return sum(len(batch["class_label"]) for batch in batches)
 
 
-def resident_mb() -> float:
-    with open("/proc/self/statm") as handle:
+def resident_mb(pid: int | str = "self") -> float:
+    with open(f"/proc/{pid}/statm") as handle:
         return int(handle.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -172,6 +172,7 @@ def out_of_core(
     warm = WindowDataset(windows)
     size = sum(r.num_frames for r in data.recordings.values()) * 64 * 64 * 4 / 1e9
     report.line(f"  frames and masks of the store: {size:.2f} GB; buffer {BUFFER / 1e9:.1f} GB")
+    _count_chunks(data, cold, report)
     ratios = []
     for epoch in range(rounds):
         memory = []
@@ -196,6 +197,28 @@ def out_of_core(
             )
         ratios.append(max(blocks) / max(memory))
     report.ratio("out of core / memory, whole shuffled epochs", ratios, 0.3)
+
+
+def _count_chunks(data: fmfbench.Dataset, dataset: WindowDataset, report: Report) -> None:
+    """How often an epoch in blocks reads each chunk of video that its windows touch."""
+    from fmfbench.windows.blocks import BlockShuffle
+
+    blocks = BlockShuffle(dataset.windows.samples, BUFFER)
+    order = blocks.order(0, 0)
+    index = blocks.index
+    reads, chunks = 0, set()
+    for first, stop in pairwise(order.bounds.tolist()):
+        windows = order.order[first:stop]
+        held, _ = index.video_table(windows)
+        for number, places in index.by_recording(windows):
+            size = index.recordings[number].video.spec.chunk
+            found = np.unique(held[places] // size).tolist()
+            reads += len(found)
+            chunks |= {(number, k) for k in found}
+    report.line(
+        f"  {order.num_groups} groups of {blocks.group_blocks} blocks of {blocks.block_frames} frames; "
+        f"each chunk is read {reads / len(chunks):.2f} times an epoch"
+    )
 
 
 def on_device(windows: fmfbench.windows.reader.Windows, report: Report) -> None:
@@ -228,14 +251,9 @@ def worker_memory(data: fmfbench.Dataset, report: Report) -> None:
         drain(loader)
         assert loader._loader is not None
         workers = loader._loader._iterator._workers
-        sizes.append(sum(_private_mb(w.pid) for w in workers))
-    report.line(f"  workers' own memory by epoch, MB: {' '.join(f'{s:.0f}' for s in sizes)}")
+        sizes.append(sum(resident_mb(w.pid) for w in workers))
+    report.line(f"  workers' resident memory by epoch, MB: {' '.join(f'{s:.0f}' for s in sizes)}")
     report.ratio("workers' memory: epoch 3 / epoch 10", [sizes[2] / sizes[9]], 0.95)
-
-
-def _private_mb(pid: int) -> float:
-    with open(f"/proc/{pid}/smaps_rollup") as handle:
-        return sum(int(line.split()[1]) for line in handle if line.startswith("Private_")) / 1e3
 
 
 def main() -> int:
@@ -245,6 +263,7 @@ def main() -> int:
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="This DataLoader will create")
     only = options.only or ["memory", "disk", "loaders", "blocks", "device", "workers"]
+    torch.set_num_threads(1)  # the plain Dataset at its best: with two, its small copies are slower
     report = Report()
     data = fmfbench.open_dataset(recordings.store())
     windows = data.windows("train", "paper", cache="memory")

@@ -17,7 +17,12 @@ _PATH = click.Path(path_type=Path)
 @click.argument("second", type=_PATH)
 @click.option("--data", type=_PATH, help="The store to score against.")
 @click.option("--labels", type=_PATH, help="A labels.npz to score against, instead of a store.")
-@click.option("--split", default="test", show_default=True, help="As for score.")
+@click.option(
+    "--split",
+    default="test",
+    show_default=True,
+    help="train, test, unused, all, val, fit, loro-val:NAME or loro-fit:NAME.",
+)
 @click.option("--context", type=click.Choice(["full", "masked", "strict"]), help="As for score.")
 @click.option("--protocol", default=None, help="The window protocol of a strict sample set [default: paper].")
 @click.option("--resamples", default=2000, show_default=True, help="Bootstrap resamples.")

@@ -38,8 +38,12 @@ def command(folder: Path, seed: int, preset: str, overwrite: bool) -> None:
     (folder / "FMF-Sim.txt").write_text(
         "Made by `fmfbench demo`: simulated data, nothing here was recorded.\n"
     )
-    for line in _run(folder, seed, preset):
-        click.echo(line)
+    try:
+        for line in _run(folder, seed, preset):
+            click.echo(line)
+    except InputError:  # a preset or seed that is none: there is no demo to keep
+        shutil.rmtree(folder)
+        raise
 
 
 def _run(folder: Path, seed: int, preset: str) -> Iterator[str]:

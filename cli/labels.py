@@ -23,7 +23,12 @@ def command() -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("labels.npz"), show_default=True
 )
-@click.option("--split", default="all", show_default=True, help="train, test, unused or all.")
+@click.option(
+    "--split",
+    default="all",
+    show_default=True,
+    help="train, test, unused, all, val, fit, loro-val:NAME or loro-fit:NAME.",
+)
 @click.option("--ids-only", is_flag=True, help="Write the samples without their labels.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def export(*, store: Path, output: Path, split: str, ids_only: bool, as_json: bool) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from fmfbench.errors import FmfbenchError
 
@@ -26,11 +30,12 @@ _COMMANDS = {
     "models": ".models",
     "train": ".train",
     "predict": ".predict",
+    "reproduce": ".reproduce",
 }
 
 
 class CommandGroup(click.Group):
-    """Commands by name; what the library raises on purpose becomes one line on stderr."""
+    """Commands by name; what goes wrong on purpose, or in the file system, becomes one line on stderr."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -42,17 +47,42 @@ class CommandGroup(click.Group):
         command: click.Command = importlib.import_module(module, __package__).command
         return command
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _one_line():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_line():
             return super().invoke(ctx)
-        except FmfbenchError as error:
-            failure = click.ClickException(" ".join(str(error).split()))
-            failure.exit_code = error.exit_code
-            raise failure from error
-        except KeyboardInterrupt:
-            raise click.ClickException(
-                "interrupted; a conversion or a run goes on when called again"
-            ) from None
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turns errors into click's own, of one line and with their exit code."""
+    try:
+        yield
+    except FmfbenchError as error:
+        raise _failure(str(error), error.exit_code) from error
+    except NoArgsIsHelpError:  # shows the help, which is what was wanted
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "fmfbench"
+        text = error.format_message().removesuffix(".")
+        raise _failure(f"{text}; see `{command} --help`", error.exit_code) from error
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read the output has enough of it: click's to end
+            raise
+        name = error.filename2 or error.filename  # the target, where one is put in another's place
+        where = f"{name}: " if name is not None else ""
+        raise _failure(f"{where}{error.strerror or error}", 1) from error
+    except KeyboardInterrupt:
+        raise click.ClickException("interrupted; a conversion or a run goes on when called again") from None
+
+
+def _failure(text: str, exit_code: int) -> click.ClickException:
+    failure = click.ClickException(" ".join(text.split()))
+    failure.exit_code = exit_code
+    return failure
 
 
 @click.group(

@@ -10,8 +10,9 @@ import click
 
 @click.command("models")
 @click.argument("names", nargs=-1)
+@click.option("--card", is_flag=True, help="Print the card of our models: data_cards/models.md.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def command(*, names: tuple[str, ...], as_json: bool) -> None:
+def command(*, names: tuple[str, ...], card: bool, as_json: bool) -> None:
     """List the models: modality, parameters, whether dense; or all about those NAMED.
 
     \b
@@ -21,6 +22,11 @@ def command(*, names: tuple[str, ...], as_json: bool) -> None:
     """
     from fmfbench_models import list_models, model_info
 
+    if card:
+        from fmfbench_models.card import models_card
+
+        click.echo(models_card(), nl=False)
+        return
     infos = [model_info(name) for name in names or list_models()]
     if as_json:
         click.echo(json.dumps([asdict(info) for info in infos], indent=2))

@@ -26,6 +26,7 @@ _DATED_FORMATS = (
     "%d-%b-%Y %H:%M:%S",  # MATLAB's datestr
 )
 _CLOCK_FORMATS = ("%H:%M:%S",)
+_YEARS = range(1678, 2262)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -150,4 +151,9 @@ def _parse_one(text: str, time_format: str, dated: bool, where: str, row: int) -
         )
     if not dated:
         moment = moment.replace(year=1970, month=1, day=1)
+    if moment.year not in _YEARS:
+        raise SourceError(
+            f"{where}: the time {text!r} in row {row + 2} lies outside the years {_YEARS[0]} to {_YEARS[-1]} that "
+            "nanoseconds in 64 bits can tell; mend the row"
+        )
     return int((moment - _EPOCH).total_seconds())

@@ -107,7 +107,7 @@ def make_options(
 ) -> Options:
     """Options of a source, checked."""
     if not 0 < fps <= 10_000:
-        raise SourceError(f"wanted frames a second above 0, found {fps}")
+        raise SourceError(f"wanted frames a second above 0 and at most 10000, found {fps}")
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 1:
         raise SourceError(f"wanted at least one worker, found {workers}")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import StoreError, WindowError
-from fmfbench.schema import SCHEMA, SPLITS, parse_group
+from fmfbench.schema import FILES_KEY, SCHEMA, SPLITS, parse_group
 from fmfbench.shards import ArrayReader
 
 if TYPE_CHECKING:
@@ -169,7 +169,9 @@ class Dataset:
         folder = self.path / "recordings"
         out: dict[str, Recording] = {}
         first = 0
-        for name in sorted(p.parent.name for p in folder.glob("*/zarr.json")):
+        # As the root lists them: were one gone, the ids of those after it would shift without a word.
+        listed = [path.split("/") for path in self.attributes.get(FILES_KEY, {})]
+        for name in sorted(parts[1] for parts in listed if len(parts) == 3 and parts[0] == "recordings"):
             out[name] = Recording(folder / name, name, first, self.default_layer)
             first += out[name].num_frames
         return MappingProxyType(out)
@@ -218,11 +220,12 @@ class Dataset:
         """Synchronised causal windows of a split's samples.
 
         Args:
-            split: train, test, unused or all.
+            split: train, test, unused, all, or one carved from train (val, fit, ...).
             protocol: "paper", "official", "short", or a `WindowProtocol`.
             context: "full", "masked" or "strict": what a window may see of other splits.
             every: each k-th sample of the split.
-            cache: None reads from disk, "memory" keeps the split's recordings in memory.
+            cache: None reads from disk; "memory" keeps the frames that the split's windows hold; "device" keeps
+                them on a torch device once `fmfbench.torch` reads them.
             overrides: fields of the protocol to change, for example `num_frames=5`.
         """
         from fmfbench.windows.protocol import get_protocol

@@ -278,6 +278,8 @@ def _read_document(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise StoreError(f"{path}: wanted the metadata of a store, found no such file") from None
+    except OSError as error:  # a file where a folder should be, or one that may not be read
+        raise StoreError(f"{path}: wanted the metadata of a store: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{path}: wanted the metadata of a store, found no JSON ({error})") from None
     if not isinstance(document, dict) or document.get("zarr_format") != 3:

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
+from fmfbench_models.backbones import imagenet_scale
 
 __all__ = [
     "Attention",
     "ConvUnit",
     "CrossAttention",
+    "CurrentSequence",
     "InputNorm",
     "Mlp",
     "PatchEmbedding",
@@ -42,17 +44,17 @@ class InputNorm(nn.Module):
     """Brings raw input to the model's dtype and scale: video (x / 255 - 0.5) / 0.5, current z-scored per
     phase.
 
-    The identity (in value, not in dtype) if `identity`. The statistics are buffers and travel with a
-    checkpoint.
+    The identity (in value, not in dtype) if `identity`. imagenet: frames as published backbone weights want them.
+    The statistics are buffers and travel with a checkpoint.
     """
 
     current_mean: Tensor
     current_std: Tensor
     like: Tensor
 
-    def __init__(self, identity: bool = False) -> None:
+    def __init__(self, identity: bool = False, imagenet: bool = False) -> None:
         super().__init__()
-        self.identity = identity
+        self.identity, self.imagenet = identity, imagenet
         self.register_buffer(
             "like", torch.zeros(()), persistent=False
         )  # follows the model's dtype and device
@@ -61,7 +63,9 @@ class InputNorm(nn.Module):
             self.register_buffer("current_std", torch.full((3,), CURRENT_STD_AMPERES))
 
     def video(self, video: Tensor) -> Tensor:
-        """Frames or patches of frames, any shape, 0..255."""
+        """Frames or patches of frames, any shape, 0..255; if `imagenet`, (..., 3, H, W)."""
+        if self.imagenet:
+            return imagenet_scale(video, self.like)
         video = video.to(self.like.dtype)
         return video if self.identity else video.div(127.5).sub(1.0)
 
@@ -81,7 +85,7 @@ class InputNorm(nn.Module):
         if self.identity:
             return {"video": "identity", "current": "identity"}
         return {
-            "video": "x / 127.5 - 1",
+            "video": "(x / 255 - ImageNet mean) / ImageNet std" if self.imagenet else "x / 127.5 - 1",
             "current": "(x - mean) / std",
             "current_mean": self.current_mean.tolist() if not self.current_mean.is_meta else None,
             "current_std": self.current_std.tolist() if not self.current_std.is_meta else None,
@@ -284,6 +288,23 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         return self.norm_out(self.linear(self.norm_in(patches)))
+
+
+class CurrentSequence(nn.Module):
+    """Current (b, n, 3) as tokens (b, 1 + n, dim): a learnable first token, then one linear map of each instant,
+    learnable positions, and LayerNorm if `norm`. kind: (dim,), what marks this modality in a joint sequence."""
+
+    def __init__(self, length: int, dim: int, norm: bool = True) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.randn(1, 1, dim))
+        self.linear = nn.Linear(3, dim)
+        self.position = nn.Parameter(torch.randn(1, 1 + length, dim))
+        self.norm = nn.LayerNorm(dim) if norm else nn.Identity()
+
+    def forward(self, current: Tensor, kind: Tensor | None = None) -> Tensor:
+        first = self.first.expand(len(current), -1, -1)
+        tokens = torch.cat([first, self.linear(current)], 1) + self.position
+        return self.norm(tokens if kind is None else tokens + kind)
 
 
 def resize_table(table: Tensor, grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:

@@ -32,20 +32,28 @@ class World:
 
 @contextmanager
 def joined(device: str | None = None) -> Iterator[World]:
-    """The processes that run this together; alone unless started by torchrun. nccl on GPUs, gloo on CPUs."""
+    """The processes that run this together; alone unless started by torchrun. nccl on GPUs, gloo on CPUs.
+
+    Several runs in one launch stand inside one `joined`, and share its group: torchrun's store still holds the
+    addresses of a group that has ended, so a second one could wait for them for ever.
+    """
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(0, 1, torch.device(kind))
         return
+    if dist.is_initialized():
+        own = f"cuda:{torch.cuda.current_device()}" if kind == "cuda" else kind
+        yield World(dist.get_rank(), dist.get_world_size(), torch.device(own))
+        return
     if kind == "cuda":
         kind = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(kind)
     dist.init_process_group("nccl" if kind.startswith("cuda") else "gloo")
-    try:
-        yield World(dist.get_rank(), size, torch.device(kind))
-    finally:
-        dist.destroy_process_group()
+    # Only a run that went well is taken down together: one that failed must not wait for the others, which may be
+    # waiting for it. Its exit closes the connections, and torchrun ends them.
+    yield World(dist.get_rank(), size, torch.device(kind))
+    dist.destroy_process_group()
 
 
 def gather_by_id(world: World, ids: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:

@@ -21,6 +21,7 @@ class Recipe:
     the random gain and offset of a window's light (ours; 0 as in the paper). clip: largest gradient norm, 0
     for none.
     normal_only: train on normal samples alone. every: each how-many-th training sample is used.
+    validate: False trains on the validation samples too, for recordings too short to spare any.
     """
 
     epochs: int = 30
@@ -37,6 +38,7 @@ class Recipe:
     clip: float = 0.0
     normal_only: bool = False
     every: int = 1
+    validate: bool = True
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "every"):

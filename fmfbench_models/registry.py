@@ -97,7 +97,14 @@ def _registrations() -> dict[str, Registration]:
         if isinstance(record, Registration):
             found[record.name] = record
     for point in entry_points(group="fmfbench.models"):
-        record = point.load()
+        try:
+            record = point.load()
+        except Exception as error:  # another package's code: whatever is wrong with it, say whose it is
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"entry point {point.value}: wanted a Registration, came {type(error).__name__}: {reason}; "
+                f"mend or uninstall that package"
+            ) from error
         if not isinstance(record, Registration):
             kind = type(record).__name__
             raise InputError(

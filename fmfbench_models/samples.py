@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +9,7 @@ from torch import Tensor
 
 from fmfbench.dataset import Dataset
 from fmfbench.errors import StoreError, TrainingError
-from fmfbench.windows.index import timeline
+from fmfbench.windows.index import WindowIndex, timeline
 from fmfbench.windows.reader import Windows
 
 __all__ = [
@@ -32,29 +30,18 @@ VALIDATION_SHARE = 0.1
 GUARD_FRAMES = 250
 
 
-class Selection:
-    """Some windows of a split, by sample id; to a loader it looks like the windows themselves."""
+class Selection(Windows):
+    """Some windows of a split, by sample id: windows like any others, with caches of their own."""
 
     def __init__(self, windows: Windows, ids: ArrayLike) -> None:
         wanted = np.asarray(ids, np.int64)
-        self._positions = np.searchsorted(windows.sample_ids, wanted)
-        present = self._positions < len(windows)
-        if not present.all() or not np.array_equal(windows.sample_ids[self._positions], wanted):
+        present = np.isin(wanted, windows.sample_ids)
+        if not present.all():
             raise StoreError(f"wanted {len(wanted)} samples of split {windows.split!r}, some are not in it")
-        self._windows = windows
+        vars(self).update(vars(windows))
         self.sample_ids = wanted
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def batch(self, indices: ArrayLike) -> dict[str, Any]:
-        """The windows at `indices` of this selection, as `Windows.batch` gives them."""
-        return self._windows.batch(self._positions[np.asarray(indices, np.int64)])
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # while it is being unpickled by a worker there is nothing to ask yet
-            raise AttributeError(name)
-        return getattr(self._windows, name)
+        self.samples = WindowIndex(windows.dataset, wanted, windows.protocol, windows.context)
+        self._video, self._masks, self._loaded = {}, {}, []
 
 
 def fit_and_validation(data: Dataset) -> tuple[Ids, Ids]:

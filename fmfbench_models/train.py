@@ -119,7 +119,10 @@ class _Run:
     # -------------------------------------------------------------------------------------------
 
     def _samples(self, available: np.ndarray[Any, Any]) -> tuple[Any, Any, Any]:
-        fit, validation = (np.intersect1d(ids, available) for ids in fit_and_validation(self.data))
+        if self.recipe.validate:
+            fit, validation = (np.intersect1d(ids, available) for ids in fit_and_validation(self.data))
+        else:
+            fit, validation = available, available[:0]
         check_labelled(self.data, np.concatenate([fit, validation]))
         if self.recipe.normal_only:
             fit, validation = (ids[self.data.class_labels(ids) == 0] for ids in (fit, validation))
@@ -136,7 +139,7 @@ class _Run:
         if training:  # every batch is full: with fewer samples than one batch, they are the batch
             size = min(size, len(ids) - len(ids) % share)
         return make_loader(
-            WindowDataset(Selection(self.windows, ids)),  # type: ignore[arg-type]
+            WindowDataset(Selection(self.windows, ids)),
             batch_size=size,
             shuffle=training,
             num_workers=self.workers,
@@ -291,7 +294,7 @@ class _Run:
         return FitData(train, batches(self.held_ids), batches(self.val_ids), self.settings.seed)
 
     def _loader_alone(self, ids: np.ndarray[Any, Any]) -> WindowLoader:
-        dataset = WindowDataset(Selection(self.windows, ids))  # type: ignore[arg-type]
+        dataset = WindowDataset(Selection(self.windows, ids))
         return make_loader(dataset, batch_size=self.recipe.batch_size, num_workers=self.workers)
 
     # --- the folder
@@ -302,7 +305,11 @@ class _Run:
 
     def _claim_folder(self) -> None:
         """A folder belongs to one run: another's settings are refused, the same ones go on."""
-        path = self.out / "run.json"
+        if self.world.is_first:  # the others would see a folder half made
+            self._claim_alone(self.out / "run.json")
+        self.world.wait()
+
+    def _claim_alone(self, path: Path) -> None:
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             own = self.settings.to_dict()
@@ -315,10 +322,9 @@ class _Run:
             raise InputError(
                 f"{self.out}: wanted a new or empty folder, or a run to go on with; found other files"
             )
-        elif self.world.is_first:
+        else:
             self.out.mkdir(parents=True, exist_ok=True)
             _write_json(path, self._facts() | {"finished": False})
-        self.world.wait()
 
     def _finished(self) -> bool:
         return bool(json.loads((self.out / "run.json").read_text(encoding="utf-8"))["finished"])

@@ -180,7 +180,7 @@ def test_fps_sets_the_times_of_v1(tmp_path: Path) -> None:
         == recording.current_time[:3].tolist()
         == [0, 20_000_000, 40_000_000]
     )
-    with pytest.raises(SourceError, match="above 0, found 0"):
+    with pytest.raises(SourceError, match="above 0 and at most 10000, found 0"):
         fmfbench.convert(DATA / "v1_octave_v7.mat", tmp_path / "p.zarr", fps=0)
 
 

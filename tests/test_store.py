@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -270,3 +271,10 @@ def test_is_store_knows_a_damaged_one(tmp_path: Path) -> None:
     (tmp_path / "plain" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')
     assert not is_store(tmp_path / "plain")
     assert not is_store(tmp_path / "absent")
+
+
+def test_a_recording_that_is_gone_does_not_shift_the_others_ids(awkward_store: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(awkward_store, tmp_path / "o.zarr"))
+    (store / "recordings" / "b-long" / "zarr.json").unlink()
+    with pytest.raises(StoreError, match="b-long"):
+        fmfbench.open_dataset(store).sample_ids("test")

@@ -76,6 +76,7 @@ class Labels:
         recordings: their names.
         unmasked: name -> why its samples have no mask.
         fingerprint: of the data set.
+        of_split: the split whose samples these are.
     """
 
     sample_id: NDArray[np.int64]
@@ -89,6 +90,7 @@ class Labels:
     recordings: tuple[str, ...]
     unmasked: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str
+    of_split: str = "all"
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -118,17 +120,23 @@ class Labels:
         """The labels of a split: train, test, unused, all, or one carved from train (val, fit, ...).
 
         Raises:
-            PredictionError: the name is none of these, or there is too little train time to carve from.
+            PredictionError: the name is none of these, there is too little train time to carve from, or these
+                are the labels of another split.
         """
-        if split == "all":
+        if split == self.of_split:
             return self
+        if self.of_split != "all":
+            raise PredictionError(
+                f"wanted labels of split {split}, found those of split {self.of_split} alone; "
+                "score with the store, or with labels exported without --split"
+            )
         if split in SPLITS:
-            return self.take(self.split == SPLITS[split])
+            return replace(self.take(self.split == SPLITS[split]), of_split=split)
         try:
             rows = carved_rows(split, self.recording, self.frame_time, self.split, self.recordings)
         except WindowError as error:
             raise PredictionError(str(error)) from None
-        return self.take(rows)
+        return replace(self.take(rows), of_split=split)
 
 
 def labels_from_dataset(data: LabelSource, split: str = "all", masks: bool = True) -> Labels:
@@ -167,6 +175,7 @@ def labels_from_dataset(data: LabelSource, split: str = "all", masks: bool = Tru
         recordings=names,
         unmasked=unmasked,
         fingerprint=data.fingerprint,
+        of_split=split,
     )
 
 
@@ -182,6 +191,7 @@ def write_labels(path: str | os.PathLike[str], labels: Labels, ids_only: bool = 
         "schema": _SCHEMA,
         "fingerprint": labels.fingerprint,
         "recordings": list(labels.recordings),
+        "split": labels.of_split,
         "unmasked": dict(labels.unmasked),
         "ids_only": ids_only,
     }
@@ -261,6 +271,7 @@ def _parse(arrays: dict[str, NDArray[Any]]) -> Labels:
         recordings=tuple(meta["recordings"]),
         unmasked=meta.get("unmasked", {}),
         fingerprint=meta["fingerprint"],
+        of_split=meta.get("split", "all"),
     )
     order = np.argsort(labels.sample_id, kind="stable")
     if not np.array_equal(order, np.arange(length)):
@@ -275,6 +286,7 @@ def _parse_meta(array: NDArray[Any]) -> dict[str, Any]:
         good = (
             meta["schema"] == _SCHEMA
             and isinstance(meta["fingerprint"], str)
+            and isinstance(meta.get("split", "all"), str)
             and all(isinstance(name, str) for name in meta["recordings"])
             and isinstance(meta.get("unmasked", {}), dict)
         )

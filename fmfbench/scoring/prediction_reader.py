@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -324,14 +324,10 @@ class PredictionReader:
 
     def _parsed_meta(self, text: str | bytes) -> dict[str, Any]:
         try:
-            # NaN and the like stay text, so that whatever repeats the meta is JSON
-            meta = json.loads(
-                text if isinstance(text, str) else text.decode("utf-8"),
-                parse_constant=str,
-                parse_float=_finite_float,
-            )
+            meta = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+            json.dumps(meta, allow_nan=False)  # Python reads NaN and Infinity, which no JSON has
         except (ValueError, RecursionError) as error:
-            self.problems.add(f"meta is not JSON text: {ascii(str(error))[1:100]}")
+            self.problems.add(f"meta is not JSON text: {ascii(str(error))[1:-1][:100]}")
             return {}
         if not isinstance(meta, dict):
             self.problems.add(f"meta is a JSON {type(meta).__name__}; write an object")
@@ -423,11 +419,6 @@ def _in_order(found: Predictions) -> Predictions:
     rows = ("sample_id", "score", "pred", "mask_bits")
     sorted_rows = {name: value[order] for name in rows if (value := getattr(found, name)) is not None}
     return replace(found, **sorted_rows)
-
-
-def _finite_float(text: str) -> float | str:
-    value = float(text)
-    return value if isfinite(value) else text
 
 
 def _fingerprint(meta: Mapping[str, Any]) -> str | None:

@@ -108,7 +108,7 @@ def score(
     Args:
         predictions: a prediction file.
         data: an open data set, its labels, or the path of a store or of a labels.npz.
-        split: train, test, unused or all.
+        split: train, test, unused, all, or one carved from train (val, fit, ...).
         context: None, "full" or "masked" ask for every sample of the split; "strict" for those whose window
             under `protocol` stays inside the split.
         protocol: the window protocol of a strict sample set, by name or itself.
@@ -126,6 +126,7 @@ def score(
         PredictionError: the file does not cover exactly these samples or holds anything that is not a
             prediction; all problems in one line, and nothing is scored. Or the truth is not that of these
             recordings.
+        WindowError: there is no such protocol.
         InputError: a bootstrap that cannot be: too few resamples, blocks without length, a negative seed.
     """
     if compat not in (None, "official"):
@@ -194,6 +195,8 @@ def read_for(
     """
     if context not in (None, "full", "masked", "strict"):
         raise PredictionError(f"context {context!r}: wanted full, masked or strict")
+    if protocol is not None:
+        get_protocol(protocol)  # its name stands in the result even where no window is needed
     labels = scored_labels(data, split, context, protocol)
     if per_second:
         labels = labels.take(per_second_rows(labels.recording, labels.frame_time))
@@ -263,7 +266,9 @@ def protocol_name(protocol: Any) -> str:
 
 def opened(path: Path) -> LabelSource | Labels:
     """The labels of a labels.npz, or an open store."""
-    if path.is_file() or path.suffix == ".npz":
+    if not path.exists():
+        raise PredictionError(f"{path}: wanted a store or a label file, found nothing")
+    if not path.is_dir():
         return read_labels(path)
     from fmfbench.dataset import open_dataset
 

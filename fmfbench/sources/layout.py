@@ -16,6 +16,7 @@ __all__ = ["LAYOUTS", "VIDEO_SUFFIXES", "open_source"]
 
 LAYOUTS = ("v1", "v2", "recording")
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv")
+_MAPPED = {"v1": set(NAMES), "v2": {"data", "video", "label"}, "recording": set()}
 
 
 def open_source(path: str | Path, options: Options | None = None) -> Source:
@@ -28,8 +29,23 @@ def open_source(path: str | Path, options: Options | None = None) -> Source:
     Raises:
         SourceError: nothing there, an unknown or ambiguous layout, or contents that do not fit it.
     """
-    path = Path(path)
     options = options or Options()
+    source = _open(Path(path), options)
+    strange = sorted(set(options.names) - _MAPPED[source.layout])
+    if strange:
+        raise SourceError(
+            f"{path}: --map names {', '.join(strange)}, which layout {source.layout} does not read; "
+            f"it reads {', '.join(sorted(_MAPPED[source.layout])) or 'no variables'}"
+        )
+    if source.layout != "recording" and (options.crop is not None or options.size is not None):
+        raise SourceError(
+            f"{path}: a crop or a size is for raw recordings, found layout {source.layout}, whose frames are "
+            "taken as they are; leave --crop and --size out"
+        )
+    return source
+
+
+def _open(path: Path, options: Options) -> Source:
     if options.layout not in (None, *LAYOUTS):
         raise SourceError(f"layout {options.layout!r} is not one of {', '.join(LAYOUTS)}")
     if not path.exists():

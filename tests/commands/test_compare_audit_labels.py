@@ -50,6 +50,16 @@ def test_labels_exported_score_as_the_store_does(store, files, tmp_path):
     assert "ids only" in run("score", files / "a.npz", "--labels", tmp_path / "ids.npz", code=2).stderr
 
 
+def test_labels_of_one_split_are_not_taken_for_another(store, files, tmp_path):
+    run("labels", "export", store, "-o", tmp_path / "test.npz", "--split", "test")
+    direct = run("score", files / "a.npz", "--data", store, "--json").stdout
+    own = json.loads(run("score", files / "a.npz", "--labels", tmp_path / "test.npz", "--json").stdout)
+    assert own["metrics"] == json.loads(direct)["metrics"]
+    for split in ("all", "train"):
+        refused = run("score", files / "a.npz", "--labels", tmp_path / "test.npz", "--split", split, code=2)
+        assert f"wanted labels of split {split}, found those of split test alone" in refused.stderr
+
+
 def test_score_by_what_the_simulator_knows(store, files):
     truth = store.parent / "sim" / "truth"
     document = json.loads(run("score", files / "a.npz", "--data", store, "--truth", truth, "--json").stdout)

@@ -15,8 +15,10 @@ import torch
 
 import fmfbench
 from fmfbench.errors import InputError, TrainingError
+from fmfbench.torch import WindowDataset, make_loader
 from fmfbench_models import create_model, load_checkpoint
 from fmfbench_models.checkpoint import read_tensors
+from fmfbench_models.nano import train_nano
 from fmfbench_models.parallel import World
 from fmfbench_models.runlog import read_log
 from fmfbench_models.samples import (
@@ -25,6 +27,7 @@ from fmfbench_models.samples import (
     fit_and_validation,
     flip_windows,
     held_out_part,
+    jitter_windows,
 )
 from fmfbench_models.settings import make_settings
 from fmfbench_models.train import train
@@ -170,6 +173,7 @@ def test_another_runs_folder_is_refused(finished, furnace_store, options, tmp_pa
         ({"epochs": "many"}, "epochs: wanted an integer"),
         ({"lr": -1.0}, "lr must be above 0"),
         ({"flip": 1.5}, "flip must be in"),
+        ({"jitter": 1.0}, "jitter must be in"),
         ({"preset": "poster"}, "wanted a preset"),
         ({"protocol.num_frames": 3}, "even number of frames"),
     ],
@@ -243,6 +247,22 @@ def test_selection_is_those_windows(furnace_store):
         Selection(windows, [10**6])
 
 
+@pytest.mark.parametrize("cache", [None, "memory", "device"])
+@pytest.mark.parametrize("shuffle", [False, True, "block"])
+def test_a_loader_of_a_selection_gives_those_windows(furnace_store, cache, shuffle):
+    windows = fmfbench.open_dataset(furnace_store).windows("train", "short", cache=cache)
+    ids = windows.sample_ids[5:60:3]
+    loader = make_loader(WindowDataset(Selection(windows, ids)), batch_size=4, shuffle=shuffle)
+    batches = [{name: value.clone() for name, value in batch.items()} for batch in loader]
+    found = torch.cat([batch["sample_id"] for batch in batches])
+    assert sorted(found.tolist()) == ids.tolist()
+    plain = windows.batch(np.searchsorted(windows.sample_ids, found.numpy()))
+    for name, value in plain.items():
+        own = torch.cat([batch[name] for batch in batches]).numpy()
+        expected = np.moveaxis(value, -1, 1) if name == "video" else value
+        assert np.array_equal(own, expected)
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 def test_flip_mirrors_frames_and_mask_together(transposed):
     def batch():
@@ -269,6 +289,37 @@ def test_flip_mirrors_frames_and_mask_together(transposed):
     assert torch.equal(flip_windows(batch(), 0.0, 0, 3, transposed=False)["video"], whole["video"])
     again = flip_windows(batch(), 0.5, 0, 4, transposed=transposed)
     assert not torch.equal(again["video"], flipped["video"])
+
+
+def test_jitter_is_one_light_for_all_frames_of_a_sample():
+    video = torch.full((30, 3, 2, 4, 6), 100, dtype=torch.uint8)
+    video[:, :, 1] = 140
+    batch = {"video": video, "sample_id": torch.arange(30)}
+    changed = jitter_windows(batch, 0.4, 0, 0)["video"]
+    assert changed.dtype == torch.uint8
+    assert torch.equal(video[:, :, 0], torch.full_like(video[:, :, 0], 100))
+    for sample in changed:
+        assert len(sample[:, 0].unique()) == len(sample[:, 1].unique()) == 1
+        gain = (sample[0, 1, 0, 0].item() - sample[0, 0, 0, 0].item()) / 40
+        offset = sample[0, 0, 0, 0].item() - 100 * gain
+        assert 0.57 <= gain <= 1.43
+        assert abs(offset) <= 64 * 0.4 + 3
+    assert len(changed[:, 0, 0, 0, 0].unique()) > 15
+    part = {"video": video[[7, 3]], "sample_id": torch.tensor([7, 3])}
+    assert torch.equal(jitter_windows(part, 0.4, 0, 0)["video"], changed[[7, 3]])
+    assert jitter_windows(batch, 0.0, 0, 0) is batch
+    white = {"video": torch.full_like(video, 255), "sample_id": torch.arange(30)}
+    assert jitter_windows(white, 0.9, 0, 0)["video"].max() == 255
+
+
+def test_nano_trains_on_every_train_sample(furnace_store, tmp_path):
+    run = train_nano(furnace_store, tmp_path / "nano")
+    meta = load_checkpoint(run).meta
+    assert (meta.protocol["name"], meta.modality, meta.dense) == ("short", "visual", True)
+    assert not (run / "best.safetensors").exists()
+    epochs = [line for line in read_log(run / "log.jsonl") if line["kind"] == "epoch"]
+    samples = len(fmfbench.open_dataset(furnace_store).sample_ids("train")[::3])
+    assert [line["step"] for line in epochs] == [samples // 16 * n for n in (1, 2, 3)]
 
 
 # --- validation figures
@@ -318,19 +369,25 @@ def torchrun(script, *arguments, processes=2):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, f"--nproc-per-node={processes}", str(script), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        _, told = process.communicate(timeout=180)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # torchrun passes it on to its workers; a kill would leave them behind
+        _, told = process.communicate()
+    return process.returncode, told
 
 
 SCRIPT = """
 import json, sys, torch
 torch.set_num_threads(1)
+from fmfbench_models.nano import train_nano
 from fmfbench_models.parallel import World, gather_by_id, joined
 from fmfbench_models.train import train
-import torch.distributed as dist
 
 store, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-train("fmformer", store, out, options=options, device="cpu")
 with joined("cpu") as world:
+    train("fmformer", store, out, options=options, device="cpu")
     own = torch.arange(7)[world.rank :: world.size] * 3 % 7
     ids, squares, pairs = gather_by_id(world, own, own.double() ** 2, torch.stack([own, -own], 1))
     assert ids.tolist() == list(range(7)), ids
@@ -342,8 +399,8 @@ with joined("cpu") as world:
 def test_two_processes_give_the_weights_of_one(furnace_store, options, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     options = {**options, **QUICK, "dense_task": False}
-    done = torchrun(tmp_path / "script.py", furnace_store, tmp_path / "two", json.dumps(options))
-    assert done.returncode == 0, done.stderr[-3000:]
+    code, told = torchrun(tmp_path / "script.py", furnace_store, tmp_path / "two", json.dumps(options))
+    assert code == 0, told[-3000:]
     train("fmformer", furnace_store, tmp_path / "one", options=options, device="cpu")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert one.keys() == two.keys()
@@ -353,6 +410,11 @@ def test_two_processes_give_the_weights_of_one(furnace_store, options, tmp_path)
     assert not torch.equal(
         start["layers.0.first.own.video.qkv.weight"], one["layers.0.first.own.video.qkv.weight"]
     )
+    code, told = torchrun(
+        tmp_path / "script.py", furnace_store, tmp_path / "two", json.dumps({**options, "lr": 1.0})
+    )
+    assert code != 0
+    assert "holds a run with other recipe" in told
     figures = [read_log(tmp_path / name / "log.jsonl")[-1] for name in ("one", "two")]
     assert figures[0]["val_accuracy"] == figures[1]["val_accuracy"]
     assert figures[0]["val_loss"] == pytest.approx(figures[1]["val_loss"], rel=1e-3)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 
+from fmfbench.errors import PredictionError
 from fmfbench.scoring.floor import floor_guesses, floor_metrics, floor_warnings
 from fmfbench.scoring.labels import labels_from_dataset
 from fmfbench.scoring.masks import pack_masks, unpack_masks
@@ -119,11 +120,17 @@ def test_decisions_alone_of_unknown_origin(long_data, tmp_path):
     assert any("UNKNOWN ORIGIN: pred comes without scores" in w for w in warnings)
 
 
-@pytest.mark.parametrize(
-    "text", ['{"threshold": NaN}', '{"threshold": 1e999}', '{"threshold": 1%s}' % ("0" * 400)]
-)
-def test_numbers_that_json_has_not_stay_out_of_the_document(data, tmp_path, text):
+@pytest.mark.parametrize("text", ['{"threshold": NaN}', '{"threshold": 1e999}'])
+def test_meta_that_is_no_json_is_refused(data, tmp_path, text):
     ids = data.sample_ids("test")
+    np.savez(tmp_path / "p.npz", sample_id=ids, score=np.zeros(len(ids)), meta=np.array(text))
+    with pytest.raises(PredictionError, match="meta is not JSON"):
+        score(tmp_path / "p.npz", data, resamples=50)
+
+
+def test_a_threshold_of_many_digits_stays_out_of_the_document(data, tmp_path):
+    ids = data.sample_ids("test")
+    text = '{"threshold": 1%s}' % ("0" * 400)
     np.savez(tmp_path / "p.npz", sample_id=ids, score=np.zeros(len(ids)), meta=np.array(text))
     result = score(tmp_path / "p.npz", data, resamples=50)
     json.dumps(result.to_dict(), allow_nan=False)

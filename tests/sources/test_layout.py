@@ -57,6 +57,12 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path, Options(layout="v2"))
 
 
+def test_a_mapped_name_that_the_layout_does_not_read_is_refused() -> None:
+    with pytest.raises(SourceError, match="--map names current, which layout v2 does not read"):
+        open_source(DATA / "v2_hdf5storage_v73.mat", Options(names={"current": "I"}))
+    assert open_source(DATA / "v2_hdf5storage_v73.mat", Options(names={"data": "data"})).layout == "v2"
+
+
 def test_a_file_with_the_names_of_both_is_ambiguous(tmp_path: Path) -> None:
     video = np.zeros((4, 5, 3, 6), np.uint8)
     content = {"video": video, "data": video, "current": np.ones((3, 6)), "label": np.zeros((4, 5, 6)),

@@ -1,0 +1,75 @@
+"""`fmfbench reproduce`: one of the paper's tables, on a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fmfbench.errors import FailedError, InputError
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command("reproduce")
+@click.argument("table", metavar="table2|table3|table4|table5|fig6")
+@click.option("--data", type=_PATH, required=True, help="The store to train and score on.")
+@click.option(
+    "--out", type=_PATH, required=True, help="The folder to work in; the same call goes on with it."
+)
+@click.option("--models", default="", metavar="A,B,...", help="Rows or models to make [default: all].")
+@click.option("--seeds", default="0", show_default=True, metavar="N,M,...", help="Seeds to train with.")
+@click.option("--epochs", type=int, help="Of the recipe's 30; all recipes shrink in proportion.")
+@click.option("--preset", default="full", show_default=True, help="full, nano or tiny: sizes of the models.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and how long it would take.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
+@click.option("--cache", type=click.Choice(["memory", "device"]), help="Keep the recordings in memory.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def command(
+    *,
+    table: str,
+    models: str,
+    seeds: str,
+    dry_run: bool,
+    as_json: bool,
+    data: Path,
+    out: Path,
+    **options: Any,
+) -> None:
+    """Train what is missing, predict, score, and write the table: our figures beside the paper's.
+
+    What is trained stands in fmfbench_models/reproduce/tables/*.toml. A killed call goes on when called again; a model
+    that fails is shown as failed, and tried again by the next call. Models of other packages are in table2.
+
+    \b
+    Example:
+      fmfbench reproduce table2 --data fmf.zarr --out tables --dry-run
+      fmfbench reproduce table2 --data fmf.zarr --out tables --models fmformer,vivit --seeds 0,1,2
+    """
+    from fmfbench_models.reproduce import plan, reproduce
+    from fmfbench_models.reproduce.markdown import document_markdown, plan_markdown
+
+    options |= {"models": parse_names(models), "seeds": parse_seeds(seeds)}
+    if dry_run:
+        steps = plan(table, data, out, **options)
+        click.echo(json.dumps(steps, indent=2) if as_json else plan_markdown(steps))
+        return
+    document = reproduce(table, data, out, **options)
+    click.echo(json.dumps(document, indent=2) if as_json else document_markdown(document))
+    failed = [row["name"] for row in document["rows"] if row["status"] == "failed"]
+    if failed:
+        raise FailedError(f"{out}: {len(failed)} rows failed ({', '.join(failed)}); the table says why")
+
+
+def parse_names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def parse_seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in parse_names(text)]
+    except ValueError:
+        raise InputError(f"--seeds: wanted integers with commas between, came {text!r}") from None

@@ -1,0 +1,83 @@
+"""data_cards/models.md, written from what the models state of themselves.
+
+fmfbench models --card > data_cards/models.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fmfbench_models.registry import ModelInfo, list_models, model_info, registration
+
+__all__ = ["models_card"]
+
+HEAD = """\
+# Card of the reference models
+
+Generated from the code by `fmfbench models --card`; a test keeps the two equal.
+
+Each part of a model says what it follows: **paper**, the publication of the method; **official code**, what the
+FmFormer authors released; **other source**, named; **choice**, ours, as the sources are silent. Parameters are those of
+the default configuration (10 frames of 64x64, 440 current values). Training: by gradient, fitted, or both in turn.
+
+A **re-interpretation** is a method whose publication or code could not be had: a model of our own in its spirit. Its
+figures are ours, and not that method's.
+"""
+INPUTS = {"both": "video, current", "visual": "video", "current": "current"}
+
+
+def models_card() -> str:
+    """The card of the models that fmfbench itself has, those of entry points left out."""
+    infos = [model_info(name) for name in list_models() if is_own(name)]
+    infos.sort(key=lambda info: (("current", "visual", "both").index(info.modality), info.title.lower()))
+    lines = [HEAD, *overview(infos)]
+    for info in infos:
+        lines += ["", *section(info)]
+    return "\n".join(lines) + "\n"
+
+
+def is_own(name: str) -> bool:
+    return registration(name).config.__module__.startswith("fmfbench_models.zoo.")
+
+
+def overview(infos: Iterable[ModelInfo]) -> list[str]:
+    lines = [
+        "| model | name | input | masks | parameters | training | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for info in infos:
+        remark = "re-interpretation" if info.reinterpretation else ""
+        dense = "yes" if info.dense else "no"
+        lines.append(
+            f"| {info.title} | `{info.name}` | {INPUTS[info.modality]} | {dense} | {info.parameters:,} "
+            f"| {info.training} | {remark} |"
+        )
+    return lines
+
+
+def section(info: ModelInfo) -> list[str]:
+    lines = [f"## {info.title}" + (" (re-interpretation)" if info.reinterpretation else ""), ""]
+    lines += [f"Source: {info.source}.", ""]
+    lines += ["| part | follows | in full |", "|---|---|---|"]
+    lines += [
+        f"| {cell(part)} | {origin_kind(text)} | {cell(text)} |" for part, text in info.provenance.items()
+    ]
+    recipe = registration(info.name).recipe
+    if recipe:
+        told = ", ".join(f"{key} {value}" for key, value in recipe.items())
+        lines += ["", f"Recipe, where it differs from the shared one: {told}."]
+    if info.presets:
+        lines += ["", f"Presets: {', '.join(info.presets)}."]
+    return lines
+
+
+def origin_kind(text: str) -> str:
+    """What a part follows, from the first words of what is said of it."""
+    for kind in ("paper", "official code", "choice"):
+        if text.startswith(kind):
+            return kind
+    return "other source"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,10 @@
+"""The paper's tables, made again by one call. What is trained and compared stands in `tables/*.toml`."""
+
+from __future__ import annotations
+
+from fmfbench_models.reproduce.experiment import TABLES as TABLES
+from fmfbench_models.reproduce.experiment import preset_names as preset_names
+from fmfbench_models.reproduce.table import plan as plan
+from fmfbench_models.reproduce.table import reproduce as reproduce
+
+__all__ = ["TABLES", "plan", "preset_names", "reproduce"]

@@ -1,0 +1,184 @@
+"""A table as one JSON document: our figures with their intervals, the paper's beside them, and what to know of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from fmfbench_models.registry import list_models, model_info, registration
+from fmfbench_models.reproduce.experiment import Experiment, Row, variant_of
+from fmfbench_models.reproduce.work import Work, device_name
+from fmfbench_models.train import versions
+
+__all__ = ["build_document"]
+
+SIMULATED = (
+    "SIMULATED DATA: our figures are measured on FMF-Sim, the paper's on the real recordings. They stand side by side "
+    "to compare orders of methods, not figures; no figure here says anything about the real benchmark."
+)
+REAL = (
+    "The paper's figures are of its own split of the authors' recordings; ours are of the store named above. They are "
+    "comparable if it holds the released pixel-level set with its own split."
+)
+
+Results = Mapping[tuple[str, int], Mapping[str, Any] | None]
+
+
+def build_document(
+    experiment: Experiment, asked: set[str], work: Work, seeds: Sequence[int], results: Results
+) -> dict[str, Any]:
+    """asked: names of the rows that this call is to make; the others show what earlier calls found."""
+    rows = [
+        build_row(row, experiment.metrics, work, {seed: results[row.name, seed] for seed in seeds}, asked)
+        for row in experiment.rows
+    ]
+    done = [found for found in results.values() if found and found["status"] == "done"]
+    devices = sorted({found["device"] for found in done}) or [device_name(work.device)]
+    kind = "FMF-Sim, simulated" if work.simulated else "recordings"
+    return {
+        "schema": 1,
+        "table": experiment.name,
+        "title": f"{experiment.title}: {work.preset.title}, store {work.data.name} ({kind}), {', '.join(devices)}",
+        "preset": work.preset.name,
+        "epochs": work.epochs,
+        "seeds": list(seeds),
+        "measured_on": f"{'FMF-Sim (simulated)' if work.simulated else 'recordings'}, store {work.data.name}",
+        "paper_on": "the real recordings",
+        "notice": SIMULATED if work.simulated else REAL,
+        "data": {
+            "name": work.data.name,
+            "fingerprint": work.data.fingerprint,
+            "simulated": work.simulated,
+            "recordings": list(work.data.recordings),
+            "test_samples": len(work.data.sample_ids("test")),
+        },
+        "protocol": work.preset.protocol,
+        "devices": devices,
+        "versions": versions(),
+        "metrics": list(experiment.metrics),
+        "rows": rows,
+        "floor": done[0]["score"]["floor"] if done else None,
+        "ordering": {metric: ordering(rows, metric) for metric in ("accuracy", "miou")},
+        "notes": list(experiment.notes),
+    }
+
+
+def build_row(
+    row: Row,
+    metrics: Sequence[str],
+    work: Work,
+    found: Mapping[int, Mapping[str, Any] | None],
+    asked: set[str],
+) -> dict[str, Any]:
+    done = {seed: value for seed, value in found.items() if value and value["status"] == "done"}
+    failed = {seed: value["error"] for seed, value in found.items() if value and value["status"] == "failed"}
+    missing = [seed for seed, value in found.items() if value is None]
+    if any(value and value["status"] == "not available" for value in found.values()):
+        status = "not available"
+    elif failed:
+        status = "failed"
+    elif missing:
+        status = "to do" if row.name in asked else "not asked for"
+    else:
+        status = "done"
+    return {
+        "name": row.name,
+        "label": row.label,
+        **describe_models(row, work),
+        "status": status,
+        "errors": {str(seed): error for seed, error in failed.items()},
+        "metrics": {
+            metric: joined([value["score"] for value in done.values()], metric)
+            | {"paper": row.paper.get(metric), "doubtful": row.doubtful.get(metric)}
+            for metric in metrics
+        },
+        "no_interval": next((text for value in done.values() if (text := no_interval(value["score"]))), None),
+        "worst_recording": worst([value["score"] for value in done.values()]),
+        "parameters": next((value["parameters"] for value in done.values()), None),
+        "train_seconds": total(done.values(), "train_seconds"),
+        "predict_seconds": total(done.values(), "predict_seconds"),
+        "backbone": next((value["backbone"] for value in done.values()), None),
+        "warnings": sorted({text for value in done.values() for text in value["score"]["warnings"]}),
+        "per_seed": {
+            str(seed): {"metrics": value["score"]["metrics"], "intervals": value["score"]["intervals"]}
+            for seed, value in done.items()
+        },
+        "note": row.note,
+    }
+
+
+def describe_models(row: Row, work: Work) -> dict[str, Any]:
+    names = [training.model for training in row.trainings]
+    if not set(names) <= set(list_models()):
+        return {"models": names, "inputs": None, "variant": None, "reinterpretation": None}
+    modalities = {
+        str(training.options.get("modality", model_info(training.model).modality))
+        for training in row.trainings
+    }
+    return {
+        "models": names,
+        "inputs": modalities.pop() if len(modalities) == 1 else "both",
+        "variant": ", ".join({variant_of(registration(name), work.preset)[0]: None for name in names}),
+        "reinterpretation": any(registration(name).reinterpretation for name in names),
+    }
+
+
+def joined(scores: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+    """The mean over seeds, and the span of the seeds' intervals."""
+    values = [score["metrics"][metric] for score in scores if score["metrics"][metric] is not None]
+    spans = [score["intervals"][metric] for score in scores]
+    known = [(span["low"], span["high"]) for span in spans if span["low"] is not None]
+    if not values:
+        return {"value": None, "low": None, "high": None}
+    return {
+        "value": sum(values) / len(values),
+        "low": min((low for low, _ in known), default=None),
+        "high": max((high for _, high in known), default=None),
+    }
+
+
+def no_interval(score: Mapping[str, Any]) -> str | None:
+    """Why figures of a score have no interval, where one has none."""
+    spans = [score["intervals"][name] for name, value in score["metrics"].items() if value is not None]
+    return next((str(span["reason"]) for span in spans if span["low"] is None), None)
+
+
+def worst(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The recording with the lowest accuracy, of all seeds."""
+    known = [
+        (value["metrics"]["accuracy"], name)
+        for score in scores
+        for name, value in score["recordings"].items()
+        if value["metrics"]["accuracy"] is not None
+    ]
+    if not known:
+        return None
+    accuracy, name = min(known)
+    return {"recording": name, "accuracy": accuracy}
+
+
+def total(results: Any, key: str) -> float | None:
+    values = [value[key] for value in results]
+    return None if not values or None in values else sum(values)
+
+
+def ordering(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[str, int] | None:
+    """How many pairs of rows stand in the paper's order; of those, the pairs that our intervals tell apart."""
+    known = [
+        value
+        for row in rows
+        if row["status"] == "done" and (value := row["metrics"].get(metric))
+        if value["value"] is not None and value["paper"] is not None
+    ]
+    counts = {"rows": len(known), "pairs": 0, "same": 0, "apart": 0, "apart_same": 0}
+    for a, b in combinations(known, 2):
+        if a["paper"] == b["paper"] or a["value"] == b["value"]:
+            continue
+        same = (a["paper"] > b["paper"]) == (a["value"] > b["value"])
+        counts["pairs"] += 1
+        counts["same"] += same
+        if None not in (a["low"], b["low"]) and (a["low"] > b["high"] or b["low"] > a["high"]):
+            counts["apart"] += 1
+            counts["apart_same"] += same
+    return counts if counts["pairs"] else None

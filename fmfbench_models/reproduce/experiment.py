@@ -1,0 +1,187 @@
+"""What a table holds, as its file says: rows, the networks behind them, the sizes it can be made at."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.resources import files
+from typing import Any
+
+from fmfbench.errors import InputError
+from fmfbench_models.recipe import Recipe
+from fmfbench_models.registry import Registration, list_models, parse_config, registration
+
+__all__ = [
+    "TABLES",
+    "Experiment",
+    "Preset",
+    "Row",
+    "Training",
+    "choose_rows",
+    "load_experiment",
+    "load_preset",
+    "load_training",
+    "preset_names",
+    "variant_of",
+]
+
+TABLES = ("table2", "table3", "table4", "table5", "fig6")
+RECIPE_EPOCHS = Recipe().epochs
+FROM_DATA = ("num_frames", "size", "current_length")  # of a configuration: data and protocol decide these
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A size. variant: name of the models' own configurations, None for their defaults. epochs: of the recipe's 30.
+
+    models: configurations that come before the models' own. options: keys of the recipe, for all models.
+    resamples: bootstrap resamples behind the intervals.
+    """
+
+    name: str
+    title: str
+    protocol: str
+    epochs: int
+    resamples: int
+    variant: str | None = None
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A network to train: a registered model and what of its configuration is changed."""
+
+    name: str
+    model: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a table.
+
+    run: the training whose model is scored; `fuse`: or two, whose logits are added. change: of the trained model's
+    configuration, before it predicts. window: fields of the protocol to change when it predicts. paper: printed
+    figures by metric; doubtful: why some of them cannot be right. main: made before the others.
+    """
+
+    name: str
+    label: str
+    run: str = ""
+    fuse: tuple[str, ...] = ()
+    change: Mapping[str, Any] = field(default_factory=dict)
+    window: Mapping[str, Any] = field(default_factory=dict)
+    paper: Mapping[str, float] = field(default_factory=dict)
+    doubtful: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    main: bool = False
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        return tuple(load_training(name) for name in self.fuse or (self.run or self.name,))
+
+    @property
+    def slug(self) -> str:
+        """What is predicted, as a file name: rows of several tables that ask for the same share it."""
+        names = [training.name for training in self.trainings]
+        return "--".join([*names, *(f"{k}-{v}" for k, v in sorted({**self.change, **self.window}.items()))])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A table: its rows in order, and the metrics it has. every_model: with all registered models."""
+
+    name: str
+    title: str
+    metrics: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    every_model: bool = False
+
+
+def read_toml(name: str) -> dict[str, Any]:
+    return tomllib.loads(files(__package__).joinpath("tables", name).read_text(encoding="utf-8"))
+
+
+def load_experiment(name: str) -> Experiment:
+    """The table `name`, registered models that it does not name added to it where it wants every model."""
+    if name not in TABLES:
+        raise InputError(f"reproduce: wanted one of {', '.join(TABLES)}, came {name!r}")
+    values = read_toml(f"{name}.toml")
+    rows = [Row(**row | {"fuse": tuple(row.get("fuse", ()))}) for row in values.pop("rows")]
+    metrics, notes = tuple(values.pop("metrics")), tuple(values.pop("notes", ()))
+    experiment = Experiment(name=name, rows=tuple(rows), metrics=metrics, notes=notes, **values)
+    return with_every_model(experiment) if experiment.every_model else experiment
+
+
+def with_every_model(experiment: Experiment) -> Experiment:
+    present = {training.model for row in experiment.rows for training in row.trainings}
+    added = [
+        Row(name=name, label=registration(name).title, note="not in the paper")
+        for name in list_models()
+        if name not in present
+    ]
+    return replace(experiment, rows=(*experiment.rows, *added))
+
+
+def load_training(name: str) -> Training:
+    known = read_toml("trainings.toml")
+    return Training(name=name, **known[name]) if name in known else Training(name=name, model=name)
+
+
+def preset_names() -> tuple[str, ...]:
+    return tuple(read_toml("presets.toml"))
+
+
+def load_preset(name: str) -> Preset:
+    known = read_toml("presets.toml")
+    if name not in known:
+        raise InputError(f"reproduce: wanted a preset of {', '.join(known)}, came {name!r}")
+    return Preset(name=name, **known[name])
+
+
+def choose_rows(experiment: Experiment, names: Sequence[str]) -> tuple[Row, ...]:
+    """The rows to make, main ones first: all, or those of which the name or a model is among `names`."""
+    known = {row.name for row in experiment.rows}
+    known |= {training.model for row in experiment.rows for training in row.trainings}
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise InputError(
+            f"{experiment.name}: wanted rows or models of {', '.join(sorted(known))}, came {', '.join(unknown)}"
+        )
+    wanted = [
+        row
+        for row in experiment.rows
+        if not names or {row.name, *(training.model for training in row.trainings)} & set(names)
+    ]
+    return tuple(sorted(wanted, key=lambda row: not row.main))
+
+
+def variant_of(record: Registration, preset: Preset) -> tuple[str, dict[str, Any]]:
+    """(its name, the configuration) that a model has for a preset, without what the data decide."""
+    if preset.variant is None:
+        return "default", {}
+    if record.name in preset.models:
+        values = preset.models[record.name]
+    elif preset.variant in record.presets:
+        values = record.presets[preset.variant]
+    elif preset.variant == "tiny":
+        values = record.tiny
+    else:
+        return f"default (it has no {preset.variant})", {}
+    return preset.variant, {key: value for key, value in values.items() if key not in FROM_DATA}
+
+
+def training_options(training: Training, preset: Preset, epochs: int) -> dict[str, Any]:
+    """Options of `train`: variant, preset, the recipe shortened to `epochs` of its 30, the training's own."""
+    record = registration(training.model)
+    _, config = variant_of(record, preset)
+    base = parse_config(Recipe, record.recipe, what=f"{record.name}: recipe")
+
+    def shortened(count: int) -> int:
+        return max(1, round(count * epochs / RECIPE_EPOCHS))
+
+    recipe = {"epochs": shortened(base.epochs), "lr_steps": [shortened(step) for step in base.lr_steps]}
+    return {**config, **recipe, **preset.options, **training.options}

@@ -1,0 +1,184 @@
+"""A table's document as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fmfbench.scoring.metrics import METRIC_TITLES
+from fmfbench.scoring.tables import INTERVAL_WORTH
+
+__all__ = ["document_markdown", "duration", "plan_markdown"]
+
+FLOOR = "NOT BETTER THAN "
+INPUTS = {"both": "video, current", "visual": "video", "current": "current", None: "?"}
+
+
+def document_markdown(document: Mapping[str, Any]) -> str:
+    """Everything that the document says, for people."""
+    ours = "FMF-Sim" if document["data"]["simulated"] else "ours"
+    theirs = "paper, real data" if document["data"]["simulated"] else "paper"
+    with_paper = any(
+        cell["paper"] is not None for row in document["rows"] for cell in row["metrics"].values()
+    )
+    head = ["method", "input", "parameters"]
+    for metric in document["metrics"]:
+        head += [f"{short(metric)}, {ours}", *([f"{short(metric)}, {theirs}"] if with_paper else [])]
+    head += ["worst recording (accuracy)", "training", "prediction"]
+    marks: list[str] = []
+    body = [row_cells(row, document["metrics"], with_paper, marks) for row in document["rows"]]
+    lines = [f"# {document['title']}", "", f"**{document['notice']}**", "", *grid(head, body), ""]
+    lines += [f"- {mark}" for mark in marks]
+    if any(row["reinterpretation"] for row in document["rows"]):
+        lines.append(
+            "- (r) re-interpretation: the method's publication could not be had; this is our model in its spirit, "
+            "and its figures are not that method's"
+        )
+    lines += [f"- {text}" for text in details(document)]
+    return "\n".join(lines) + "\n"
+
+
+def row_cells(
+    row: Mapping[str, Any], metrics: Sequence[str], with_paper: bool, marks: list[str]
+) -> list[str]:
+    label = row["label"] + (" (r)" if row["reinterpretation"] else "")
+    parameters = "-" if row["parameters"] is None else f"{row['parameters']:,}"
+    cells = [label, INPUTS[row["inputs"]], parameters]
+    for metric in metrics:
+        value = row["metrics"][metric]
+        cells.append(figure(value) if row["status"] == "done" else row["status"].upper())
+        if not with_paper:
+            continue
+        paper = "-" if value["paper"] is None else f"{value['paper']:.4f}"
+        if value["doubtful"]:
+            marks.append(
+                f"[{len(marks) + 1}] {row['label']}, {short(metric)} in the paper: {value['doubtful']}"
+            )
+            paper += f" [{len(marks)}]"
+        cells.append(paper)
+    found = row["worst_recording"]
+    cells.append("-" if found is None else f"{found['recording']}: {found['accuracy']:.4f}")
+    return [*cells, duration(row["train_seconds"]), duration(row["predict_seconds"])]
+
+
+def figure(value: Mapping[str, Any]) -> str:
+    if value["value"] is None:
+        return "-"
+    if value["low"] is None:
+        return f"{value['value']:.4f}"
+    return f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+
+
+def details(document: Mapping[str, Any]) -> list[str]:
+    """What stands below the table, a line each."""
+    data, seeds = document["data"], document["seeds"]
+    recipe = f"preset {document['preset']}, {document['epochs']} of the recipe's 30 epochs"
+    lines = [
+        f"measured on {document['measured_on']}: {data['test_samples']} test frames of "
+        f"{', '.join(data['recordings'])}; fingerprint {data['fingerprint'][:12]}",
+        f"{recipe}, protocol {document['protocol']}, seed {', '.join(map(str, seeds))}; "
+        f"on {', '.join(document['devices'])}; "
+        + ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
+        INTERVAL_WORTH,
+    ]
+    unbounded = {row["name"]: reason for row in document["rows"] if (reason := row["no_interval"])}
+    if unbounded:
+        lines.append(f"no intervals for {', '.join(unbounded)}: {'; '.join(sorted(set(unbounded.values())))}")
+    if len(seeds) > 1:
+        lines.append("figures are means over the seeds, intervals span those of all seeds, times are sums")
+    lines += [f"FAILED: {row['label']} ({row['name']}), seed {seed}: {error}"
+              for row in document["rows"] for seed, error in row["errors"].items()]  # fmt: skip
+    for status, text in (("not available", "this installation has no such model"), ("to do", "not made yet")):
+        names = [row["name"] for row in document["rows"] if row["status"] == status]
+        lines += [f"{status.upper()} ({text}): {', '.join(names)}"] if names else []
+    defaults = [row["name"] for row in document["rows"] if str(row["variant"]).startswith("default (")]
+    if defaults:
+        lines.append(f"default configuration, having none of this preset's name: {', '.join(defaults)}")
+    lines += [f"{row['label']}: {row['note']}" for row in document["rows"] if row["note"]]
+    lines += [f"{row['label']}: backbone {row['backbone']}" for row in document["rows"] if row["backbone"]]
+    lines += warnings(document["rows"])
+    if document["floor"]:
+        floor = [f"{name} {values['accuracy']:.4f}" for name, values in document["floor"].items()
+                 if values["accuracy"] is not None]  # fmt: skip
+        lines.append(f"accuracy without a model: {', '.join(floor)}")
+    for metric, counts in document["ordering"].items():
+        if counts:
+            lines.append(
+                f"order by {short(metric)}: {counts['same']} of {counts['pairs']} pairs of rows stand as in the paper; "
+                f"of the {counts['apart']} pairs whose intervals do not overlap, {counts['apart_same']}"
+            )
+    return lines + list(document["notes"])
+
+
+def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a row with warnings; which guesses a row does not beat is told by the guesses' names alone."""
+    lines = []
+    for row in rows:
+        guesses = [
+            text.removeprefix(FLOOR).split(":")[0].lower() for text in row["warnings"] if FLOOR in text
+        ]
+        told = [text for text in row["warnings"] if FLOOR not in text]
+        if guesses:
+            told.append(
+                f"not better in accuracy, F1 or mIoU than a guess without a model: {', '.join(guesses)}"
+            )
+        lines += [f"{row['label']} ({row['name']}): {text}" for text in told]
+    return lines
+
+
+def plan_markdown(plan: Mapping[str, Any]) -> str:
+    """What a dry run prints."""
+    where = "FMF-Sim, simulated" if plan["data"]["simulated"] else "recordings"
+    head = [
+        "row",
+        "seed",
+        "state",
+        "configuration",
+        "parameters",
+        "epochs",
+        "steps",
+        "training",
+        "prediction",
+    ]
+    body = [
+        [
+            str(step["row"]),
+            str(step["seed"]),
+            str(step["state"]),
+            str(step.get("variant", "-")),
+            "-" if step.get("parameters") is None else f"{step['parameters']:,}",
+            str(step.get("epochs", "-")),
+            str(step.get("steps", "-")),
+            duration(step.get("train_seconds")),
+            duration(step.get("predict_seconds")),
+        ]
+        for step in plan["steps"]
+    ]
+    return "\n".join([
+        f"{plan['title']}, {plan['size']}, store {plan['data']['name']} ({where}) -> {plan['out']}",
+        "",
+        *grid(head, body),
+        "",
+        f"about {duration(plan['estimated_seconds'])} in all, from a few steps of each model on this machine as it is "
+        "now; fitting without gradients is counted as one reading of its windows",
+    ])  # fmt: skip
+
+
+def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *body)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+             for row in cells]  # fmt: skip
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def short(metric: str) -> str:
+    return {"accuracy": "Acc", "fdr": "FDR", "mdr": "MDR"}.get(metric, METRIC_TITLES[metric])
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,185 @@
+"""`reproduce`: from a store to a table; `plan`: what that would do, and how long it would take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import fmfbench
+from fmfbench.dataset import Dataset
+from fmfbench.errors import InputError
+from fmfbench.locking import target_lock
+from fmfbench_models.registry import list_models
+from fmfbench_models.reproduce.document import build_document
+from fmfbench_models.reproduce.estimate import Estimator
+from fmfbench_models.reproduce.experiment import Experiment, Row, choose_rows, load_experiment, load_preset
+from fmfbench_models.reproduce.markdown import document_markdown
+from fmfbench_models.reproduce.work import Work
+from fmfbench_models.reproduce.workplace import Workplace, write_json, write_text
+
+__all__ = ["is_simulated", "plan", "reproduce"]
+
+Results = dict[tuple[str, int], dict[str, Any] | None]
+
+
+def is_simulated(data: Dataset) -> bool:
+    """Whether any recording of a store, or any file it was made of, is named as FMF-Sim names them."""
+    sources = [str(source["path"]) for source in data.attributes.get("fmfbench.sources", [])]
+    return any("FMF-Sim" in name for name in (*data.recordings, *sources))
+
+
+def reproduce(
+    table: str,
+    data: Dataset | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    models: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    epochs: int | None = None,
+    preset: str = "full",
+    device: str | None = None,
+    workers: int = 0,
+    cache: str | None = None,
+) -> dict[str, Any]:
+    """Train what is missing for one of the paper's tables, predict, score, and write the table into `out`.
+
+    The table, `TABLE-SIZE.md` and `.json`, is written anew after each row; it always has all rows: those that failed
+    say so and why, and so do those that were not asked for. Called again, it goes on, and tries again what failed.
+
+    Args:
+        table: one of `TABLES`.
+        out: a folder that belongs to this data set; several tables in it share their runs.
+        models: names of rows or of registered models; all by default.
+        seeds: each row is trained once with each.
+        epochs: of the shared recipe's 30; other recipes and the steps of the learning rate shrink in proportion.
+        preset: of `preset_names()`.
+        device, workers, cache: as of `train`.
+
+    Returns:
+        The table as it stands in the .json file.
+
+    Raises:
+        InputError: no such table, preset, row or store, or a folder that is another data set's.
+        BusyError: another process is writing into `out`.
+    """
+    experiment, rows, work = prepare(table, data, out, models, seeds, epochs, preset, device, workers, cache)
+    place = work.place
+    place.out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with target_lock(place.out.absolute()):
+        place.claim(work.data)
+        results = known_results(experiment, work, seeds)
+        missing = [
+            (row, seed)
+            for seed in seeds
+            for row in rows
+            if is_available(row) and (results[row.name, seed] or {}).get("status") != "done"
+        ]
+        broken: dict[tuple[str, int], str] = {}
+        document = write_table(experiment, rows, work, seeds, results)
+        for row, seed in tqdm(missing, unit="row", desc=experiment.name, disable=None):
+            results[row.name, seed] = work.make(row, seed, broken)
+            document = write_table(experiment, rows, work, seeds, results)
+    return document
+
+
+def plan(
+    table: str,
+    data: Dataset | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    models: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    epochs: int | None = None,
+    preset: str = "full",
+    device: str | None = None,
+    workers: int = 0,
+    cache: str | None = None,
+) -> dict[str, Any]:
+    """What `reproduce` would do with the same arguments: each row's state and configuration, and estimated seconds.
+
+    The estimate runs a few steps of each model on a batch of the store. Nothing is written.
+    """
+    experiment, rows, work = prepare(table, data, out, models, seeds, epochs, preset, device, workers, cache)
+    work.place.check(work.data)
+    results = known_results(experiment, work, seeds)
+    estimator = Estimator(work)
+    planned: set[tuple[str, int]] = set()
+    steps = []
+    for seed in seeds:
+        for row in tqdm(rows, unit="row", desc="estimate", disable=None):
+            if not is_available(row):
+                steps.append({"row": row.name, "seed": seed, "state": "not available"})
+            elif (results[row.name, seed] or {}).get("status") == "done":
+                steps.append({"row": row.name, "seed": seed, "state": "done"})
+            else:
+                steps.append(estimator.step(row, seed, planned))
+    return {
+        "table": experiment.name,
+        "title": experiment.title,
+        "size": work.place.size,
+        "data": {"name": work.data.name, "simulated": work.simulated, "fingerprint": work.data.fingerprint},
+        "out": str(work.place.out),
+        "steps": steps,
+        "estimated_seconds": sum(step.get("estimated_seconds") or 0.0 for step in steps),
+    }
+
+
+def prepare(
+    table: str,
+    data: Dataset | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    models: Sequence[str],
+    seeds: Sequence[int],
+    epochs: int | None,
+    preset: str,
+    device: str | None,
+    workers: int,
+    cache: str | None,
+) -> tuple[Experiment, tuple[Row, ...], Work]:
+    """The arguments, checked."""
+    experiment, size = load_experiment(table), load_preset(preset)
+    rows = choose_rows(experiment, models)
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise InputError(f"seeds: wanted different integers from 0, came {list(seeds)}")
+    if epochs is not None and epochs < 1:
+        raise InputError(f"epochs: wanted 1 or more, came {epochs}")
+    if not isinstance(data, Dataset):
+        data = fmfbench.open_dataset(Path(data))
+    epochs = epochs or size.epochs
+    work = Work(
+        data=data,
+        place=Workplace(Path(out), f"{size.name}-{epochs}ep"),
+        preset=size,
+        epochs=epochs,
+        simulated=is_simulated(data),
+        device=device,
+        workers=workers,
+        cache=cache,
+    )
+    return experiment, rows, work
+
+
+def is_available(row: Row) -> bool:
+    """Whether this installation has the models of a row."""
+    return all(training.model in list_models() for training in row.trainings)
+
+
+def known_results(experiment: Experiment, work: Work, seeds: Sequence[int]) -> Results:
+    return {
+        (row.name, seed): work.result(row, seed) if is_available(row) else {"status": "not available"}
+        for row in experiment.rows
+        for seed in seeds
+    }
+
+
+def write_table(
+    experiment: Experiment, rows: Sequence[Row], work: Work, seeds: Sequence[int], results: Results
+) -> dict[str, Any]:
+    document = build_document(experiment, {row.name for row in rows}, work, seeds, results)
+    write_json(work.place.table(experiment.name, "json"), document)
+    write_text(work.place.table(experiment.name, "md"), document_markdown(document))
+    return document

@@ -1,0 +1,233 @@
+"""The work behind a table: one training, one prediction file, one score at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from fmfbench.dataset import Dataset
+from fmfbench.errors import FmfbenchError, InputError, PredictionError
+from fmfbench.scoring.predictions import read_predictions
+from fmfbench.scoring.score import score
+from fmfbench.windows.protocol import get_protocol
+from fmfbench_models.backbones import Trunk
+from fmfbench_models.checkpoint import load_checkpoint
+from fmfbench_models.interface import Model
+from fmfbench_models.predict import predict
+from fmfbench_models.registry import create_model, plain
+from fmfbench_models.reproduce.experiment import Preset, Row, Training, training_options
+from fmfbench_models.reproduce.workplace import Stopwatch, Workplace, read_json, write_json
+from fmfbench_models.settings import Settings, make_settings
+from fmfbench_models.train import train
+from fmfbench_models.zoo.fmformer import FmFormer, fuse_unimodal
+
+__all__ = ["Work", "device_name", "one_line"]
+
+SPLIT = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Everything that rows of one reproduction have in common."""
+
+    data: Dataset
+    place: Workplace
+    preset: Preset
+    epochs: int
+    simulated: bool
+    device: str | None = None
+    workers: int = 0
+    cache: str | None = None
+
+    def settings(self, training: Training, seed: int) -> Settings:
+        options = training_options(training, self.preset, self.epochs)
+        return make_settings(
+            training.model, self.data, options=options, protocol=self.preset.protocol, seed=seed
+        )
+
+    def parameters(self, row: Row) -> int:
+        """Of all networks of a row, counted without allocating them."""
+        total = 0
+        for training in row.trainings:
+            config = self.settings(training, 0).config
+            with torch.device("meta"):
+                total += create_model(training.model, **config).num_parameters()
+        return total
+
+    def is_trained(self, training: Training, seed: int) -> bool:
+        facts = read_json(self.place.run(training.name, seed) / "run.json")
+        return bool(facts and facts["finished"])
+
+    def result(self, row: Row, seed: int) -> dict[str, Any] | None:
+        """What an earlier call found for a row; None where there is nothing, or something of other settings."""
+        found: dict[str, Any] | None = read_json(self.place.result(row.slug, seed))
+        if found is None or found["status"] != "done":
+            return found
+        try:
+            return found if found["job"] == self.job(row, seed) else None
+        except InputError:  # its settings no longer hold; making it will say why
+            return None
+
+    def job(self, row: Row, seed: int) -> dict[str, Any]:
+        """All that decides a row's score."""
+        return plain({
+            "trainings": [self.settings(training, seed).to_dict() for training in row.trainings],
+            "change": row.change,
+            "window": row.window,
+            "split": SPLIT,
+            "resamples": self.preset.resamples,
+        })  # fmt: skip
+
+    def make(self, row: Row, seed: int, broken: dict[tuple[str, int], str]) -> dict[str, Any]:
+        """The result of a row, kept as a file; a failure is a result too.
+
+        broken: trainings that have failed in this call, by name and seed; they are not tried again for other rows.
+        """
+        try:
+            found = self._score(row, seed, broken)
+        except (
+            Exception
+        ) as error:  # whatever fails is to be shown in the table, and the others are still wanted
+            found = {"status": "failed", "error": one_line(error)}
+        write_json(self.place.result(row.slug, seed), found)
+        return found
+
+    def _score(self, row: Row, seed: int, broken: dict[tuple[str, int], str]) -> dict[str, Any]:
+        job = self.job(row, seed)
+        seconds = [self._train(training, seed, broken) for training in row.trainings]
+        path = self.place.predictions(row.slug, seed)
+        if not made_for(path, job):
+            self._predict(row, seed, path, job)
+        scored = score(path, self.data, SPLIT, resamples=self.preset.resamples)
+        return {
+            "status": "done",
+            "job": job,
+            "parameters": self.parameters(row),
+            "train_seconds": None if None in seconds else sum(cast(list[float], seconds)),
+            "predict_seconds": (read_json(seconds_path(path)) or {}).get("seconds"),
+            "device": scored.meta["device"],
+            "reinterpretation": bool(scored.meta["reinterpretation"]),
+            "backbone": scored.meta["backbone"],
+            "versions": scored.meta["versions"],
+            "score": scored.to_dict(),
+        }
+
+    def _train(self, training: Training, seed: int, broken: dict[tuple[str, int], str]) -> float | None:
+        """Train what is not trained yet; seconds that it took over all calls."""
+        key = (training.name, seed)
+        if key in broken:
+            raise RuntimeError(broken[key])
+        folder = self.place.run(*key)
+        watch = Stopwatch(folder)
+        if not self.is_trained(training, seed):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            watch.start()
+            try:
+                train(
+                    training.model,
+                    self.data,
+                    folder,
+                    options=training_options(training, self.preset, self.epochs),
+                    protocol=self.preset.protocol,
+                    seed=seed,
+                    device=self.device,
+                    workers=self.workers,
+                    cache=self.cache,
+                )
+            except Exception as error:
+                broken[key] = one_line(error)
+                raise
+            watch.stop()
+        return watch.seconds()
+
+    def _predict(self, row: Row, seed: int, path: Path, job: dict[str, Any]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        models = [load_checkpoint(self.place.run(training.name, seed)) for training in row.trainings]
+        model = changed(models[0], row) if len(models) == 1 else fused(models)
+        began = time.monotonic()
+        predict(
+            model,
+            self.data,
+            path,
+            split=SPLIT,
+            protocol=replace(get_protocol(self.preset.protocol), **row.window),
+            context="full",
+            device=self.device,
+            workers=self.workers,
+            cache=self.cache,
+            meta={
+                "job": digest(job),
+                "seed": seed,
+                "simulated": self.simulated,
+                "device": device_name(self.device),
+                "backbone": backbone(models),
+                "reinterpretation": any(m.meta.provenance.get("reinterpretation", False) for m in models),
+            },
+        )
+        write_json(seconds_path(path), {"seconds": time.monotonic() - began})
+
+
+def changed(model: Model, row: Row) -> Model:
+    """The same weights under a changed configuration."""
+    if not row.change:
+        return model
+    other = create_model(model.meta.name, **{**model.meta.config, **row.change})
+    other.load_state_dict(model.state_dict())
+    other.meta = replace(other.meta, protocol=model.meta.protocol, provenance=model.meta.provenance)
+    return other
+
+
+def fused(models: Sequence[Model]) -> Model:
+    visual, current = models
+    return fuse_unimodal(cast(FmFormer, visual), cast(FmFormer, current))
+
+
+def backbone(models: Sequence[Model]) -> str | None:
+    """The convolutional trunk of a model and where its first weights came from; None without such a trunk."""
+    for model in models:
+        for module in model.modules():
+            if isinstance(module, Trunk):
+                weights = model.meta.provenance.get("backbone") or "first weights drawn at random"
+                return f"{type(module).__name__}, {weights}"
+    return None
+
+
+def made_for(path: Path, job: dict[str, Any]) -> bool:
+    """Whether a whole prediction file of this very job is there."""
+    if not path.is_file():
+        return False
+    try:
+        return read_predictions(path).meta.get("job") == digest(job)
+    except PredictionError:
+        return False
+
+
+def seconds_path(predictions: Path) -> Path:
+    return predictions.with_suffix(".seconds.json")
+
+
+def digest(job: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
+
+
+def device_name(device: str | None) -> str:
+    """As tables print it."""
+    if (device or ("cuda" if torch.cuda.is_available() else "cpu")) == "cuda":
+        return torch.cuda.get_device_name()
+    return "CPU"
+
+
+def one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:500]
+    return (
+        text
+        if isinstance(error, FmfbenchError | RuntimeError) and text
+        else f"{type(error).__name__}: {text}"
+    )

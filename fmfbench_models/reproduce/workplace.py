@@ -1,0 +1,122 @@
+"""The folder of a reproduction: where things lie, and facts that survive a kill at any point.
+
+    OUT/reproduce.json                               the data it belongs to
+    OUT/runs/SIZE/TRAINING/seed0/                    run folders of `train`; seed0.times.json beside each
+    OUT/predictions/SIZE/ROW-seed0.npz
+    OUT/results/SIZE/ROW-seed0.json                  score, or why there is none
+    OUT/table2-SIZE.md, .json
+
+SIZE is the preset and its epochs. A row that several tables share is trained and scored once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fmfbench.dataset import Dataset
+from fmfbench.errors import InputError
+
+__all__ = ["Stopwatch", "Workplace", "read_json", "write_json", "write_text"]
+
+
+@dataclass(frozen=True)
+class Workplace:
+    out: Path
+    size: str
+
+    def run(self, training: str, seed: int) -> Path:
+        return self.out / "runs" / self.size / training / f"seed{seed}"
+
+    def predictions(self, slug: str, seed: int) -> Path:
+        return self.out / "predictions" / self.size / f"{slug}-seed{seed}.npz"
+
+    def result(self, slug: str, seed: int) -> Path:
+        return self.out / "results" / self.size / f"{slug}-seed{seed}.json"
+
+    def table(self, name: str, ending: str) -> Path:
+        return self.out / f"{name}-{self.size}.{ending}"
+
+    def check(self, data: Dataset) -> None:
+        """A folder belongs to one data set; InputError where it is another's or holds other things."""
+        mark = self.out / "reproduce.json"
+        if mark.is_file():
+            found = read_json(mark) or {}
+            if found.get("fingerprint") != data.fingerprint:
+                raise InputError(
+                    f"{self.out}: wanted a folder of {data.name} (fingerprint {data.fingerprint[:12]}), found one "
+                    f"of {found.get('data')} ({str(found.get('fingerprint'))[:12]}); choose another folder"
+                )
+        elif self.out.exists() and (not self.out.is_dir() or any(map(is_foreign, self.out.iterdir()))):
+            raise InputError(
+                f"{self.out}: wanted a new or empty folder, or one of an earlier call; found other files"
+            )
+
+    def claim(self, data: Dataset) -> None:
+        """Check, mark it as this data set's, and clear away what killed calls have left."""
+        self.check(data)
+        mark = self.out / "reproduce.json"
+        if not mark.is_file():
+            write_json(mark, {"schema": 1, "data": data.name, "fingerprint": data.fingerprint})
+        for left in self.out.glob("predictions/*/.predict-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        for pattern in ("predictions/*/*.part", "results/*/.*.tmp", "runs/*/*/.*.tmp", ".*.tmp"):
+            for left in self.out.glob(pattern):
+                left.unlink()
+        for run in self.out.glob("runs/*/*/seed*"):
+            if run.is_dir() and not (run / "run.json").is_file():
+                shutil.rmtree(run)  # killed before it had begun
+
+
+def is_foreign(path: Path) -> bool:
+    return not (path.name.startswith(".") and path.name.endswith(".tmp"))
+
+
+class Stopwatch:
+    """Seconds that a run folder was worked on, over all calls; a killed call counts to its last saved state."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.path = run.with_name(f"{run.name}.times.json")
+
+    def start(self) -> None:
+        write_json(self.path, [*self._spans(), {"start": time.time(), "end": None}])
+
+    def stop(self) -> None:
+        spans = self._spans(open_end=time.time())
+        write_json(self.path, spans)
+
+    def seconds(self) -> float | None:
+        """None where nothing was timed: the run was made elsewhere."""
+        spans = self._spans()
+        return sum(span["end"] - span["start"] for span in spans) if spans else None
+
+    def _spans(self, open_end: float | None = None) -> list[dict[str, float]]:
+        spans: list[dict[str, Any]] = read_json(self.path) or []
+        for span in spans:
+            if span["end"] is None:
+                saved = [path.stat().st_mtime for path in self.run.glob("*.*")]
+                span["end"] = max([span["start"], *saved]) if open_end is None else open_end
+        return spans
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,172 @@
+"""ClipBERT: a convolutional trunk, the mean over frames, and one transformer with the current.
+
+Lei, Li, Zhou, Gan, Berg, Bansal, Liu, "Less is More: ClipBERT for Video-and-Language Learning via Sparse Sampling",
+CVPR 2021, arXiv 2102.06183; github.com/jayleicn/ClipBERT.
+
+Frames are averaged before anything looks across them, so their order within a clip is invisible, and a mask of the
+last frame must be drawn from what all frames have in common.
+
+What differs from the original. Current instead of words. ResNet-18 up to stride 8 instead of ResNet-50, random
+weights unless published ones are loaded into `backbone`; no pooling of its map, which keeps the 8x8 grid that the dense
+head needs (the original halves it). Pre-norm blocks of FmFormer's sizes (width 96, 6 layers, 3 heads) instead of BERT's
+(post-norm, 768, 12, 12). One clip of all frames; `clips` cuts a window into several, whose logits are joined by
+log-sum-exp as in the released MSRVTT-QA configuration, the pixels' too. The dense head is FmFormer's, on the visual
+tokens. Training: the shared recipe (original: AdamW 5e-5, weight decay 1e-3, betas .9 and .98, 10 epochs, batches of
+16, gradient norm 5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fmfbench.errors import InputError
+from fmfbench_models.backbones import ResNet18
+from fmfbench_models.blocks import (
+    CurrentSequence,
+    InputNorm,
+    PreNormBlock,
+    TokenDecoder,
+    needed,
+    patch_grid,
+)
+from fmfbench_models.interface import Model, Output
+from fmfbench_models.registry import Registration
+
+__all__ = ["REGISTRATION", "ClipBert", "ClipBertConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipBertConfig:
+    """size (H, W), current_length Tc: of the input; any number of frames that is a multiple of `clips`."""
+
+    size: tuple[int, int] = (64, 64)
+    current_length: int = 440
+    dim: int = 96
+    depth: int = 6
+    heads: int = 3
+    mlp_dim: int = 384
+    clips: int = 1
+    dense_task: bool = True
+    decoder_channels: tuple[int, int, int] = (128, 64, 32)
+
+    def __post_init__(self) -> None:
+        if self.clips < 1:
+            raise InputError(f"clipbert: clips must be 1 or more, came {self.clips}")
+
+
+def join_clips(logits: Tensor) -> Tensor:
+    """(b, clips, ...) -> (b, ...): log-sum-exp over the clips. Of n equal clips: theirs plus log n."""
+    return logits.logsumexp(1)
+
+
+class GridTokens(nn.Module):
+    """A map of the clip as tokens: content plus row, column and type, LayerNorm. (b, dim, h, w) -> (b, h*w, dim)."""
+
+    def __init__(self, height: int, width: int, dim: int) -> None:
+        super().__init__()
+        self.row = nn.Parameter(torch.randn(height, dim))
+        self.column = nn.Parameter(torch.randn(width, dim))
+        self.norm = nn.LayerNorm(dim)
+
+    def places(self) -> Tensor:
+        """(h*w, dim)."""
+        return (self.row[:, None] + self.column).flatten(0, 1)
+
+    def forward(self, image: Tensor, kind: Tensor) -> Tensor:
+        return self.norm(image.flatten(2).transpose(1, 2) + self.places() + kind)
+
+
+class ClipBert(Model):
+    """Trunk and mean over frames; [class, current, grid] through one encoder; heads."""
+
+    def __init__(self, config: ClipBertConfig) -> None:
+        super().__init__(modality="both", dense=config.dense_task)
+        self.config = config
+        self.input_norm = InputNorm(imagenet=True)
+        self.backbone = ResNet18(stages=2)
+        stride = self.backbone.stride
+        grid = patch_grid(1, config.size, (1, stride, stride), what="clipbert")
+        self.squeeze = nn.Conv2d(self.backbone.channels[-1], config.dim, 3, padding=1, bias=False)
+        self.current_tokens = CurrentSequence(config.current_length, config.dim)
+        self.grid_tokens = GridTokens(*grid[1:], config.dim)
+        self.types = nn.Parameter(torch.randn(2, config.dim))  # of current, of video
+        self.blocks = nn.Sequential(
+            *(PreNormBlock(config.dim, config.heads, config.mlp_dim) for _ in range(config.depth))
+        )
+        self.pooler = nn.Linear(config.dim, config.dim)
+        self.head = nn.Sequential(
+            nn.Linear(config.dim, 2 * config.dim), nn.ReLU(), nn.Linear(2 * config.dim, 2)
+        )
+        self.decoder = (
+            TokenDecoder(config.dim, grid, channels=config.decoder_channels) if config.dense_task else None
+        )
+
+    def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
+        config, clips = self.config, self.config.clips
+        video = needed(video, (3, None, *config.size), what="clipbert: video")
+        current = needed(current, (config.current_length, 3), what="clipbert: current")
+        if not video.shape[2] or video.shape[2] % clips:
+            raise InputError(
+                f"clipbert: video: wanted a number of frames that is a multiple of {clips} clips, "
+                f"came {tuple(video.shape)}; "
+                f"choose another protocol or another number of clips"
+            )
+        video = (
+            video.unflatten(2, (clips, -1)).transpose(1, 2).flatten(0, 1)
+        )  # (b * clips, 3, T / clips, H, W)
+        tokens = self.encode(video, current.repeat_interleave(clips, 0))
+        logits = self.head(self.pooler(tokens[:, 0]).tanh())
+        dense = None if self.decoder is None else self.decoder(tokens[:, 1 + config.current_length :])
+        if clips > 1:
+            logits = join_clips(logits.unflatten(0, (-1, clips)))
+            dense = None if dense is None else join_clips(dense.unflatten(0, (-1, clips)))
+        return Output(logits, dense)
+
+    def encode(self, video: Tensor, current: Tensor) -> Tensor:
+        """(b, 3, T, H, W) and (b, Tc, 3), as given -> (b, 1 + Tc + h*w, dim), the class token first."""
+        visual = self.grid_tokens(self.mean_map(video), self.types[1])
+        tokens = self.current_tokens(self.input_norm.current(current), self.types[0])
+        return self.blocks(torch.cat([tokens, visual], 1))
+
+    def mean_map(self, video: Tensor) -> Tensor:
+        """(b, 3, T, H, W) -> (b, dim, h, w): the mean over frames, which forgets their order."""
+        frames = self.input_norm.video(video.transpose(1, 2))
+        maps = F.relu(self.squeeze(self.backbone(frames.flatten(0, 1))))
+        return maps.unflatten(0, frames.shape[:2]).mean(1)
+
+
+REGISTRATION = Registration(
+    name="clipbert",
+    title="ClipBERT",
+    modality="both",
+    dense=True,
+    config=ClipBertConfig,
+    build=ClipBert,
+    tiny={
+        "size": [16, 24],
+        "current_length": 32,
+        "dim": 24,
+        "depth": 1,
+        "mlp_dim": 48,
+        "decoder_channels": [24, 16, 8],
+    },
+    presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96, "decoder_channels": [48, 32, 16]}},
+    source="Lei et al., CVPR 2021, arXiv 2102.06183; jayleicn/ClipBERT",
+    provenance={
+        "mean over frames, row, column and type embeddings, LayerNorm": "jayleicn/ClipBERT",
+        "words (here current) first, then the grid; pooler with tanh, Linear-ReLU-Linear": "jayleicn/ClipBERT",
+        "log-sum-exp over clips (option)": "jayleicn/ClipBERT",
+        "current in place of words": "FmFormer paper",
+        "one clip": "choice",
+        "ResNet-18 to stride 8, 3x3 convolution without pooling": "choice",
+        "pre-norm blocks, width 96, depth 6, 3 heads, MLP 384": "choice (FmFormer's)",
+        "dense head": "FmFormer paper",
+        "log-sum-exp of the pixels' logits over clips": "choice",
+        "input scaling": "choice (ImageNet's for frames)",
+        "training recipe": "choice (FmFormer's)",
+    },
+)

@@ -1,0 +1,170 @@
+"""Unicoder-VL: one transformer over a sequence of current and frame patches.
+
+Li, Duan, Fang, Jiang, Zhou, "Unicoder-VL: A Universal Encoder for Vision and Language by Cross-Modal Pre-Training",
+AAAI 2020, arXiv 1908.06066. Its abstract was read; code was not released.
+
+What differs from the original. Current instead of words, and the 8x8 patches of all frames instead of detected
+regions, as FmFormer describes its use; each patch brings its box and its frame as a region brings its box. There is
+neither vocabulary nor detector, so the three pre-training tasks are left out. Pre-norm blocks of FmFormer's sizes
+(width 96, 6 layers, 3 heads) instead of BERT's (768, 12, 12). The dense head is FmFormer's, on the visual tokens.
+Every token attends to every other: 1,081 x 1,081 products a head and layer at the default sizes, the dearest attention
+among the baselines besides BiLM's. Training: the shared recipe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fmfbench_models.blocks import (
+    CurrentSequence,
+    PreNormBlock,
+    TokenDecoder,
+    class_head,
+    needed,
+    patch_grid,
+    patchify,
+)
+from fmfbench_models.interface import Model, Output
+from fmfbench_models.locations import LOCATION_VALUES, patch_locations
+from fmfbench_models.registry import Registration
+
+__all__ = ["REGISTRATION", "UnicoderVL", "UnicoderVLConfig"]
+
+PATCH = (1, 8, 8)
+PATCH_VALUES = 8 * 8 * 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnicoderVLConfig:
+    """num_frames T, size (H, W), current_length Tc: of the input; each instant has a position of its own."""
+
+    num_frames: int = 10
+    size: tuple[int, int] = (64, 64)
+    current_length: int = 440
+    dim: int = 96
+    depth: int = 6
+    heads: int = 3
+    mlp_dim: int = 384
+    dense_task: bool = True
+    decoder_channels: tuple[int, int, int] = (128, 64, 32)
+
+
+class PatchTokens(nn.Module):
+    """LayerNorm(Linear(patch) + Linear(location) + type): (b, n, 192) -> (b, n, dim)."""
+
+    location: Tensor
+
+    def __init__(self, grid: tuple[int, int, int], dim: int) -> None:
+        super().__init__()
+        self.register_buffer("location", patch_locations(grid), persistent=False)
+        self.linear = nn.Linear(PATCH_VALUES, dim)
+        self.locate = nn.Linear(LOCATION_VALUES, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, patches: Tensor, kind: Tensor) -> Tensor:
+        return self.norm(self.linear(patches) + self.locate(self.location) + kind)
+
+
+class UnicoderVL(Model):
+    """[class, current, patches] through one encoder, heads."""
+
+    def __init__(self, config: UnicoderVLConfig) -> None:
+        super().__init__(modality="both", dense=config.dense_task)
+        self.config = config
+        self.grid = patch_grid(config.num_frames, config.size, PATCH, what="unicoder_vl")
+        self.current_tokens = CurrentSequence(config.current_length, config.dim)
+        self.patch_tokens = PatchTokens(self.grid, config.dim)
+        self.types = nn.Parameter(torch.randn(2, config.dim))  # of current, of video
+        self.blocks = nn.ModuleList(
+            PreNormBlock(config.dim, config.heads, config.mlp_dim) for _ in range(config.depth)
+        )
+        self.head = class_head(config.dim, config.dim)
+        self.decoder = (
+            TokenDecoder(config.dim, self.grid, channels=config.decoder_channels)
+            if config.dense_task
+            else None
+        )
+
+    def forward(
+        self,
+        video: Tensor | None = None,
+        current: Tensor | None = None,
+        video_valid: Tensor | None = None,
+        current_valid: Tensor | None = None,
+    ) -> Output:
+        """video_valid (B, T), current_valid (B, Tc) bool: what is False has no influence on anything."""
+        config = self.config
+        video = needed(video, (3, config.num_frames, *config.size), what="unicoder_vl: video")
+        current = needed(current, (config.current_length, 3), what="unicoder_vl: current")
+        keep = self._keep(len(video), video_valid, current_valid)
+        patches = self.input_norm.video(patchify(video, PATCH))
+        tokens = self.encode(patches, self.input_norm.current(current), keep)
+        dense = None
+        if self.decoder is not None:
+            visual = tokens[:, 1 + config.current_length :]
+            if keep is not None:
+                visual = visual * keep[:, 1 + config.current_length :, None]
+            dense = self.decoder(visual)
+        return Output(self.head(tokens[:, 0]), dense)
+
+    def encode(self, patches: Tensor, current: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Normalised patches (b, n, 192) and current (b, Tc, 3) -> (b, 1 + Tc + n, dim), the class token first.
+
+        keep: (b, 1 + Tc + n) bool, the tokens that may be attended to.
+        """
+        tokens = torch.cat(
+            [self.current_tokens(current, self.types[0]), self.patch_tokens(patches, self.types[1])], 1
+        )
+        mask = None if keep is None else keep[:, None, None]
+        for block in self.blocks:
+            tokens = block(tokens, mask)
+        return tokens
+
+    def _keep(self, samples: int, video_valid: Tensor | None, current_valid: Tensor | None) -> Tensor | None:
+        if video_valid is None and current_valid is None:
+            return None
+        t, h, w = self.grid
+        keep = torch.ones(
+            samples, 1 + self.config.current_length + t * h * w, dtype=torch.bool, device=self.device
+        )
+        if current_valid is not None:
+            keep[:, 1 : 1 + self.config.current_length] = current_valid
+        if video_valid is not None:
+            keep[:, 1 + self.config.current_length :] = video_valid.repeat_interleave(h * w, 1)
+        return keep
+
+
+REGISTRATION = Registration(
+    name="unicoder_vl",
+    title="Unicoder-VL",
+    modality="both",
+    dense=True,
+    config=UnicoderVLConfig,
+    build=UnicoderVL,
+    tiny={
+        "num_frames": 4,
+        "size": [16, 24],
+        "current_length": 32,
+        "dim": 24,
+        "depth": 1,
+        "mlp_dim": 48,
+        "decoder_channels": [24, 16, 8],
+    },
+    presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96, "decoder_channels": [48, 32, 16]}},
+    source="Li et al., AAAI 2020, arXiv 1908.06066 (abstract only)",
+    provenance={
+        "one multi-layer transformer over both modalities": "paper (abstract)",
+        "2-D patches of the frames and the current in one sequence": "FmFormer paper",
+        "projected content plus projected box, LayerNorm": "general knowledge of the paper, not verified",
+        "time in the box vector, order of the sequence, type embeddings": "choice",
+        "no pre-training tasks": "choice",
+        "pre-norm blocks, width 96, depth 6, 3 heads, MLP 384": "choice (FmFormer's)",
+        "class head": "choice",
+        "dense head": "FmFormer paper",
+        "input scaling": "choice",
+        "training recipe": "choice (FmFormer's)",
+    },
+)

@@ -1,0 +1,159 @@
+"""Other people's models: an installed package's entry point, and the card of ours."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from fmfbench_cli.main import main
+
+from fmfbench.errors import InputError
+from fmfbench.scoring.predictions import read_predictions
+from fmfbench_models import create_model, list_models, load_checkpoint, model_info, registry
+from fmfbench_models.card import models_card, origin_kind
+from fmfbench_models.registry import registration
+from fmfbench_models.reproduce import reproduce
+
+ROOT = Path(__file__).parents[2]
+
+
+def readme_block(language, holding):
+    """The code block of README.md that holds a text: what users are told is what is run here."""
+    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split("```")[1::2]
+    (found,) = [block for block in blocks if block.startswith(language) and holding in block]
+    return found.removeprefix(language)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """install(code, target): as pip leaves a package that has an entry point."""
+
+    def forget():
+        registry._registrations.cache_clear()
+        registry.model_info.cache_clear()
+
+    def run(code, target="mypackage_mymodel:REGISTRATION"):
+        site = tmp_path / "site"
+        facts = site / "mypackage-1.0.dist-info"
+        facts.mkdir(parents=True)
+        (site / "mypackage_mymodel.py").write_text(code)
+        (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: mypackage\nVersion: 1.0\n")
+        (facts / "entry_points.txt").write_text(f"[fmfbench.models]\nmymodel = {target}\n")
+        monkeypatch.syspath_prepend(site)
+        forget()
+
+    yield run
+    monkeypatch.undo()
+    sys.modules.pop("mypackage_mymodel", None)
+    forget()
+
+
+def test_the_readmes_model_is_listed_trained_predicted_and_a_row_of_the_table(
+    install, furnace_store, tmp_path
+):
+    code = readme_block("python", "class MyModel")
+    assert "mypackage.mymodel:REGISTRATION" in readme_block("toml", "fmfbench.models")
+    install(code)
+    assert "mymodel" in list_models()
+    assert model_info("mymodel").parameters == 3 * 440 * 96 + 96 + 2 * 96 + 2
+    run, predictions = tmp_path / "run", tmp_path / "predictions.npz"
+    for arguments in (
+        ["models", "mymodel"],
+        ["train", "mymodel", "--data", furnace_store, "--out", run, "--epochs", "1", "--protocol", "short"],
+        ["predict", run, "--data", furnace_store, "-o", predictions, "--device", "cpu"],
+    ):
+        done = CliRunner().invoke(main, [*map(str, arguments)])
+        assert done.exit_code == 0, done.output
+    assert load_checkpoint(run).meta.config == {"current_length": 40, "width": 96}
+    assert len(read_predictions(predictions).score)
+    found = reproduce(
+        "table2", furnace_store, tmp_path / "out", models=["mymodel"], preset="tiny", device="cpu"
+    )
+    row = found["rows"][-1]
+    assert (row["name"], row["label"], row["status"], row["inputs"]) == (
+        "mymodel",
+        "My model",
+        "done",
+        "current",
+    )
+    assert row["parameters"] == 3 * 40 * 24 + 24 + 2 * 24 + 2
+    assert all(cell["paper"] is None for cell in row["metrics"].values())
+    assert "My model" in (tmp_path / "out" / "table2-tiny-1ep.md").read_text()
+    assert "mymodel" not in models_card()
+
+
+@pytest.mark.parametrize(
+    ("code", "target", "message"),
+    [
+        (
+            "REGISTRATION = 3",
+            "mypackage_mymodel:REGISTRATION",
+            "wanted a Registration of fmfbench_models, came int",
+        ),
+        (
+            "raise OSError('no licence\\nfound')",
+            "mypackage_mymodel:REGISTRATION",
+            "came OSError: no licence found; mend",
+        ),
+        ("", "mypackage_mymodel:REGISTRATION", "came AttributeError"),
+        ("", "fmfbench_models.zoo.vit:REGISTRATION", "the model name 'vit' is taken"),
+    ],
+)
+def test_what_an_entry_point_cannot_be_is_said_in_one_line(install, code, target, message):
+    install(code, target)
+    with pytest.raises(InputError, match=message) as caught:
+        list_models()
+    assert "\n" not in str(caught.value)
+    assert target in str(caught.value)
+
+
+def test_without_the_package_its_model_is_gone():
+    assert "mymodel" not in list_models()
+    with pytest.raises(InputError, match="came 'mymodel'"):
+        registration("mymodel")
+
+
+def test_a_model_works_in_a_loop_of_ones_own():
+    model = create_model("vivit", num_frames=10, size=(64, 64), dim=24, depth=1, mlp_dim=48)
+    assert isinstance(model, torch.nn.Module)
+    output = model(torch.zeros(2, 3, 10, 64, 64, dtype=torch.uint8))
+    assert output.logits.shape == (2, 2)
+    assert output.pixel_logits.shape == (2, 2, 64, 64)
+    output.logits.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_card_is_what_the_code_says():
+    assert (ROOT / "data_cards" / "models.md").read_text(encoding="utf-8") == models_card(), (
+        "data_cards/models.md is older than the code: fmfbench models --card > data_cards/models.md"
+    )
+    assert CliRunner().invoke(main, ["models", "--card"]).stdout == models_card()
+
+
+def test_the_card_has_every_model_and_every_part_of_it():
+    card = models_card()
+    for name in list_models():
+        info = model_info(name)
+        title = f"## {info.title}" + (" (re-interpretation)" if info.reinterpretation else "")
+        section = card[card.index(f"{title}\n") :].removeprefix(title).split("\n## ")[0]
+        assert info.provenance, f"{name} says nothing of its parts"
+        for part, origin in info.provenance.items():
+            assert f"| {part} | {origin_kind(origin)} | {origin} |" in section
+        assert f"{info.parameters:,}" in next(line for line in card.splitlines() if f"`{name}`" in line)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("paper (abstract)", "paper"),
+        ("official code", "official code"),
+        ("choice (FmFormer's)", "choice"),
+        ("FmFormer paper", "other source"),
+        ("thuml/iTransformer", "other source"),
+    ],
+)
+def test_the_first_words_say_what_a_part_follows(text, kind):
+    assert origin_kind(text) == kind

@@ -1,0 +1,531 @@
+"""The paper's tables made again: every model, kills at any point, failures shown, simulated data called so."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from fmfbench_cli.main import main
+
+import fmfbench
+from fmfbench.errors import InputError
+from fmfbench.scoring.masks import unpack_masks
+from fmfbench.scoring.predictions import read_predictions
+from fmfbench.scoring.score import score
+from fmfbench.sources.simulate import simulate
+from fmfbench_models import create_model, list_models, load_checkpoint
+from fmfbench_models.registry import registration
+from fmfbench_models.reproduce import TABLES, document, plan, preset_names, reproduce, work
+from fmfbench_models.reproduce.experiment import (
+    load_experiment,
+    load_preset,
+    load_training,
+    training_options,
+    variant_of,
+)
+from fmfbench_models.reproduce.workplace import Stopwatch, write_json
+from fmfbench_models.runlog import read_log
+from fmfbench_models.zoo.itransformer import ITransformer
+
+TINY = {"preset": "tiny", "device": "cpu"}
+SIZE = "tiny-1ep"
+
+
+@pytest.fixture(scope="module")
+def sim_store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sim")
+    simulate(folder / "furnace", preset="tiny", seed=3)
+    return fmfbench.convert(folder / "furnace", folder / "furnace.zarr")
+
+
+@pytest.fixture(scope="module")
+def everything(sim_store, tmp_path_factory):
+    """Table II, all of it, by the command; (folder, what it printed)."""
+    out = tmp_path_factory.mktemp("tables") / "out"
+    arguments = [
+        "reproduce",
+        "table2",
+        "--data",
+        sim_store,
+        "--out",
+        out,
+        "--preset",
+        "tiny",
+        "--device",
+        "cpu",
+    ]
+    done = CliRunner().invoke(main, list(map(str, arguments)))
+    assert done.exit_code == 0, done.output
+    return out, done.stdout
+
+
+def rows_of(found):
+    return {row["name"]: row for row in found["rows"]}
+
+
+def figures(found, names):
+    rows = rows_of(found)
+    return {name: (rows[name]["status"], rows[name]["metrics"]) for name in names}
+
+
+# --- the tables' files
+
+
+def test_every_file_of_a_table_can_be_read_and_names_what_exists():
+    for name in TABLES:
+        experiment = load_experiment(name)
+        assert len({row.name for row in experiment.rows}) == len(experiment.rows) > 2
+        assert len({row.slug for row in experiment.rows}) == len(experiment.rows)
+        for row in experiment.rows:
+            assert set(row.paper) <= set(experiment.metrics)
+            assert set(row.doubtful) <= set(row.paper)
+    assert [load_preset(name).name for name in preset_names()] == ["full", "nano", "tiny"]
+    assert {len(row.fuse) for name in TABLES for row in load_experiment(name).rows} == {0, 2}
+
+
+def implied(acc, fdr, mdr):
+    """F1 from the other three, by way of the share of abnormal samples that they decide."""
+    p = (1 - acc - fdr) / (mdr - fdr)
+    return 2 * p * (1 - mdr) / (2 * p * (1 - mdr) + (1 - p) * fdr + p * mdr)
+
+
+def test_the_papers_figures_agree_with_each_other_but_where_they_are_marked():
+    share = 0.5285
+    wrong = set()
+    for row in load_experiment("table2").rows:
+        if not row.paper:
+            continue
+        acc, f1, fdr, mdr = (row.paper[name] for name in ("accuracy", "f1", "fdr", "mdr"))
+        accuracy = 1 - share * mdr - (1 - share) * fdr
+        hits = share * (1 - mdr)
+        harmonic = 2 * hits / (2 * hits + (1 - share) * fdr + share * mdr)
+        if abs(accuracy - acc) > 0.0012 or abs(harmonic - f1) > 0.002:
+            wrong.add(row.name)
+    marked = {row.name for row in load_experiment("table2").rows if row.doubtful}
+    assert wrong == marked == {"expert", "dcnn_svm", "ssfeggan"}
+    for name in ("dcnn_svm", "ssfeggan"):
+        (row,) = [row for row in load_experiment("table2").rows if row.name == name]
+        told = float(row.doubtful["f1"].split()[-1])
+        assert implied(*(row.paper[key] for key in ("accuracy", "fdr", "mdr"))) == pytest.approx(
+            told, abs=0.002
+        )
+
+
+def test_the_same_model_has_the_same_figures_in_all_of_the_papers_tables():
+    seen = {}
+    for name in TABLES:
+        for row in load_experiment(name).rows:
+            for metric, value in row.paper.items():
+                if metric not in row.doubtful:
+                    assert seen.setdefault((row.slug, metric), value) == value
+    assert len(seen) > 90
+
+
+def test_recipes_shrink_in_proportion_and_the_variant_leaves_sizes_to_the_data():
+    full, tiny = load_preset("full"), load_preset("tiny")
+    assert training_options(load_training("vit"), full, 30) == {"epochs": 30, "lr_steps": [20]}
+    assert training_options(load_training("vit"), full, 6) == {"epochs": 6, "lr_steps": [4]}
+    assert training_options(load_training("vit"), full, 1)["lr_steps"] == [1]
+    options = training_options(load_training("fmformer-visual"), tiny, 1)
+    assert options["modality"] == "visual"
+    assert options["dim"] == registration("fmformer").tiny["dim"]
+    assert not {"size", "num_frames", "current_length"} & set(options)
+
+
+@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("size", preset_names())
+def test_a_preset_changes_sizes_and_never_what_a_model_takes_and_gives(name, size):
+    record = registration(name)
+    _, config = variant_of(record, load_preset(size))
+    sizes = {"num_frames": 4, "size": [24, 32]} if size == "tiny" else {}
+    sizes = {key: value for key, value in sizes.items() if key in vars(record.config())}
+    with torch.device("meta"):
+        model = create_model(name, **sizes, **config)
+    assert (model.modality, model.dense) == (record.modality, record.dense)
+    usual = record.config()
+    for key in ("class_task", "dense_task", "variant", "interaction", "fusion", "block"):
+        assert getattr(model.config, key, None) == getattr(usual, key, None)
+
+
+# --- all of Table II
+
+
+def test_table2_has_every_model_and_none_has_failed(everything):
+    found = json.loads((everything[0] / f"table2-{SIZE}.json").read_text())
+    rows = rows_of(found)
+    assert {name for row in rows.values() for name in row["models"]} >= set(list_models())
+    for row in rows.values():
+        present = set(row["models"]) <= set(list_models())
+        assert row["status"] == ("done" if present else "not available"), row
+        if present:
+            assert row["parameters"] > 0 or row["models"] == ["expert"]
+            assert row["metrics"]["accuracy"]["value"] is not None
+            assert row["train_seconds"] > 0
+            assert row["worst_recording"]["recording"] in found["data"]["recordings"]
+    assert rows["fmformer"]["metrics"]["miou"]["value"] is not None
+    assert rows["informer"]["metrics"]["miou"]["value"] is None
+    with_trunk = {name for name, row in rows.items() if row["backbone"]}
+    assert with_trunk == {"clipbert", "bilm"}
+    assert rows["bilm"]["backbone"] == "ResNet18, first weights drawn at random"
+
+
+def test_a_rows_figures_are_those_of_its_prediction_file(everything, sim_store):
+    out, _ = everything
+    found = rows_of(json.loads((out / f"table2-{SIZE}.json").read_text()))["vit"]
+    run = out / "runs" / SIZE / "vit" / "seed0"
+    apart = score(out / "predictions" / SIZE / "vit-seed0.npz", sim_store)
+    assert {name: cell["value"] for name, cell in found["metrics"].items()} == apart.metrics
+    assert found["parameters"] == load_checkpoint(run).num_parameters()
+    low = min(value["metrics"]["accuracy"] for value in apart.evidence.recordings.values())
+    assert found["worst_recording"]["accuracy"] == low
+
+
+def test_what_is_simulated_is_called_so_wherever_a_figure_stands(everything):
+    out, printed = everything
+    assert printed == (out / f"table2-{SIZE}.md").read_text() + "\n"
+    title, _, notice = printed.splitlines()[:3]
+    assert "FMF-Sim, simulated" in title
+    assert notice.startswith("**SIMULATED DATA")
+    head = next(line for line in printed.splitlines() if line.startswith("| method"))
+    assert head.count("FMF-Sim |") + head.count("FMF-Sim  ") >= 1
+    for cell in head.split("|"):
+        if cell.strip().startswith(("Acc", "F1", "FDR", "MDR", "mIoU")):
+            assert cell.strip().endswith(("FMF-Sim", "paper, real data"))
+    found = json.loads((out / f"table2-{SIZE}.json").read_text())
+    assert found["data"]["simulated"] is True
+    assert "FMF-Sim" in found["measured_on"]
+    assert "[1] Expert system, MDR in the paper: the same figure as Informer's" in printed
+    assert "Expert system (r)" in printed
+
+
+def test_a_second_call_does_nothing_again_and_other_tables_share_its_runs(everything, sim_store):
+    out, _ = everything
+    files = [path for path in out.rglob("*") if path.is_file() and "table" not in path.name]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    reproduce("table2", sim_store, out, **TINY)
+    found = rows_of(reproduce("table4", sim_store, out, **TINY))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert [row["status"] for row in found.values()] == ["done"] * 3
+    visual, current, both = (read_predictions(out / "predictions" / SIZE / f"{name}-seed0.npz") for name in (
+        "fmformer-visual", "fmformer-current", "fmformer-visual--fmformer-current"))  # fmt: skip
+
+    def logit(scores):
+        scores = scores.astype(np.float64)
+        return np.log(scores / (1 - scores))
+
+    np.testing.assert_allclose(logit(both.score), logit(visual.score) + logit(current.score), atol=1e-4)
+    counts = {name: row["parameters"] for name, row in found.items()}
+    assert counts["linear-fusion"] == counts["fmformer-visual"] + counts["fmformer-current"]
+
+
+def test_table5_rows_that_share_a_dense_head_share_its_masks(everything, sim_store):
+    out, _ = everything
+    found = rows_of(reproduce("table5", sim_store, out, **TINY))
+    assert {row["status"] for row in found.values()} == {"done"}
+    folder = out / "predictions" / SIZE
+    masks = {
+        name: unpack_masks(read.mask_bits, read.mask_shape)
+        for name in (
+            "fmformer",
+            "fmformer--fusion-v_only",
+            "fmformer-visual",
+            "fmformer-visual--fmformer-current",
+        )
+        if (read := read_predictions(folder / f"{name}-seed0.npz"))
+    }
+    np.testing.assert_array_equal(masks["fmformer"], masks["fmformer--fusion-v_only"])
+    np.testing.assert_array_equal(masks["fmformer-visual"], masks["fmformer-visual--fmformer-current"])
+    one, other = (
+        read_predictions(folder / f"{name}-seed0.npz").score
+        for name in ("fmformer", "fmformer--fusion-v_only")
+    )
+    assert not np.allclose(one, other)
+
+
+def test_fig6_predicts_on_other_windows_with_the_same_weights(everything, sim_store):
+    out, _ = everything
+    found = reproduce("fig6", sim_store, out, models=["video-2", "current-60"], **TINY)
+    rows = rows_of(found)
+    assert rows["video-2"]["status"] == rows["current-60"]["status"] == "done"
+    assert rows["video-20"]["status"] == "not asked for"
+    metas = [
+        read_predictions(out / "predictions" / SIZE / f"fmformer--{name}-seed0.npz").meta["protocol_fields"]
+        for name in ("num_frames-2", "current_seconds-60.0")
+    ]
+    assert [(meta["num_frames"], meta["current_seconds"]) for meta in metas] == [(2, 20.0), (4, 60.0)]
+    text = (out / f"fig6-{SIZE}.md").read_text()
+    assert "plot without figures" in text
+    assert "paper, real" not in text.splitlines()[4]
+
+
+# --- kills
+
+
+NAMES = ["itransformer", "fmformer-current"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sim_store, tmp_path_factory):
+    return reproduce("table2", sim_store, tmp_path_factory.mktemp("whole") / "out", models=NAMES, **TINY)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("what", ["train", "predict", "score", "write_json"])
+def test_a_call_goes_on_after_its_death_at_any_step(
+    what, when, sim_store, undisturbed, tmp_path, monkeypatch
+):
+    """As after a kill: whatever was written stays, nothing is tidied."""
+    real, calls = getattr(work, what), []
+
+    def dies(*arguments, **keywords):
+        calls.append(arguments)
+        if when == "after":
+            real(*arguments, **keywords)
+        raise SystemExit("dead")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, what, dies)
+        with pytest.raises(SystemExit):
+            reproduce("table2", sim_store, tmp_path / "out", models=NAMES, **TINY)
+    assert len(calls) == 1
+    partial = rows_of(json.loads((tmp_path / "out" / f"table2-{SIZE}.json").read_text()))
+    assert [partial[name]["status"] for name in NAMES] == ["to do", "to do"]
+    found = reproduce("table2", sim_store, tmp_path / "out", models=NAMES, **TINY)
+    assert figures(found, NAMES) == figures(undisturbed, NAMES)
+
+
+def test_a_killed_process_leaves_what_the_next_call_goes_on_with(sim_store, tmp_path):
+    arguments = ["table2", "--data", sim_store, "--preset", "tiny", "--device", "cpu", "--epochs", "4"]
+    start = [sys.executable, "-c", "from fmfbench_cli.main import main; main()", "reproduce"]
+    command = [*start, *map(str, arguments), "--models", "itransformer"]
+    out = tmp_path / "killed"
+    process = subprocess.Popen(
+        [*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    state = out / "runs" / "tiny-4ep" / "itransformer" / "seed0" / "state.safetensors"
+    deadline = time.monotonic() + 120
+    while not state.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    assert json.loads((state.parent / "run.json").read_text())["finished"] is False
+    again = reproduce("table2", sim_store, out, models=["itransformer"], epochs=4, **TINY)
+    whole = reproduce("table2", sim_store, tmp_path / "whole", models=["itransformer"], epochs=4, **TINY)
+    assert figures(again, ["itransformer"]) == figures(whole, ["itransformer"])
+    lines = [read_log(folder / "runs/tiny-4ep/itransformer/seed0/log.jsonl")
+             for folder in (out, tmp_path / "whole")]  # fmt: skip
+    assert lines[0] == lines[1]
+
+
+def test_a_call_killed_before_a_run_began_leaves_nothing_in_the_way(sim_store, undisturbed, tmp_path):
+    run = tmp_path / "out" / "runs" / SIZE / "itransformer" / "seed0"
+    run.mkdir(parents=True)
+    (run / ".run.json.tmp").write_text("{")
+    write_json(
+        tmp_path / "out" / "reproduce.json", {"fingerprint": fmfbench.open_dataset(sim_store).fingerprint}
+    )
+    left = tmp_path / "out" / "predictions" / SIZE / ".predict-abc"
+    left.mkdir(parents=True)
+    found = reproduce("table2", sim_store, tmp_path / "out", models=NAMES, **TINY)
+    assert figures(found, NAMES) == figures(undisturbed, NAMES)
+    assert not left.exists()
+
+
+def test_time_counts_all_calls_and_a_killed_one_to_its_last_saved_state(tmp_path):
+    run = tmp_path / "seed0"
+    run.mkdir()
+    (run / "state.safetensors").write_bytes(b"")
+    os.utime(run / "state.safetensors", (1060, 1060))
+    write_json(tmp_path / "seed0.times.json", [{"start": 500, "end": 540}, {"start": 1000, "end": None}])
+    assert Stopwatch(run).seconds() == 100
+    os.utime(run / "state.safetensors", (900, 900))  # nothing was saved by the killed call
+    assert Stopwatch(run).seconds() == 40
+    assert Stopwatch(tmp_path / "elsewhere").seconds() is None
+
+
+# --- failures
+
+
+def test_a_failed_model_is_shown_with_its_reason_and_tried_again(sim_store, tmp_path, monkeypatch):
+    def broken(self, video=None, current=None):
+        raise RuntimeError("a wire\nis loose")
+
+    arguments = ["reproduce", "table2", "--data", sim_store, "--out", tmp_path / "out", "--preset", "tiny"]
+    arguments = [*map(str, arguments), "--device", "cpu", "--models", ",".join(NAMES)]
+    with monkeypatch.context() as patch:
+        patch.setattr(ITransformer, "forward", broken)
+        done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1
+    assert "1 rows failed (itransformer)" in done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith("| iTransformer"))
+    assert row.count("FAILED") == 5
+    assert "FAILED: iTransformer (itransformer), seed 0: a wire is loose" in done.stdout
+    found = rows_of(json.loads((tmp_path / "out" / f"table2-{SIZE}.json").read_text()))
+    assert (found["itransformer"]["status"], found["fmformer-current"]["status"]) == ("failed", "done")
+    assert len(found) >= 18
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+
+
+def test_a_training_that_fails_is_not_repeated_for_each_row_that_needs_it(sim_store, tmp_path, monkeypatch):
+    calls = []
+
+    def refuses(model, data, out, **keywords):
+        calls.append((model, out.parent.name))
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(work, "train", refuses)
+    found = reproduce("table4", sim_store, tmp_path / "out", **TINY)
+    assert [row["status"] for row in found["rows"]] == ["failed"] * 3
+    assert [name for _, name in calls] == ["fmformer-visual", "fmformer-current"]
+
+
+def test_a_folder_with_another_recipes_run_fails_that_row_and_says_so(sim_store, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    reproduce("table2", sim_store, out, models=["itransformer"], **TINY)
+    other = load_preset("tiny")
+    monkeypatch.setattr("fmfbench_models.reproduce.table.load_preset", lambda name: type(other)(
+        **{**vars(other), "options": {"every": 16, "batch_size": 8}}))  # fmt: skip
+    run = out / "runs" / SIZE / "itransformer" / "seed0" / "run.json"
+    facts = json.loads(run.read_text())
+    write_json(run, facts | {"finished": False})
+    found = rows_of(reproduce("table2", sim_store, out, models=["itransformer"], **TINY))["itransformer"]
+    assert found["status"] == "failed"
+    assert "holds a run with other recipe" in found["errors"]["0"]
+
+
+# --- data that is not simulated, seeds, plans, what is refused
+
+
+def test_a_store_of_other_recordings_is_not_called_simulated(furnace_store, tmp_path):
+    found = reproduce("table2", furnace_store, tmp_path / "out", models=["expert"], **TINY)
+    text = (tmp_path / "out" / f"table2-{SIZE}.md").read_text()
+    assert found["data"]["simulated"] is False
+    assert "FMF-Sim" not in text
+    assert "Acc, ours" in text
+    assert rows_of(found)["expert"]["status"] == "done"
+
+
+def test_several_seeds_are_averaged_and_their_intervals_spanned():
+    def of(value, low, high):
+        return {"metrics": {"f1": value}, "intervals": {"f1": {"low": low, "high": high}}}
+
+    one, two = of(0.5, 0.4, 0.7), of(0.7, 0.5, 0.8)
+    assert document.joined([one, two], "f1") == {"value": pytest.approx(0.6), "low": 0.4, "high": 0.8}
+    assert document.joined([of(None, None, None)], "f1") == {"value": None, "low": None, "high": None}
+    assert document.joined([one, of(0.9, None, None)], "f1")["high"] == 0.7
+
+
+def test_two_seeds_are_two_trainings(sim_store, tmp_path):
+    found = reproduce("table2", sim_store, tmp_path / "out", models=["itransformer"], seeds=(0, 5), **TINY)
+    row = rows_of(found)["itransformer"]
+    values = [seed["metrics"]["accuracy"] for seed in row["per_seed"].values()]
+    assert row["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(values))
+    runs = tmp_path / "out" / "runs" / SIZE / "itransformer"
+    weights = [load_checkpoint(runs / f"seed{seed}").state_dict()["embed.weight"] for seed in (0, 5)]
+    assert not np.allclose(*weights)
+
+
+def test_order_is_counted_over_pairs():
+    def row(value, paper, low=None, high=None, status="done"):
+        return {
+            "status": status,
+            "metrics": {"f1": {"value": value, "paper": paper, "low": low, "high": high}},
+        }
+
+    rows = [
+        row(0.9, 0.8, 0.85, 0.95),
+        row(0.5, 0.7, 0.4, 0.6),
+        row(0.7, 0.6, 0.55, 0.75),
+        row(0.1, 0.9, status="failed"),
+    ]
+    counts = document.ordering([*rows, row(0.2, None)], "f1")
+    assert counts == {"rows": 3, "pairs": 3, "same": 2, "apart": 2, "apart_same": 2}
+    assert document.ordering(rows[:1], "f1") is None
+
+
+def test_a_dry_run_writes_nothing_and_counts_the_steps_that_training_takes(sim_store, tmp_path):
+    out = tmp_path / "out"
+    names = ["vit", "expert", "fmformer-current"]
+    steps = {step["row"]: step for step in plan("table2", sim_store, out, models=names, **TINY)["steps"]}
+    assert not out.exists()
+    assert set(steps) == set(names)
+    assert all(step["state"] == "to do" and step["estimated_seconds"] > 0 for step in steps.values())
+    reproduce("table2", sim_store, out, models=["vit"], **TINY)
+    log = read_log(out / "runs" / SIZE / "vit" / "seed0" / "log.jsonl")
+    assert log[-1]["step"] == steps["vit"]["steps"] > 0
+    with_size = {"num_frames": 4, "size": [24, 32]}
+    tiny = {**registration("vit").tiny, **with_size}
+    assert steps["vit"]["parameters"] == create_model("vit", **tiny).num_parameters()
+    arguments = [
+        "table2",
+        "--data",
+        sim_store,
+        "--out",
+        out,
+        "--preset",
+        "tiny",
+        "--dry-run",
+        "--models",
+        "vit,bilm",
+    ]
+    done = CliRunner().invoke(main, ["reproduce", *map(str, arguments), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "FMF-Sim, simulated" in done.stdout
+    assert [line.split("|")[3].strip() for line in done.stdout.splitlines() if line.startswith("| vit")] == [
+        "done"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"table": "table9"}, "wanted one of table2"),
+        ({"preset": "huge"}, "wanted a preset of full, nano, tiny, came 'huge'"),
+        ({"models": ["vit", "resnet"]}, "came resnet"),
+        ({"seeds": ()}, "wanted different integers"),
+        ({"seeds": (1, 1)}, "wanted different integers"),
+        ({"seeds": (-1,)}, "wanted different integers"),
+        ({"epochs": 0}, "wanted 1 or more, came 0"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(changed, message, sim_store, tmp_path):
+    arguments = {"table": "table2", "data": sim_store, "out": tmp_path / "out", **TINY, **changed}
+    for call in (reproduce, plan):
+        with pytest.raises(InputError, match=message):
+            call(**arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_belongs_to_one_data_set(sim_store, furnace_store, tmp_path):
+    reproduce("table2", sim_store, tmp_path / "out", models=["expert"], **TINY)
+    with pytest.raises(InputError, match="choose another folder"):
+        reproduce("table2", furnace_store, tmp_path / "out", models=["expert"], **TINY)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    with pytest.raises(InputError, match="found other files"):
+        reproduce("table2", sim_store, tmp_path / "mine", models=["expert"], **TINY)
+
+
+def test_seeds_that_are_no_integers_are_bad_input(sim_store, tmp_path):
+    arguments = [
+        "reproduce",
+        "table2",
+        "--data",
+        str(sim_store),
+        "--out",
+        str(tmp_path / "out"),
+        "--seeds",
+        "0,one",
+    ]
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "Error: --seeds: wanted integers with commas between, came '0,one'\n",
+    )
