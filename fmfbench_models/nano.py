@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fmfbench.dataset import Dataset
 from fmfbench_models.train import train
 
@@ -31,13 +33,18 @@ def train_nano(
     Dense only: a frame's score is its highest abnormal pixel probability. Give `out` to
     `fmfbench_models.predict.predict`; there is no best checkpoint.
     """
-    return train(
-        "fmformer",
-        data,
-        out,
-        options=NANO_OPTIONS,
-        protocol="short",
-        seed=seed,
-        device=device,
-        cache="memory",
-    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # its matrices are small: a second thread mostly waits for the first
+    try:
+        return train(
+            "fmformer",
+            data,
+            out,
+            options=NANO_OPTIONS,
+            protocol="short",
+            seed=seed,
+            device=device,
+            cache="memory",
+        )
+    finally:
+        torch.set_num_threads(threads)
