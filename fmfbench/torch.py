@@ -185,7 +185,7 @@ class DeviceWindows:
         return torch.from_numpy(array).to(self.device)
 
     def _rows(self, frames: NDArray[np.uint8]) -> torch.Tensor:
-        """(F, bytes of a frame), eight bytes to an element where they divide: wide copies are faster."""
+        """(F, bytes of a frame), eight bytes to an element where they divide, so that a device copies wide."""
         rows = torch.from_numpy(frames.reshape(len(frames), int(np.prod(frames.shape[1:]))))
         return (rows.view(torch.int64) if rows.shape[1] % 8 == 0 and rows.shape[1] else rows).to(self.device)
 
