@@ -303,7 +303,9 @@ def test_a_call_goes_on_after_its_death_at_any_step(
 
 def test_a_killed_process_leaves_what_the_next_call_goes_on_with(sim_store, tmp_path):
     arguments = ["table2", "--data", sim_store, "--preset", "tiny", "--device", "cpu", "--epochs", "4"]
-    start = [sys.executable, "-c", "from fmfbench_cli.main import main; main()", "reproduce"]
+    # As many threads as here: sums of floats depend on it.
+    code = "import torch; torch.set_num_threads(1); from fmfbench_cli.main import main; main()"
+    start = [sys.executable, "-c", code, "reproduce"]
     command = [*start, *map(str, arguments), "--models", "itransformer"]
     out = tmp_path / "killed"
     process = subprocess.Popen(
