@@ -20,7 +20,9 @@ class Recipe:
     term. flip: probability of a horizontal flip of frames and mask together. jitter: strength of
     the random gain and offset of a window's light (ours; 0 as in the paper). clip: largest gradient norm, 0
     for none.
-    normal_only: train on normal samples alone. every: each how-many-th training sample is used.
+    normal_only: nothing abnormal is seen before testing: training, validation and `Model.fit` get the windows that
+    show normal frames of the train split alone, and the current's statistics are of those.
+    every: each how-many-th training sample is used.
     validate: False trains on the validation samples too, for recordings too short to spare any.
     """
 

@@ -19,6 +19,7 @@ __all__ = [
     "flip_windows",
     "held_out_part",
     "jitter_windows",
+    "normal_windows",
 ]
 
 Ids = NDArray[np.int64]
@@ -28,6 +29,7 @@ Ids = NDArray[np.int64]
 # frames just before it, as many as ten seconds hold or another tenth if that is less, are in neither.
 VALIDATION_SHARE = 0.1
 GUARD_FRAMES = 250
+_BLOCK = 65_536  # windows looked at together
 
 
 class Selection(Windows):
@@ -77,15 +79,39 @@ def held_out_part(data: Dataset, ids: Ids, share: float) -> tuple[Ids, Ids]:
     return np.concatenate(early), np.concatenate(late)
 
 
-def current_statistics(data: Dataset) -> tuple[list[float], list[float]] | None:
+def normal_windows(windows: Windows) -> Ids:
+    """Ids of the windows that show nothing but normal frames of the train split: every frame that the window
+    holds is one, not the judged one alone.
+
+    Frames of other splits do not count as normal, whatever their labels: those are not looked at. Currents are
+    not judged: their windows reach back over minutes, and an earlier event is part of what leads to a normal
+    frame.
+    """
+    samples, kept = windows.samples, np.zeros(len(windows), bool)
+    for start in range(0, len(windows), _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, len(windows)))
+        held, _ = samples.video_table(block)
+        for number, places in samples.by_recording(block):
+            recording = samples.recordings[number]
+            normal = (recording.split == 0) & (recording.class_label == 0)
+            own = normal[samples.frame[block[places]]]  # a protocol may show no frame at all
+            kept[block[places]] = own & normal[held[places]].all(axis=1)
+    return windows.sample_ids[kept]
+
+
+def current_statistics(data: Dataset, *, normal_only: bool = False) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation (A) of each phase over the finite rows of train frames; None without any.
 
-    A current row belongs to the split of the last frame at or before it.
+    A current row belongs to the last frame at or before it. normal_only: rows of normal frames alone.
     """
     total, squares, count = np.zeros(3), np.zeros(3), 0
     for recording in data.recordings.values():
         line = timeline(recording)
-        rows = recording.current[(line.current_split == 0) & line.current_finite].astype(np.float64)
+        wanted = (line.current_split == 0) & line.current_finite
+        if normal_only and len(recording.frame_time):
+            frame = np.searchsorted(recording.frame_time, recording.current_time, side="right") - 1
+            wanted &= (frame >= 0) & (recording.class_label[np.maximum(frame, 0)] == 0)
+        rows = recording.current[wanted].astype(np.float64)
         total += rows.sum(0)
         squares += (rows**2).sum(0)
         count += len(rows)
@@ -96,7 +122,7 @@ def current_statistics(data: Dataset) -> tuple[list[float], list[float]] | None:
 
 
 def check_labelled(data: Dataset, ids: Ids) -> None:
-    """TrainingError unless every sample has a class label and both classes occur."""
+    """TrainingError unless every sample has a class label."""
     labels = data.class_labels(ids)
     unlabelled = ids[labels == 255]
     if len(unlabelled):
