@@ -21,6 +21,7 @@ class Recipe:
     the random gain and offset of a window's light (ours; 0 as in the paper). clip: largest gradient norm, 0
     for none.
     normal_only: train on normal samples alone. every: each how-many-th training sample is used.
+    validate_every: the same of the validation samples, after each epoch; what is fitted has them all.
     validate: False trains on the validation samples too, for recordings too short to spare any.
     """
 
@@ -38,10 +39,11 @@ class Recipe:
     clip: float = 0.0
     normal_only: bool = False
     every: int = 1
+    validate_every: int = 1
     validate: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "every"):
+        for name in ("epochs", "batch_size", "every", "validate_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"recipe: {name} must be 1 or more, came {getattr(self, name)}")
         if not self.lr > 0:

@@ -16,6 +16,9 @@ from fmfbench_models.registry import Registration, create_model, parse_config, p
 
 __all__ = ["Settings", "make_settings"]
 
+# Keys of the recipe that older run folders lack, with the value that these had: at that value they are left out.
+LATER = {"validate_every": 1}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -30,7 +33,10 @@ class Settings:
     fingerprint: str
 
     def to_dict(self) -> dict[str, Any]:
-        return plain(asdict(self))
+        values = plain(asdict(self))
+        recipe = values["recipe"].items()
+        values["recipe"] = {k: v for k, v in recipe if k not in LATER or v != LATER[k]}
+        return values
 
 
 def make_settings(

@@ -191,7 +191,8 @@ class _Run:
         self.optimiser = make_optimiser(self.model, self.recipe)
         step = make_step(self.model, self.optimiser, self.recipe, forward)
         loader = self._loader(self.fit_ids, training=True)
-        validation = self._loader(self.val_ids, training=False) if len(self.val_ids) else None
+        checked = self.val_ids[:: self.recipe.validate_every]
+        validation = self._loader(checked, training=False) if len(checked) else None
         log_length = self._restore(loader)
         self.log = RunLog(self.out / "log.jsonl", log_length) if self.world.is_first else None
         total = self.recipe.epochs * len(loader)

@@ -11,7 +11,7 @@ from fmfbench_models.reproduce.experiment import Experiment, Row, variant_of
 from fmfbench_models.reproduce.work import Work, device_name
 from fmfbench_models.train import versions
 
-__all__ = ["build_document"]
+__all__ = ["build_document", "part_of_samples"]
 
 SIMULATED = (
     "SIMULATED DATA: our figures are measured on FMF-Sim, the paper's on the real recordings. They stand side by side "
@@ -36,12 +36,15 @@ def build_document(
     done = [found for found in results.values() if found and found["status"] == "done"]
     devices = sorted({found["device"] for found in done}) or [device_name(work.device)]
     kind = "FMF-Sim, simulated" if work.simulated else "recordings"
+    every = work.every or work.preset.options.get("every", 1)
+    size = work.preset.title + ("" if work.every is None else f", trained on {part_of_samples(every)}")
     return {
         "schema": 1,
         "table": experiment.name,
-        "title": f"{experiment.title}: {work.preset.title}, store {work.data.name} ({kind}), {', '.join(devices)}",
+        "title": f"{experiment.title}: {size}, store {work.data.name} ({kind}), {', '.join(devices)}",
         "preset": work.preset.name,
         "epochs": work.epochs,
+        "every": every,
         "seeds": list(seeds),
         "measured_on": f"{'FMF-Sim (simulated)' if work.simulated else 'recordings'}, store {work.data.name}",
         "paper_on": "the real recordings",
@@ -62,6 +65,10 @@ def build_document(
         "ordering": {metric: ordering(rows, metric) for metric in ("accuracy", "miou")},
         "notes": list(experiment.notes),
     }
+
+
+def part_of_samples(every: int) -> str:
+    return "all training samples" if every == 1 else f"one training sample in {every}"
 
 
 def build_row(

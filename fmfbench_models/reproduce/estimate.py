@@ -88,7 +88,8 @@ class Estimator:
             model.eval()
             with torch.inference_mode():
                 forward += self._timed(lambda: widened(model(**model.takes(batch))))
-        checks = 0.0 if record.training == "fitted" else recipe.epochs * len(validation) / size * forward
+        checked = len(validation[:: recipe.validate_every])
+        checks = 0.0 if record.training == "fitted" else recipe.epochs * checked / size * forward
         return {
             "epochs": recipe.epochs,
             "steps": steps,

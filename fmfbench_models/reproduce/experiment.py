@@ -174,8 +174,13 @@ def variant_of(record: Registration, preset: Preset) -> tuple[str, dict[str, Any
     return preset.variant, {key: value for key, value in values.items() if key not in FROM_DATA}
 
 
-def training_options(training: Training, preset: Preset, epochs: int) -> dict[str, Any]:
-    """Options of `train`: variant, preset, the recipe shortened to `epochs` of its 30, the training's own."""
+def training_options(
+    training: Training, preset: Preset, epochs: int, every: int | None = None
+) -> dict[str, Any]:
+    """Options of `train`: variant, preset, the recipe shortened to `epochs` of its 30, the training's own.
+
+    every: of training and validation samples, in place of the preset's.
+    """
     record = registration(training.model)
     _, config = variant_of(record, preset)
     base = parse_config(Recipe, record.recipe, what=f"{record.name}: recipe")
@@ -184,4 +189,5 @@ def training_options(training: Training, preset: Preset, epochs: int) -> dict[st
         return max(1, round(count * epochs / RECIPE_EPOCHS))
 
     recipe = {"epochs": shortened(base.epochs), "lr_steps": [shortened(step) for step in base.lr_steps]}
-    return {**config, **recipe, **preset.options, **training.options}
+    thinned = {} if every is None else {"every": every, "validate_every": every}
+    return {**config, **recipe, **preset.options, **training.options, **thinned}

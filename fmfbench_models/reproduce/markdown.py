@@ -7,6 +7,7 @@ from typing import Any
 
 from fmfbench.scoring.metrics import METRIC_TITLES
 from fmfbench.scoring.tables import INTERVAL_WORTH
+from fmfbench_models.reproduce.document import part_of_samples
 
 __all__ = ["document_markdown", "duration", "plan_markdown"]
 
@@ -72,7 +73,10 @@ def figure(value: Mapping[str, Any]) -> str:
 def details(document: Mapping[str, Any]) -> list[str]:
     """What stands below the table, a line each."""
     data, seeds = document["data"], document["seeds"]
-    recipe = f"preset {document['preset']}, {document['epochs']} of the recipe's 30 epochs"
+    recipe = (
+        f"preset {document['preset']}, {document['epochs']} of the recipe's 30 epochs, "
+        f"{part_of_samples(document['every'])}"
+    )
     lines = [
         f"measured on {document['measured_on']}: {data['test_samples']} test frames of "
         f"{', '.join(data['recordings'])}; fingerprint {data['fingerprint'][:12]}",

@@ -40,6 +40,7 @@ def reproduce(
     models: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     epochs: int | None = None,
+    every: int | None = None,
     preset: str = "full",
     device: str | None = None,
     workers: int = 0,
@@ -56,6 +57,8 @@ def reproduce(
         models: names of rows or of registered models; all by default.
         seeds: each row is trained once with each.
         epochs: of the shared recipe's 30; other recipes and the steps of the learning rate shrink in proportion.
+        every: each how-many-th training and validation sample is used, by all models; the preset's by default. With
+            it, epochs can stay in proportion on a store that is too big for whole ones. Test samples are all scored.
         preset: of `preset_names()`.
         device, workers, cache: as of `train`.
 
@@ -66,7 +69,9 @@ def reproduce(
         InputError: no such table, preset, row or store, or a folder that is another data set's.
         BusyError: another process is writing into `out`.
     """
-    experiment, rows, work = prepare(table, data, out, models, seeds, epochs, preset, device, workers, cache)
+    experiment, rows, work = prepare(
+        table, data, out, models, seeds, epochs, every, preset, device, workers, cache
+    )
     place = work.place
     place.out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with target_lock(place.out.absolute()):
@@ -94,6 +99,7 @@ def plan(
     models: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     epochs: int | None = None,
+    every: int | None = None,
     preset: str = "full",
     device: str | None = None,
     workers: int = 0,
@@ -103,7 +109,9 @@ def plan(
 
     The estimate runs a few steps of each model on a batch of the store. Nothing is written.
     """
-    experiment, rows, work = prepare(table, data, out, models, seeds, epochs, preset, device, workers, cache)
+    experiment, rows, work = prepare(
+        table, data, out, models, seeds, epochs, every, preset, device, workers, cache
+    )
     work.place.check(work.data)
     results = known_results(experiment, work, seeds)
     estimator = Estimator(work)
@@ -135,6 +143,7 @@ def prepare(
     models: Sequence[str],
     seeds: Sequence[int],
     epochs: int | None,
+    every: int | None,
     preset: str,
     device: str | None,
     workers: int,
@@ -147,14 +156,19 @@ def prepare(
         raise InputError(f"seeds: wanted different integers from 0, came {list(seeds)}")
     if epochs is not None and epochs < 1:
         raise InputError(f"epochs: wanted 1 or more, came {epochs}")
+    if every is not None and every < 1:
+        raise InputError(f"every: wanted 1 or more, came {every}")
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(Path(data))
     epochs = epochs or size.epochs
+    every = None if every == size.options.get("every", 1) else every  # said or not, it is the same work
+    ending = "" if every is None else f"-every{every}"
     work = Work(
         data=data,
-        place=Workplace(Path(out), f"{size.name}-{epochs}ep"),
+        place=Workplace(Path(out), f"{size.name}-{epochs}ep{ending}"),
         preset=size,
         epochs=epochs,
+        every=every,
         simulated=is_simulated(data),
         device=device,
         workers=workers,

@@ -35,21 +35,28 @@ SPLIT = "test"
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Everything that rows of one reproduction have in common."""
+    """Everything that rows of one reproduction have in common. every: in place of the preset's, where not None."""
 
     data: Dataset
     place: Workplace
     preset: Preset
     epochs: int
+    every: int | None
     simulated: bool
     device: str | None = None
     workers: int = 0
     cache: str | None = None
 
+    def options(self, training: Training) -> dict[str, Any]:
+        return training_options(training, self.preset, self.epochs, self.every)
+
     def settings(self, training: Training, seed: int) -> Settings:
-        options = training_options(training, self.preset, self.epochs)
         return make_settings(
-            training.model, self.data, options=options, protocol=self.preset.protocol, seed=seed
+            training.model,
+            self.data,
+            options=self.options(training),
+            protocol=self.preset.protocol,
+            seed=seed,
         )
 
     def parameters(self, row: Row) -> int:
@@ -134,7 +141,7 @@ class Work:
                     training.model,
                     self.data,
                     folder,
-                    options=training_options(training, self.preset, self.epochs),
+                    options=self.options(training),
                     protocol=self.preset.protocol,
                     seed=seed,
                     device=self.device,

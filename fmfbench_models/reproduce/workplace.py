@@ -6,7 +6,8 @@
     OUT/results/SIZE/ROW-seed0.json                  score, or why there is none
     OUT/table2-SIZE.md, .json
 
-SIZE is the preset and its epochs. A row that several tables share is trained and scored once.
+SIZE is the preset, its epochs, and how training samples are thinned where that is not as the preset has it. A row that
+several tables share is trained and scored once.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ from fmfbench_models.reproduce.experiment import (
 )
 from fmfbench_models.reproduce.workplace import Stopwatch, write_json
 from fmfbench_models.runlog import read_log
+from fmfbench_models.samples import fit_and_validation
 from fmfbench_models.zoo.itransformer import ITransformer
 
 TINY = {"preset": "tiny", "device": "cpu"}
@@ -265,6 +266,43 @@ def test_fig6_predicts_on_other_windows_with_the_same_weights(everything, sim_st
     assert "paper, real" not in text.splitlines()[4]
 
 
+# --- stores that are too big
+
+
+def test_thinned_training_is_another_size_and_said_in_title_notes_and_folder(sim_store, tmp_path):
+    out = tmp_path / "out"
+    found = reproduce("table2", sim_store, out, models=["itransformer"], every=3, **TINY)
+    facts = json.loads((out / "runs" / f"{SIZE}-every3" / "itransformer" / "seed0" / "run.json").read_text())
+    assert (facts["recipe"]["every"], facts["recipe"]["validate_every"]) == (3, 3)
+    text = (out / f"table2-{SIZE}-every3.md").read_text()
+    assert "trained on one training sample in 3, store" in text.splitlines()[0]
+    assert "epochs, one training sample in 3, protocol" in text
+    assert found["every"] == 3
+    steps = {}
+    for every in (3, None):
+        (step,) = plan("table2", sim_store, tmp_path / "new", models=["itransformer"], every=every, **TINY)[
+            "steps"
+        ]
+        steps[every] = step["steps"]
+    fit, _ = fit_and_validation(fmfbench.open_dataset(sim_store))
+    assert steps[3] == len(fit[::3]) // 16 > steps[None] == len(fit[::8]) // 16
+    log = read_log(out / "runs" / f"{SIZE}-every3" / "itransformer" / "seed0" / "log.jsonl")
+    assert log[-1]["step"] == steps[3]
+
+
+def test_the_presets_own_thinning_is_the_same_work_whether_said_or_not(sim_store, tmp_path):
+    said = reproduce("table2", sim_store, tmp_path / "out", models=["expert"], every=8, **TINY)
+    run = tmp_path / "out" / "runs" / SIZE / "expert" / "seed0" / "run.json"
+    before = run.stat().st_mtime_ns
+    unsaid = reproduce("table2", sim_store, tmp_path / "out", models=["expert"], **TINY)
+    assert unsaid == said
+    assert run.stat().st_mtime_ns == before
+    assert "trained on" not in said["title"]
+    assert (
+        "epochs, one training sample in 8, protocol" in (tmp_path / "out" / f"table2-{SIZE}.md").read_text()
+    )
+
+
 # --- kills
 
 
@@ -494,7 +532,8 @@ def test_a_dry_run_writes_nothing_and_counts_the_steps_that_training_takes(sim_s
         ({"seeds": ()}, "wanted different integers"),
         ({"seeds": (1, 1)}, "wanted different integers"),
         ({"seeds": (-1,)}, "wanted different integers"),
-        ({"epochs": 0}, "wanted 1 or more, came 0"),
+        ({"epochs": 0}, "epochs: wanted 1 or more, came 0"),
+        ({"every": 0}, "every: wanted 1 or more, came 0"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(changed, message, sim_store, tmp_path):

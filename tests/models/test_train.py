@@ -214,6 +214,40 @@ def test_validation_is_apart_from_fitting(furnace_store):
     assert len(fit) > 5 * len(validation) > 0
 
 
+def test_validation_can_be_thinned_and_a_folder_without_that_key_goes_on(
+    furnace_store, options, tmp_path, monkeypatch
+):
+    from fmfbench_models import train as module
+
+    seen = []
+    real = module.evaluate
+
+    def counts(model, loader, world, alpha):
+        seen.append([int(i) for batch in loader for i in batch["sample_id"]])
+        return real(model, loader, world, alpha)
+
+    monkeypatch.setattr(module, "evaluate", counts)
+    _, validation = fit_and_validation(fmfbench.open_dataset(furnace_store))
+    available = np.intersect1d(validation, fmfbench.open_dataset(furnace_store).windows(
+        "train", make_settings("fmformer", fmfbench.open_dataset(furnace_store), options=options).protocol
+    ).sample_ids)  # fmt: skip
+    for every in (1, 4):
+        out = tmp_path / str(every)
+        chosen = {**options, **QUICK, "epochs": 1, "validate_every": every}
+        train("fmformer", furnace_store, out, options=chosen, device="cpu")
+        assert seen.pop() == available[::every].tolist()
+        assert not seen
+    recipes = {
+        every: json.loads((tmp_path / every / "run.json").read_text())["recipe"] for every in ("1", "4")
+    }
+    assert "validate_every" not in recipes["1"]  # what folders of before it was a key look like
+    assert recipes["4"]["validate_every"] == 4
+    with pytest.raises(InputError, match="other recipe"):
+        train(
+            "fmformer", furnace_store, tmp_path / "4", options={**options, **QUICK, "epochs": 1}, device="cpu"
+        )
+
+
 def test_held_out_part_is_the_last_in_time(furnace_store):
     data = fmfbench.open_dataset(furnace_store)
     ids = data.sample_ids("train")
