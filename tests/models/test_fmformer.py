@@ -175,7 +175,7 @@ def test_last_layer_leaves_out_only_what_no_head_reads(config, dense):
     ]
     for one, other in zip(*gradients, strict=True):
         if other is None or one is None:
-            assert (one is None or not one.any()) and (other is None or not other.any())
+            assert all(value is None or not value.any() for value in (one, other))
         else:
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
 
