@@ -73,7 +73,8 @@ class FitData:
 
     train: what gradient training saw. held_out: training samples that it did not see (see
     `Registration.held_out`),
-    validation: the validation split; each None where there is none.
+    validation: the validation split; each None where there is none. With the recipe's `normal_only` all three show
+    normal frames alone.
     """
 
     train: Iterable[Batch]

@@ -58,7 +58,7 @@ def predict(
         model: a model, or what `load_checkpoint` takes.
         protocol, context: those of training by default.
         transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
-        meta: joins the file's own: model, protocol, context, fingerprint, seed, backbone, versions.
+        meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, backbone, versions.
 
     Raises:
         InputError: no such split or protocol, or windows that do not fit the model.
@@ -88,6 +88,7 @@ def predict(
         "context": context,
         "fingerprint": data.fingerprint,
         "seed": model.meta.provenance.get("seed"),
+        "normal_only": model.meta.provenance.get("normal_only", False),
         "threshold": 0.5,
         "threshold_origin": "fixed",
         "backbone": backbone_of(model),

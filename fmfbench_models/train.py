@@ -28,6 +28,8 @@ import fmfbench
 from fmfbench.dataset import Dataset
 from fmfbench.errors import InputError, TrainingError
 from fmfbench.torch import WindowDataset, WindowLoader, make_loader
+from fmfbench.windows.reader import Windows
+from fmfbench_models.augmentation import augment
 from fmfbench_models.backbones import load_backbone_weights, random_backbone, trunk_of
 from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
 from fmfbench_models.interface import Batch, FitData, Model, Output
@@ -35,13 +37,13 @@ from fmfbench_models.parallel import World, joined
 from fmfbench_models.registry import create_model, plain, registration
 from fmfbench_models.runlog import RunLog, draw_curves
 from fmfbench_models.samples import (
+    Ids,
     Selection,
     check_labelled,
     current_statistics,
     fit_and_validation,
-    flip_windows,
     held_out_part,
-    jitter_windows,
+    normal_windows,
 )
 from fmfbench_models.settings import Settings, make_settings
 from fmfbench_models.step import Step, make_optimiser, make_step, to_device
@@ -81,7 +83,8 @@ def train(
         save_seconds: how often the state is saved between the ends of epochs.
 
     Raises:
-        InputError: unknown keys, backbone weights that do not fit, or a run folder that holds another run.
+        InputError: unknown keys, backbone weights that do not fit, a run folder that holds another run, or
+            `normal_only` without a normal sample.
         TrainingError: nothing to train on, or a loss that is not finite.
     """
     if not isinstance(data, Dataset):
@@ -129,10 +132,9 @@ class _Run:
         self.record = registration(settings.model)
         self.recipe = settings.recipe
         self.workers, self.backbone_weights, self.save_seconds = workers, backbone_weights, save_seconds
+        self.windows = data.windows("train", settings.protocol, settings.context, cache=cache)
+        self.fit_ids, self.held_ids, self.val_ids = self._samples(self.windows)
         self._claim_folder()
-        windows = data.windows("train", settings.protocol, settings.context, cache=cache)
-        self.fit_ids, self.held_ids, self.val_ids = self._samples(windows.sample_ids)
-        self.windows = windows
         self.model = self._fresh_model().to(world.device)
         self.epoch, self.number, self.best = 0, 0, math.inf
         self.sums: dict[str, float] = {}
@@ -140,14 +142,14 @@ class _Run:
     # --- what is trained on
     # -------------------------------------------------------------------------------------------
 
-    def _samples(self, available: np.ndarray[Any, Any]) -> tuple[Any, Any, Any]:
+    def _samples(self, windows: Windows) -> tuple[Ids, Ids, Ids]:
+        """Ids for gradients, for `Model.fit` alone, and for validation."""
+        fit, validation = windows.sample_ids, windows.sample_ids[:0]
         if self.recipe.validate:
-            fit, validation = (np.intersect1d(ids, available) for ids in fit_and_validation(self.data))
-        else:
-            fit, validation = available, available[:0]
+            fit, validation = (np.intersect1d(ids, fit) for ids in fit_and_validation(self.data))
         check_labelled(self.data, np.concatenate([fit, validation]))
         if self.recipe.normal_only:
-            fit, validation = (ids[self.data.class_labels(ids) == 0] for ids in (fit, validation))
+            fit, validation = self._normal(windows, fit, validation)
         fit, held = held_out_part(self.data, fit, self.record.held_out)
         fit = fit[:: self.recipe.every]
         if not len(fit):
@@ -156,7 +158,20 @@ class _Run:
             )
         return fit, held, validation
 
-    def _loader(self, ids: np.ndarray[Any, Any], *, training: bool) -> WindowLoader:
+    def _normal(self, windows: Windows, fit: Ids, validation: Ids) -> tuple[Ids, Ids]:
+        """Those that show normal frames alone; InputError where a part that is asked for has none."""
+        normal = normal_windows(windows)
+        kept = np.intersect1d(fit, normal), np.intersect1d(validation, normal)
+        remedies = {"training": "convert more recordings", "validation": "train without it: validate=false"}
+        for (part, remedy), before, after in zip(remedies.items(), (fit, validation), kept, strict=True):
+            if not len(after) and (part == "training" or self.recipe.validate):
+                raise InputError(
+                    f"{self.data.path}: normal_only: wanted {part} samples of the train split whose frames are all "
+                    f"normal, found none among {len(before)}; {remedy}"
+                )
+        return kept
+
+    def _loader(self, ids: Ids, *, training: bool) -> WindowLoader:
         size, share = self.recipe.batch_size, self.world.size
         if training:  # every batch is full: with fewer samples than one batch, they are the batch
             size = min(size, len(ids) - len(ids) % share)
@@ -179,7 +194,7 @@ class _Run:
         if trunk is not None:
             weights = self.backbone_weights
             backbone = random_backbone(trunk) if weights is None else load_backbone_weights(trunk, weights)
-        statistics = current_statistics(self.data)
+        statistics = current_statistics(self.data, normal_only=self.recipe.normal_only)
         if statistics is not None:
             model.input_norm.set_current(*statistics)
         provenance = {
@@ -189,6 +204,12 @@ class _Run:
             "seed": self.settings.seed,
             "context": self.settings.context,
             "recipe": plain(asdict(self.recipe)),
+            "normal_only": self.recipe.normal_only,
+            "samples": {
+                "training": len(self.fit_ids),
+                "held_out": len(self.held_ids),
+                "validation": len(self.val_ids),
+            },
             "versions": versions(),
             "git": git_revision(),
         }
@@ -255,14 +276,13 @@ class _Run:
         saved = time.monotonic()
         check_every = 1 if self.world.device.type == "cpu" else 25
         for cpu_batch in loader:
-            batch = flip_windows(
+            batch = augment(
                 to_device(cpu_batch, self.world.device),
-                self.recipe.flip,
+                self.recipe,
                 self.settings.seed,
                 self.epoch,
                 transposed=self.settings.protocol.transposed,
             )
-            batch = jitter_windows(batch, self.recipe.jitter, self.settings.seed, self.epoch)
             # Dropout draws from (seed, step, rank): a resumed run draws what an undisturbed one would.
             torch.manual_seed(_mixed(self.settings.seed, self.number, self.world.rank))
             terms = step(batch)
@@ -314,14 +334,14 @@ class _Run:
         self._save_state(loader)
 
     def _fit_data(self) -> FitData:
-        def batches(ids: np.ndarray[Any, Any]) -> Iterable[Batch] | None:
+        def batches(ids: Ids) -> Iterable[Batch] | None:
             return _Again(lambda: self._loader_alone(ids)) if len(ids) else None
 
         train = batches(self.fit_ids)
         assert train is not None
         return FitData(train, batches(self.held_ids), batches(self.val_ids), self.settings.seed)
 
-    def _loader_alone(self, ids: np.ndarray[Any, Any]) -> WindowLoader:
+    def _loader_alone(self, ids: Ids) -> WindowLoader:
         dataset = WindowDataset(Selection(self.windows, ids))
         return make_loader(dataset, batch_size=self.recipe.batch_size, num_workers=self.workers)
 

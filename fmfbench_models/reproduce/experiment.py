@@ -36,6 +36,7 @@ class Preset:
     """A size. variant: name of the models' own configurations, None for their defaults. epochs: of the recipe's 30.
 
     models: configurations that come before the models' own. options: keys of the recipe, for all models.
+    recipe: keys of the recipe that all share; a model with a recipe of its own keeps its values.
     resamples: bootstrap resamples behind the intervals.
     """
 
@@ -47,6 +48,7 @@ class Preset:
     variant: str | None = None
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,4 +194,5 @@ def training_options(
 
     recipe = {"epochs": shortened(base.epochs), "lr_steps": [shortened(step) for step in base.lr_steps]}
     thinned = {} if every is None else {"every": every, "validate_every": every}
-    return {**config, **recipe, **preset.options, **training.options, **thinned}
+    shared = {key: value for key, value in preset.recipe.items() if key not in record.recipe}
+    return {**config, **recipe, **shared, **preset.options, **training.options, **thinned}

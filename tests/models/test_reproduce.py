@@ -570,3 +570,12 @@ def test_seeds_that_are_no_integers_are_bad_input(sim_store, tmp_path):
         2,
         "Error: --seeds: wanted integers with commas between, came '0,one'\n",
     )
+
+
+def test_shared_recipe_of_a_preset_spares_models_with_their_own():
+    preset = load_preset("nano")
+    assert preset.recipe == {"lr": 1e-3}
+    assert training_options(load_training("vit"), preset, 1)["lr"] == 1e-3
+    assert registration("ssfeggan").recipe["lr"] == 2e-4
+    assert "lr" not in training_options(load_training("ssfeggan"), preset, 1)
+    assert "lr" not in training_options(load_training("vit"), load_preset("full"), 30)
