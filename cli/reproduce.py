@@ -26,6 +26,12 @@ _PATH = click.Path(path_type=Path)
     "--every", type=int, help="Train on each how-many-th sample, all models alike [default: the preset's]."
 )
 @click.option("--preset", default="full", show_default=True, help="full, nano or tiny: sizes of the models.")
+@click.option(
+    "--backbone-weights",
+    type=_PATH,
+    multiple=True,
+    help="Published weights (.pth, .safetensors) for the trunks that they fit; may be repeated [default: random].",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it would take.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")

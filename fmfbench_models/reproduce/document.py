@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from fmfbench.scoring.provenance import backbone_text
 from fmfbench_models.registry import list_models, model_info, registration
 from fmfbench_models.reproduce.experiment import Experiment, Row, variant_of
 from fmfbench_models.reproduce.work import Work, device_name
@@ -80,6 +81,7 @@ def build_row(
 ) -> dict[str, Any]:
     done = {seed: value for seed, value in found.items() if value and value["status"] == "done"}
     failed = {seed: value["error"] for seed, value in found.items() if value and value["status"] == "failed"}
+    backbone = next((value["backbone"] for value in done.values()), None)
     missing = [seed for seed, value in found.items() if value is None]
     if any(value and value["status"] == "not available" for value in found.values()):
         status = "not available"
@@ -105,7 +107,8 @@ def build_row(
         "parameters": next((value["parameters"] for value in done.values()), None),
         "train_seconds": total(done.values(), "train_seconds"),
         "predict_seconds": total(done.values(), "predict_seconds"),
-        "backbone": next((value["backbone"] for value in done.values()), None),
+        "backbone": backbone_text(backbone),
+        "first_weights": backbone["weights"] if isinstance(backbone, Mapping) else None,
         "warnings": sorted({text for value in done.values() for text in value["score"]["warnings"]}),
         "per_seed": {
             str(seed): {"metrics": value["score"]["metrics"], "intervals": value["score"]["intervals"]}

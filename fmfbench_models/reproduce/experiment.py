@@ -84,10 +84,12 @@ class Row:
     def trainings(self) -> tuple[Training, ...]:
         return tuple(load_training(name) for name in self.fuse or (self.run or self.name,))
 
-    @property
-    def slug(self) -> str:
-        """What is predicted, as a file name: rows of several tables that ask for the same share it."""
-        names = [training.name for training in self.trainings]
+    def slug(self, runs: Mapping[str, str]) -> str:
+        """What is predicted, as a file name: rows of several tables that ask for the same share it.
+
+        runs: folder names of trainings, where they are not the trainings' own.
+        """
+        names = [runs.get(training.name, training.name) for training in self.trainings]
         return "--".join([*names, *(f"{k}-{v}" for k, v in sorted({**self.change, **self.window}.items()))])
 
 

@@ -12,6 +12,7 @@ from fmfbench_models.reproduce.document import part_of_samples
 __all__ = ["document_markdown", "duration", "plan_markdown"]
 
 FLOOR = "NOT BETTER THAN "
+TRUNKS = {"random": "random", "imagenet": "ImageNet", "file": "other file"}
 INPUTS = {"both": "video, current", "visual": "video", "current": "current", None: "?"}
 
 
@@ -22,12 +23,13 @@ def document_markdown(document: Mapping[str, Any]) -> str:
     with_paper = any(
         cell["paper"] is not None for row in document["rows"] for cell in row["metrics"].values()
     )
-    head = ["method", "input", "parameters"]
+    with_trunk = any(row["backbone"] for row in document["rows"])
+    head = ["method", "input", "parameters", *(["trunk's first weights"] if with_trunk else [])]
     for metric in document["metrics"]:
         head += [f"{short(metric)}, {ours}", *([f"{short(metric)}, {theirs}"] if with_paper else [])]
     head += ["worst recording (accuracy)", "training", "prediction"]
     marks: list[str] = []
-    body = [row_cells(row, document["metrics"], with_paper, marks) for row in document["rows"]]
+    body = [row_cells(row, document["metrics"], with_paper, with_trunk, marks) for row in document["rows"]]
     lines = [f"# {document['title']}", "", f"**{document['notice']}**", "", *grid(head, body), ""]
     lines += [f"- {mark}" for mark in marks]
     if any(row["reinterpretation"] for row in document["rows"]):
@@ -40,11 +42,13 @@ def document_markdown(document: Mapping[str, Any]) -> str:
 
 
 def row_cells(
-    row: Mapping[str, Any], metrics: Sequence[str], with_paper: bool, marks: list[str]
+    row: Mapping[str, Any], metrics: Sequence[str], with_paper: bool, with_trunk: bool, marks: list[str]
 ) -> list[str]:
     label = row["label"] + (" (r)" if row["reinterpretation"] else "")
     parameters = "-" if row["parameters"] is None else f"{row['parameters']:,}"
     cells = [label, INPUTS[row["inputs"]], parameters]
+    if with_trunk:
+        cells.append(TRUNKS.get(row["first_weights"], "see below") if row["backbone"] else "-")
     for metric in metrics:
         value = row["metrics"][metric]
         cells.append(figure(value) if row["status"] == "done" else row["status"].upper())
@@ -163,6 +167,7 @@ def plan_markdown(plan: Mapping[str, Any]) -> str:
         "",
         *grid(head, body),
         "",
+        *(f"backbone of {name}: {text}" for name, text in plan["backbones"].items()),
         f"about {duration(plan['estimated_seconds'])} in all, from a few steps of each model on this machine as it is "
         "now; fitting without gradients is counted as one reading of its windows",
     ])  # fmt: skip
