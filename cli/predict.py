@@ -23,6 +23,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--corrupt", metavar="PRESET", help="Predict under a preset of the robustness protocol, e.g. mist."
 )
+@click.option(
+    "--per-second", is_flag=True, help="Only the last sample of each second, for score --per-second."
+)
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
@@ -35,6 +38,7 @@ def command(
     protocol: str | None,
     context: str | None,
     corrupt: str | None,
+    per_second: bool,
     batch_size: int,
     device: str | None,
     workers: int,
@@ -62,8 +66,11 @@ def command(
         split=split,
         protocol=protocol,
         context=context,
+        per_second=per_second,
         batch_size=batch_size,
         device=device,
         workers=workers,
     )
-    click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}")
+    click.echo(
+        f"{written}: next: fmfbench score {written} --data {data} --split {split}{' --per-second' * per_second}"
+    )

@@ -18,13 +18,16 @@ from fmfbench.errors import InputError
 from fmfbench.scoring.predictions import write_predictions
 from fmfbench.torch import WindowDataset, make_loader
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
+from fmfbench.windows.reader import Windows
+from fmfbench.windows.splits import per_second_rows
 from fmfbench_models.backbones import trunk_of
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.interface import Model
+from fmfbench_models.samples import Selection
 from fmfbench_models.step import autocast, to_device, widened
 from fmfbench_models.train import versions
 
-__all__ = ["model_protocol", "predict"]
+__all__ = ["last_of_each_second", "model_protocol", "predict"]
 
 
 def model_protocol(model: Model, protocol: str | WindowProtocol | None = None) -> WindowProtocol:
@@ -50,6 +53,7 @@ def predict(
     device: str | None = None,
     cache: str | None = None,
     transform: Callable[..., Any] | None = None,
+    per_second: bool = False,
     meta: dict[str, Any] | None = None,
 ) -> Path:
     """Write predictions.npz for the samples of a split: scores, and upright masks where the model is dense.
@@ -58,6 +62,7 @@ def predict(
         model: a model, or what `load_checkpoint` takes.
         protocol, context: those of training by default.
         transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
+        per_second: only the last sample of each second, for `score --per-second`.
         meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, backbone, versions.
 
     Raises:
@@ -70,6 +75,8 @@ def predict(
     chosen = model_protocol(model, protocol)
     context = context or model.meta.provenance.get("context", "full")
     windows = data.windows(split, chosen, context, cache=cache)
+    if per_second:
+        windows = last_of_each_second(windows)
     if not len(windows):
         raise InputError(f"{data.path}: wanted samples of split {split!r}, found none")
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -94,6 +101,7 @@ def predict(
         "backbone": backbone_of(model),
         "reinterpretation": model.meta.provenance.get("reinterpretation", False),
         "versions": versions(),
+        **({"sample_set": "per-second"} if per_second else {}),
         **(meta or {}),
     }
     with tempfile.TemporaryDirectory(dir=Path(out).absolute().parent, prefix=".predict-") as scratch:
@@ -101,6 +109,15 @@ def predict(
         written = write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
         del arrays  # the file behind a memory map cannot go while it is mapped on some systems
     return written
+
+
+def last_of_each_second(windows: Windows) -> Windows:
+    """Those that the per-second sample set holds."""
+    data, ids = windows.dataset, windows.sample_ids
+    recording, frame = data.locate(ids)
+    times = [own.frame_time for own in data.recordings.values()]
+    time = np.array([times[r][f] for r, f in zip(recording, frame, strict=True)], np.int64)
+    return Selection(windows, ids[per_second_rows(recording, time)])
 
 
 def backbone_of(model: Model) -> dict[str, str] | None:
