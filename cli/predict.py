@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,9 +28,20 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--per-second", is_flag=True, help="Only the last sample of each second, for score --per-second."
 )
+@click.option(
+    "--pixel-scores", is_flag=True, help="Also write the score of every pixel, for pixel AUROC and AUPRO."
+)
+@click.option(
+    "--pixel-type",
+    type=click.Choice(["float16", "float32", "uint8"]),
+    default="float16",
+    show_default=True,
+    help="Of --pixel-scores: 2, 4 or 1 bytes a pixel before compression.",
+)
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     *,
     run: Path,
@@ -39,15 +52,19 @@ def command(
     context: str | None,
     corrupt: str | None,
     per_second: bool,
+    pixel_scores: bool,
+    pixel_type: str,
     batch_size: int,
     device: str | None,
     workers: int,
+    as_json: bool,
 ) -> None:
     """Write predictions.npz with the model of RUN: a run folder, a .safetensors, or an official .pth.
 
     \b
     Example:
       fmfbench predict runs/fmformer --data fmf.zarr -o predictions.npz
+      fmfbench predict runs/fmformer --data fmf.zarr -o dense.npz --pixel-scores
       fmfbench score predictions.npz --data fmf.zarr
     """
     from fmfbench.dataset import open_dataset
@@ -70,7 +87,28 @@ def command(
         batch_size=batch_size,
         device=device,
         workers=workers,
+        pixel_scores=pixel_type if pixel_scores else None,
     )
+    if as_json:
+        click.echo(json.dumps(_summary(written, data, split), indent=2))
+        return
     click.echo(
         f"{written}: next: fmfbench score {written} --data {data} --split {split}{' --per-second' * per_second}"
     )
+
+
+def _summary(written: Path, data: Path, split: str) -> dict[str, Any]:
+    """What is in the file, as it says itself."""
+    from fmfbench.scoring.predictions import read_predictions
+
+    found = read_predictions(written)
+    dense = found.pixel_score
+    return {
+        "predictions": str(written),
+        "data": str(data),
+        "split": split,
+        "num_samples": len(found.sample_id),
+        "mask_shape": None if found.mask_shape is None else list(found.mask_shape),
+        "pixel_score": None if dense is None else dense.dtype.name,
+        "meta": dict(found.meta),
+    }
