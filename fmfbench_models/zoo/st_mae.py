@@ -9,8 +9,8 @@ What differs from the original. The default configuration is for frames of 64 x 
 grid of features at stride 4 as in both of the paper's settings, 2 x 2 of its places a patch, width 96, smoothing with
 sigma 1 (4 pixels of 256). The presets paper-nano, paper-tiny, paper-base and paper-large are Table II for images of 256
 x 256; for 32 x 32 take size 32, patch 1, sigma 0.5. The trunk has random weights unless published ones are loaded into
-`backbone`. Not said in the paper, and chosen: the split at test time (drawn once from `split_seed`; `splits` > 1 averages
-the maps of several), bilinear interpolation, learned positions, the thresholds of pixels and images.
+`backbone`. Not said in the paper, and chosen: the split at test time (drawn once from `split_seed`; `splits` above 1
+averages the maps of several), bilinear interpolation, learned positions, the thresholds of pixels and images.
 """
 
 from __future__ import annotations
@@ -263,7 +263,9 @@ class StMae(Model):
         self.eval()
         maps, scores, labels = [], [np.zeros(0)], [np.zeros(0, np.int64)]
         for batch in batches:
-            found = self(**{name: value.to(self.device) for name, value in self.takes(batch).items()}).aux["map"]
+            found = self(**{name: value.to(self.device) for name, value in self.takes(batch).items()}).aux[
+                "map"
+            ]
             label = batch["class_label"].cpu().numpy().astype(np.int64)
             maps.append(found.cpu().numpy()[label == 0])
             scores.append(spread(found).cpu().double().numpy()[label <= 1])
