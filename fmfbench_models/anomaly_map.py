@@ -65,7 +65,7 @@ def youden_threshold(score: NDArray[np.floating[Any]], label: NDArray[np.integer
     """The threshold of largest true positive rate minus false positive rate, for the rule score > threshold.
 
     score (N,) at or above 0, label (N,) 0 or 1. Halfway between the lowest score called abnormal and the next one
-    below it, or 0. InputError: one of the classes is not there.
+    below it, or 0; the highest score where it is best to call none. InputError: one of the classes is not there.
     """
     if len(np.unique(label)) < 2:
         raise InputError(
@@ -76,5 +76,7 @@ def youden_threshold(score: NDArray[np.floating[Any]], label: NDArray[np.integer
 
     false, true, thresholds = roc_curve(label, score, drop_intermediate=False)
     chosen = thresholds[np.argmax(true - false)]
+    if np.isinf(chosen):
+        return float(score.max())
     lower = score[score < chosen]
     return float((chosen + (lower.max() if len(lower) else 0.0)) / 2)
