@@ -526,7 +526,7 @@ def test_finds_a_patch_that_its_surroundings_do_not_predict():
         if broken:
             top, left = rng.integers(0, 17, (count, 1, 1)), rng.integers(0, 25, (count, 1, 1))
             mask = (row >= top) & (row < top + 8) & (column >= left) & (column < left + 8)
-        image = 90 + np.where(mask, others, stripes) + rng.integers(0, 12, mask.shape)
+        image = 60 + np.where(mask, others + 60, stripes) + rng.integers(0, 12, mask.shape)
         return torch.from_numpy(image.astype(np.uint8))[:, None, None].repeat(1, 3, 1, 1, 1), mask
 
     model = small(size=(24, 32), dim=24, decoder_dim=24, sigma=1.0).train()
