@@ -1,1 +1,1 @@
-"""Detectors that learn from normal data, on images that others published: loaders, tables, commands."""
+"""Tables of the two detectors that learn from normal data, on small real image sets."""
