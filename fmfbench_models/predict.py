@@ -18,6 +18,7 @@ from fmfbench.errors import InputError
 from fmfbench.scoring.predictions import write_predictions
 from fmfbench.torch import WindowDataset, make_loader
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
+from fmfbench_models.backbones import trunk_of
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.interface import Model
 from fmfbench_models.step import autocast, to_device, widened
@@ -57,7 +58,7 @@ def predict(
         model: a model, or what `load_checkpoint` takes.
         protocol, context: those of training by default.
         transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
-        meta: joins the file's own: model, protocol, context, fingerprint, seed, versions.
+        meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, backbone, versions.
 
     Raises:
         InputError: no such split or protocol, or windows that do not fit the model.
@@ -87,8 +88,10 @@ def predict(
         "context": context,
         "fingerprint": data.fingerprint,
         "seed": model.meta.provenance.get("seed"),
+        "normal_only": model.meta.provenance.get("normal_only", False),
         "threshold": 0.5,
         "threshold_origin": "fixed",
+        "backbone": backbone_of(model),
         "reinterpretation": model.meta.provenance.get("reinterpretation", False),
         "versions": versions(),
         **(meta or {}),
@@ -98,6 +101,15 @@ def predict(
         written = write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
         del arrays  # the file behind a memory map cannot go while it is mapped on some systems
     return written
+
+
+def backbone_of(model: Model) -> dict[str, str] | None:
+    """A model's trunk and where its first weights came from, as training recorded it; None without a trunk."""
+    trunk = trunk_of(model)
+    if trunk is None:
+        return None
+    recorded = model.meta.provenance.get("backbone")
+    return recorded or {"trunk": type(trunk).__name__, "weights": "unrecorded"}
 
 
 @torch.inference_mode()

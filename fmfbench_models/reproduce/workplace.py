@@ -6,7 +6,9 @@
     OUT/results/SIZE/ROW-seed0.json                  score, or why there is none
     OUT/table2-SIZE.md, .json
 
-SIZE is the preset and its epochs. A row that several tables share is trained and scored once.
+SIZE is the preset, its epochs, and how training samples are thinned where that is not as the preset has it. A row that
+several tables share is trained and scored once. Where a file of backbone weights is given, TRAINING ends with the first
+eight digits of its sha256, and so do the names of rows and tables.
 """
 
 from __future__ import annotations
@@ -28,8 +30,11 @@ __all__ = ["Stopwatch", "Workplace", "read_json", "write_json", "write_text"]
 
 @dataclass(frozen=True)
 class Workplace:
+    """table_mark: joins the names of tables, for rows of their own that other tables of this size have not."""
+
     out: Path
     size: str
+    table_mark: str = ""
 
     def run(self, training: str, seed: int) -> Path:
         return self.out / "runs" / self.size / training / f"seed{seed}"
@@ -41,7 +46,7 @@ class Workplace:
         return self.out / "results" / self.size / f"{slug}-seed{seed}.json"
 
     def table(self, name: str, ending: str) -> Path:
-        return self.out / f"{name}-{self.size}.{ending}"
+        return self.out / f"{name}-{self.size}{self.table_mark}.{ending}"
 
     def check(self, data: Dataset) -> None:
         """A folder belongs to one data set; InputError where it is another's or holds other things."""
