@@ -62,7 +62,7 @@ def defects(
         "batch_size": batch_size,
         "lr": lr,
         "seed": seed,
-        "trunk": describe_trunk(seed, weights),
+        "trunk": describe_trunk(seed, weights, preset=preset, **config),
     }
     categories = [read_category(folder) for folder in find_categories(root)]  # what is wrong is said at once
     folder = ResultFolder(out, settings)

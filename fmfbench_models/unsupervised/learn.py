@@ -5,7 +5,6 @@ The trunk is frozen and the paper augments nothing, so what the trunk gives is c
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from fmfbench.errors import InputError, TrainingError
+from fmfbench.errors import TrainingError
 from fmfbench_models.anomaly_map import spread
-from fmfbench_models.backbones import load_backbone_weights
+from fmfbench_models.backbones import check_backbone_weights, load_backbone_weights, random_backbone
 from fmfbench_models.interface import Output
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.registry import create_model
@@ -45,13 +44,16 @@ def make_st_mae(
     return model
 
 
-def describe_trunk(trunk_seed: int, weights: Path | None) -> dict[str, Any]:
-    """What a table says of the trunk."""
+def describe_trunk(
+    trunk_seed: int, weights: Path | None, *, preset: str | None = None, **config: Any
+) -> dict[str, Any]:
+    """What a table says of the trunk that `make_st_mae` would make. InputError: weights that do not fit."""
+    with torch.device("meta"):
+        model = create_model("st_mae", preset=preset, **config)
+    assert isinstance(model, StMae)
     if weights is None:
-        return {"weights": "random", "seed": trunk_seed}
-    if not weights.is_file():
-        raise InputError(f"{weights}: wanted a file of backbone weights, there is none")
-    return {"weights": weights.name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+        return {**random_backbone(model.backbone), "seed": trunk_seed}
+    return check_backbone_weights(model.backbone, weights)
 
 
 @torch.no_grad()

@@ -64,7 +64,7 @@ def one_class(
         "lr": lr,
         "seed": seed,
         "limit": limit,
-        "trunk": describe_trunk(seed, weights),
+        "trunk": describe_trunk(seed, weights, preset=preset, **FOR_32_PIXELS),
     }
     images, digits = load_digits(data)
     if limit is not None:

@@ -122,12 +122,12 @@ def test_the_trunk_depends_on_its_own_seed_alone(tmp_path):
     published = Vgg19(1)
     torch.save(published.state_dict(), tmp_path / "vgg.pth")
     assert same(make_st_mae(1, weights=tmp_path / "vgg.pth", **SMALL).backbone, published)
-    assert describe_trunk(0, None) == {"weights": "random", "seed": 0}
-    described = describe_trunk(0, tmp_path / "vgg.pth")
-    assert described["weights"] == "vgg.pth"
+    assert describe_trunk(3, None, **SMALL) == {"trunk": "Vgg19", "weights": "random", "seed": 3}
+    described = describe_trunk(0, tmp_path / "vgg.pth", **SMALL)
+    assert (described["weights"], described["file"]) == ("file", "vgg.pth")
     assert len(described["sha256"]) == 64
     with pytest.raises(InputError, match="absent.pth: wanted a file of backbone weights"):
-        describe_trunk(0, tmp_path / "absent.pth")
+        describe_trunk(0, tmp_path / "absent.pth", **SMALL)
 
 
 def test_learning_is_seeded_and_lowers_the_loss():
@@ -204,7 +204,7 @@ def test_every_digit_from_end_to_end(tmp_path):
     table = one_class_table(facts)
     assert table == (tmp_path / "a/table.md").read_text()
     assert table.count("\n") == 13
-    assert facts["settings"]["trunk"] == {"weights": "random", "seed": 0}
+    assert facts["settings"]["trunk"] == {"trunk": "Vgg19", "weights": "random", "seed": 0}
     # a digit that is done is kept as it is; one that is not gives what it gave
     (tmp_path / "a/digit-3.json").unlink()
     kept = (tmp_path / "a/digit-4.json").read_bytes()
