@@ -17,7 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Loss", "Mining", "contrastive_loss", "margin_triplets", "mined", "ranked_triplets", "relations", "triple"]
+__all__ = [
+    "Loss",
+    "Mining",
+    "contrastive_loss",
+    "margin_triplets",
+    "mined",
+    "ranked_triplets",
+    "relations",
+    "triple",
+]
 
 Mining = Literal["paper", "hard"]
 Loss = Literal["quintuple", "inter", "tbnn", "cmml"]
@@ -116,6 +125,8 @@ def contrastive_loss(
     if loss in ("quintuple", "tbnn"):
         if exclude_self:
             same = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
-        parts["intra_loss"] = sum((term(similarity(x, x), (same, other)) for x in (v, t)), torch.zeros_like(s[0, 0]))
+        parts["intra_loss"] = sum(
+            (term(similarity(x, x), (same, other)) for x in (v, t)), torch.zeros_like(s[0, 0])
+        )
     total = torch.stack(list(parts.values())).sum()
     return {"loss": total, **parts}

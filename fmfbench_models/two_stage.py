@@ -48,7 +48,9 @@ class Neighbours:
         places = np.arange(count) if places is None else places
         order = np.argsort(places, kind="stable")
         ranked = places[order]
-        crowd = np.searchsorted(ranked, ranked + guard, "left") - np.searchsorted(ranked, ranked - guard, "right")
+        crowd = np.searchsorted(ranked, ranked + guard, "left") - np.searchsorted(
+            ranked, ranked - guard, "right"
+        )
         width = min(int(crowd.max()) + k, count)  # so many that k of them lie outside the guard
         distance, index = self._tree.query(self.points, k=width)
         near = np.abs(places[index] - places[:, None]) < guard

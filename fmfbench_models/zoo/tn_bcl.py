@@ -144,7 +144,7 @@ class TnBcl(Model):
         self.head = class_head(2 * config.dim) if config.supervised else None
         self.register_buffer("normal_bits", torch.zeros(0, config.dim, dtype=torch.int64))
         self.register_buffer("stage_bits", torch.zeros(4, dtype=torch.int64))
-        self._neighbours: tuple[tuple[int, int], Neighbours] | None = None
+        self._neighbours: Neighbours | None = None
 
     def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
         """aux: v1, v2, t2 (B, dim), similarity (B,) of v2 and t2, and once fitted, in eval mode, distance and
@@ -195,11 +195,11 @@ class TnBcl(Model):
         return terms | {"loss": terms["loss"] + alpha * class_loss, "class_loss": class_loss}
 
     def neighbours(self) -> Neighbours:
-        """The tree of normal embeddings, built again whenever the buffer holds others."""
-        key = (id(self.normal_bits), self.normal_bits._version)
-        if self._neighbours is None or self._neighbours[0] != key:
-            self._neighbours = key, Neighbours(from_bits(self.normal_bits))
-        return self._neighbours[1]
+        """The tree of normal embeddings, built again where the buffer holds others."""
+        points = from_bits(self.normal_bits)
+        if self._neighbours is None or not np.array_equal(self._neighbours.points, points):
+            self._neighbours = Neighbours(points.copy())  # the buffer may be written to in place
+        return self._neighbours
 
     def two_stage(self) -> TwoStage:
         return TwoStage(*from_bits(self.stage_bits).tolist())
@@ -237,13 +237,16 @@ class TnBcl(Model):
             stages.similarity_scale,
         )
         self.stage_bits.copy_(to_bits(np.array(numbers)))
-        self._neighbours = None
 
     @torch.no_grad()
-    def _embed(self, batches: Iterable[Batch]) -> tuple[Array, Array, Array, NDArray[np.int64], NDArray[np.int64]]:
+    def _embed(
+        self, batches: Iterable[Batch]
+    ) -> tuple[Array, Array, Array, NDArray[np.int64], NDArray[np.int64]]:
         """v1, v2, t2 (n, dim), labels (n,) and ids (n,) of labelled samples."""
         self.eval()
-        found: dict[str, list[Array]] = {name: [np.zeros((0, self.config.dim))] for name in ("v1", "v2", "t2")}
+        found: dict[str, list[Array]] = {
+            name: [np.zeros((0, self.config.dim))] for name in ("v1", "v2", "t2")
+        }
         labels, ids = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for batch in batches:
             inputs = {name: value.to(self.device) for name, value in self.takes(batch).items()}
