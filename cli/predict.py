@@ -23,6 +23,11 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--corrupt", metavar="PRESET", help="Predict under a preset of the robustness protocol, e.g. mist."
 )
+@click.option(
+    "--outliers",
+    type=_PATH,
+    help="Predict on the samples of an outlier file (fmfbench outliers make) instead of a split.",
+)
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
@@ -35,6 +40,7 @@ def command(
     protocol: str | None,
     context: str | None,
     corrupt: str | None,
+    outliers: Path | None,
     batch_size: int,
     device: str | None,
     workers: int,
@@ -47,17 +53,20 @@ def command(
       fmfbench score predictions.npz --data fmf.zarr
     """
     from fmfbench.dataset import open_dataset
+    from fmfbench.outliers import read_outliers
     from fmfbench.windows.corrupt import corruption
     from fmfbench_models.predict import predict
 
     source, transform = open_dataset(data), None
     if corrupt is not None:
         source, transform = corruption(source, corrupt)
+    injected = None if outliers is None else read_outliers(outliers)
     written = predict(
         run,
         source,
         out,
         transform=transform,
+        outliers=injected,
         meta=None if corrupt is None else {"corrupt": corrupt},
         split=split,
         protocol=protocol,
@@ -66,4 +75,7 @@ def command(
         device=device,
         workers=workers,
     )
-    click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}")
+    if outliers is None:
+        click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}")
+    else:
+        click.echo(f"{written}: next: fmfbench outliers score {written} {outliers}")

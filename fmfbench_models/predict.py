@@ -15,9 +15,12 @@ from tqdm import tqdm
 import fmfbench
 from fmfbench.dataset import Dataset
 from fmfbench.errors import InputError
+from fmfbench.outliers import Outliers
 from fmfbench.scoring.predictions import write_predictions
 from fmfbench.torch import WindowDataset, make_loader
+from fmfbench.windows.injected import InjectedWindows
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
+from fmfbench.windows.reader import Windows
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.interface import Model
 from fmfbench_models.step import autocast, to_device, widened
@@ -48,6 +51,7 @@ def predict(
     workers: int = 0,
     device: str | None = None,
     cache: str | None = None,
+    outliers: Outliers | None = None,
     transform: Callable[..., Any] | None = None,
     meta: dict[str, Any] | None = None,
 ) -> Path:
@@ -56,6 +60,7 @@ def predict(
     Args:
         model: a model, or what `load_checkpoint` takes.
         protocol, context: those of training by default.
+        outliers: predict on the samples of an outlier file instead of a split's, each as that file shows it.
         transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
         meta: joins the file's own: model, protocol, context, fingerprint, seed, versions.
 
@@ -68,7 +73,11 @@ def predict(
         data = fmfbench.open_dataset(Path(data))
     chosen = model_protocol(model, protocol)
     context = context or model.meta.provenance.get("context", "full")
-    windows = data.windows(split, chosen, context, cache=cache)
+    windows: Windows
+    if outliers is None:
+        windows = data.windows(split, chosen, context, cache=cache)
+    else:
+        windows = InjectedWindows(data, outliers, chosen, context)
     if not len(windows):
         raise InputError(f"{data.path}: wanted samples of split {split!r}, found none")
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -91,6 +100,7 @@ def predict(
         "threshold_origin": "fixed",
         "reinterpretation": model.meta.provenance.get("reinterpretation", False),
         "versions": versions(),
+        **({} if outliers is None else {"outliers": dict(outliers.meta)}),
         **(meta or {}),
     }
     with tempfile.TemporaryDirectory(dir=Path(out).absolute().parent, prefix=".predict-") as scratch:
