@@ -47,6 +47,7 @@ Array = NDArray[np.float64]
 
 PATCH = (2, 8, 8)
 PATCH_VALUES = 2 * 8 * 8 * 3
+FRAMES_A_VALUE = 12.5  # of video, at 25 a second, to each value of current, at 2
 LEAST_NORM = 1e-8  # of a cosine's denominator
 
 
@@ -55,8 +56,8 @@ class TnBclConfig:
     """num_frames T, size (H, W), current_length Tc: of the input. srn_layers: of the shared residual network.
 
     loss, mining, exclude_self, gamma, gamma_0, margin: see `contrastive.contrastive_loss`. far_frames: how far apart
-    two clips are inconsistent where a batch holds one label; the default is the span of 220 s of current at 25
-    fps. supervised: also a class head on both embeddings, whose logits are then the model's.
+    two clips are inconsistent where a batch holds one label; by default as many frames as the current spans, at 25
+    frames and 2 values a second. supervised: also a class head on both embeddings, whose logits are then the model's.
     k, contamination: of the neighbours. guard_frames: how near in time a validation clip is no neighbour of
     another when the distance threshold is found. max_rows: how many normal clips at most, evenly spread, are kept.
     """
@@ -75,7 +76,7 @@ class TnBclConfig:
     gamma: float = 0.4
     gamma_0: float = 1.0
     margin: float = 0.2
-    far_frames: int = 5500
+    far_frames: int | None = None
     supervised: bool = False
     k: int = 5
     contamination: float = 0.001
@@ -83,13 +84,18 @@ class TnBclConfig:
     max_rows: int = 2000
 
     def __post_init__(self) -> None:
-        if min(self.srn_layers, self.k, self.max_rows, self.guard_frames, self.far_frames) < 1:
-            raise InputError(
-                f"tn_bcl: wanted srn_layers, k, max_rows, guard_frames and far_frames of 1 or more, came "
-                f"{self.srn_layers}, {self.k}, {self.max_rows}, {self.guard_frames} and {self.far_frames}"
-            )
+        counts = {name: getattr(self, name) for name in ("srn_layers", "k", "max_rows", "guard_frames")}
+        counts["far_frames"] = self.frames_apart
+        if min(counts.values()) < 1:
+            came = ", ".join(f"{name} {value}" for name, value in counts.items())
+            raise InputError(f"tn_bcl: wanted counts of 1 or more, came {came}")
         if not 0 < self.contamination < 1:
             raise InputError(f"tn_bcl: wanted contamination between 0 and 1, came {self.contamination}")
+
+    @property
+    def frames_apart(self) -> int:
+        """far_frames, its default put in."""
+        return round(FRAMES_A_VALUE * self.current_length) if self.far_frames is None else self.far_frames
 
 
 class Trunk(nn.Module):
@@ -177,7 +183,7 @@ class TnBcl(Model):
     def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:
         """The contrastive loss, and with a class head alpha times its cross-entropy."""
         config = self.config
-        relation = relations(batch["class_label"], batch.get("sample_id"), config.far_frames)
+        relation = relations(batch["class_label"], batch.get("sample_id"), config.frames_apart)
         terms = contrastive_loss(
             output.aux["v2"],
             output.aux["t2"],

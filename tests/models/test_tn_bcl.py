@@ -461,11 +461,26 @@ def test_training_mode_needs_no_tree():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"k": 0}, {"srn_layers": 0}, {"max_rows": 0}, {"contamination": 0.0}, {"contamination": 1.0}]
+    "wrong",
+    [
+        {"k": 0},
+        {"srn_layers": 0},
+        {"max_rows": 0},
+        {"guard_frames": 0},
+        {"far_frames": 0},
+        {"contamination": 0.0},
+        {"contamination": 1.0},
+    ],
 )
 def test_impossible_configurations_are_refused(wrong):
     with pytest.raises(InputError, match="tn_bcl: wanted"):
         tiny(**wrong)
+
+
+def test_clips_are_apart_when_their_currents_are():
+    assert create_model("tn_bcl").config.frames_apart == 5500  # 220 s at 25 frames a second
+    assert tiny().config.frames_apart == 400
+    assert tiny(far_frames=1).config.frames_apart == 1
 
 
 def test_smallest_configurations_are_taken():
