@@ -28,6 +28,9 @@ _PATH = click.Path(path_type=Path)
     type=_PATH,
     help="Predict on the samples of an outlier file (fmfbench outliers make) instead of a split.",
 )
+@click.option(
+    "--per-second", is_flag=True, help="Only the last sample of each second, for score --per-second."
+)
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
@@ -41,6 +44,7 @@ def command(
     context: str | None,
     corrupt: str | None,
     outliers: Path | None,
+    per_second: bool,
     batch_size: int,
     device: str | None,
     workers: int,
@@ -71,11 +75,13 @@ def command(
         split=split,
         protocol=protocol,
         context=context,
+        per_second=per_second,
         batch_size=batch_size,
         device=device,
         workers=workers,
     )
     if outliers is None:
-        click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}")
+        asked = " --per-second" * per_second
+        click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}{asked}")
     else:
         click.echo(f"{written}: next: fmfbench outliers score {written} {outliers}")

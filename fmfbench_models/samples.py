@@ -1,11 +1,9 @@
-"""What of a store a model trains on: which samples, with what statistics, flipped how."""
+"""What of a store a model trains on: which samples, with what statistics."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from fmfbench.dataset import Dataset
 from fmfbench.errors import StoreError, TrainingError
@@ -16,9 +14,8 @@ __all__ = [
     "Selection",
     "current_statistics",
     "fit_and_validation",
-    "flip_windows",
     "held_out_part",
-    "jitter_windows",
+    "normal_windows",
 ]
 
 Ids = NDArray[np.int64]
@@ -28,6 +25,7 @@ Ids = NDArray[np.int64]
 # frames just before it, as many as ten seconds hold or another tenth if that is less, are in neither.
 VALIDATION_SHARE = 0.1
 GUARD_FRAMES = 250
+_BLOCK = 65_536  # windows looked at together
 
 
 class Selection(Windows):
@@ -77,15 +75,39 @@ def held_out_part(data: Dataset, ids: Ids, share: float) -> tuple[Ids, Ids]:
     return np.concatenate(early), np.concatenate(late)
 
 
-def current_statistics(data: Dataset) -> tuple[list[float], list[float]] | None:
+def normal_windows(windows: Windows) -> Ids:
+    """Ids of the windows that show nothing but normal frames of the train split: every frame that the window
+    holds is one, not the judged one alone.
+
+    Frames of other splits do not count as normal, whatever their labels: those are not looked at. Currents are
+    not judged: their windows reach back over minutes, and an earlier event is part of what leads to a normal
+    frame.
+    """
+    samples, kept = windows.samples, np.zeros(len(windows), bool)
+    for start in range(0, len(windows), _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, len(windows)))
+        held, _ = samples.video_table(block)
+        for number, places in samples.by_recording(block):
+            recording = samples.recordings[number]
+            normal = (recording.split == 0) & (recording.class_label == 0)
+            own = normal[samples.frame[block[places]]]  # a protocol may show no frame at all
+            kept[block[places]] = own & normal[held[places]].all(axis=1)
+    return windows.sample_ids[kept]
+
+
+def current_statistics(data: Dataset, *, normal_only: bool = False) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation (A) of each phase over the finite rows of train frames; None without any.
 
-    A current row belongs to the split of the last frame at or before it.
+    A current row belongs to the last frame at or before it. normal_only: rows of normal frames alone.
     """
     total, squares, count = np.zeros(3), np.zeros(3), 0
     for recording in data.recordings.values():
         line = timeline(recording)
-        rows = recording.current[(line.current_split == 0) & line.current_finite].astype(np.float64)
+        wanted = (line.current_split == 0) & line.current_finite
+        if normal_only and len(recording.frame_time):
+            frame = np.searchsorted(recording.frame_time, recording.current_time, side="right") - 1
+            wanted &= (frame >= 0) & (recording.class_label[np.maximum(frame, 0)] == 0)
+        rows = recording.current[wanted].astype(np.float64)
         total += rows.sum(0)
         squares += (rows**2).sum(0)
         count += len(rows)
@@ -96,7 +118,7 @@ def current_statistics(data: Dataset) -> tuple[list[float], list[float]] | None:
 
 
 def check_labelled(data: Dataset, ids: Ids) -> None:
-    """TrainingError unless every sample has a class label and both classes occur."""
+    """TrainingError unless every sample has a class label."""
     labels = data.class_labels(ids)
     unlabelled = ids[labels == 255]
     if len(unlabelled):
@@ -104,53 +126,3 @@ def check_labelled(data: Dataset, ids: Ids) -> None:
             f"{data.path}: wanted labelled samples to train on, {len(unlabelled)} of {len(ids)} have no label, "
             f"first {', '.join(map(str, unlabelled[:5]))}; add a label layer"
         )
-
-
-def flip_windows(
-    batch: dict[str, Tensor], probability: float, seed: int, epoch: int, *, transposed: bool
-) -> dict[str, Tensor]:
-    """Mirror left and right, in frames and mask together, a share of a batch; changes the batch's own
-    tensors.
-
-    Whether a sample is mirrored depends on (seed, epoch, sample id) alone: not on order, batch, workers or
-    device.
-    """
-    if probability == 0:
-        return batch
-    drawn = uniform(batch["sample_id"].cpu().numpy(), seed, epoch)
-    which = torch.from_numpy(np.flatnonzero(drawn < probability)).to(batch["video"].device)
-    for name in ("video", "mask"):
-        if name in batch and len(which):
-            horizontal = (
-                -2 if transposed else -1
-            )  # transposed windows hold a frame's columns in their second last axis
-            batch[name][which] = batch[name][which].flip(horizontal)
-    return batch
-
-
-def jitter_windows(batch: dict[str, Tensor], strength: float, seed: int, epoch: int) -> dict[str, Tensor]:
-    """Another light for each sample: x -> gain x + offset, clipped to 0..255, the same for all its frames.
-
-    gain in 1 +- strength and offset in +- 64 strength, drawn from (seed, epoch, sample id) alone.
-    """
-    if strength == 0:
-        return batch
-    ids, video = batch["sample_id"].cpu().numpy(), batch["video"]
-    draws = (2 * uniform(ids, seed, epoch, stream) - 1 for stream in (1, 2))
-    gain, offset = (
-        torch.from_numpy(strength * draw).float().to(video.device)[:, None, None, None, None]
-        for draw in draws
-    )
-    changed = video.float().mul_(1 + gain).add_(64 * offset).clamp_(0, 255)
-    return batch | {"video": changed.round_().to(video.dtype)}
-
-
-def uniform(ids: Ids, seed: int, epoch: int, stream: int = 0) -> NDArray[np.float64]:
-    """A number in [0, 1) for each id: splitmix64 of (seed, epoch, stream, id)."""
-    key = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
-    with np.errstate(over="ignore"):
-        z = key + (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)).astype(np.float64) / 2.0**53

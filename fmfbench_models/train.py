@@ -15,7 +15,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,22 @@ import fmfbench
 from fmfbench.dataset import Dataset
 from fmfbench.errors import InputError, TrainingError
 from fmfbench.torch import WindowDataset, WindowLoader, make_loader
+from fmfbench.windows.reader import Windows
+from fmfbench_models.augmentation import augment
+from fmfbench_models.backbones import load_backbone_weights, random_backbone, trunk_of
 from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
 from fmfbench_models.interface import Batch, FitData, Model, Output
 from fmfbench_models.parallel import World, joined
 from fmfbench_models.registry import create_model, plain, registration
 from fmfbench_models.runlog import RunLog, draw_curves
 from fmfbench_models.samples import (
+    Ids,
     Selection,
     check_labelled,
     current_statistics,
     fit_and_validation,
-    flip_windows,
     held_out_part,
-    jitter_windows,
+    normal_windows,
 )
 from fmfbench_models.settings import Settings, make_settings
 from fmfbench_models.step import Step, make_optimiser, make_step, to_device
@@ -61,6 +64,7 @@ def train(
     device: str | None = None,
     workers: int = 0,
     cache: str | None = None,
+    backbone_weights: str | os.PathLike[str] | None = None,
     save_seconds: float = 120.0,
 ) -> Path:
     """Train `model` on the training samples of a store into the run folder `out`; go on where an earlier
@@ -74,17 +78,37 @@ def train(
         context: which splits a window may see ("full", "masked", "strict").
         device: "cpu" or "cuda"; a GPU where there is one.
         workers: processes that read windows. cache: "memory" keeps recordings in memory.
+        backbone_weights: published weights for the model's convolutional trunk (see `backbones`); drawn at random
+            without.
         save_seconds: how often the state is saved between the ends of epochs.
 
     Raises:
-        InputError: unknown keys, or a run folder that holds another run.
+        InputError: unknown keys, backbone weights that do not fit, a run folder that holds another run, or
+            `normal_only` without a normal sample.
         TrainingError: nothing to train on, or a loss that is not finite.
     """
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(Path(data))
-    settings = make_settings(model, data, options=options, protocol=protocol, context=context, seed=seed)
+    settings = make_settings(
+        model,
+        data,
+        options=options,
+        protocol=protocol,
+        context=context,
+        seed=seed,
+        backbone_weights=backbone_weights,
+    )
     with joined(device) as world:
-        run = _Run(settings, data, Path(out), world, workers=workers, cache=cache, save_seconds=save_seconds)
+        run = _Run(
+            settings,
+            data,
+            Path(out),
+            world,
+            workers=workers,
+            cache=cache,
+            backbone_weights=None if backbone_weights is None else Path(backbone_weights),
+            save_seconds=save_seconds,
+        )
         run.execute()
     return Path(out)
 
@@ -101,16 +125,16 @@ class _Run:
         *,
         workers: int,
         cache: str | None,
+        backbone_weights: Path | None,
         save_seconds: float,
     ) -> None:
         self.settings, self.data, self.out, self.world = settings, data, out, world
         self.record = registration(settings.model)
         self.recipe = settings.recipe
-        self.workers, self.save_seconds = workers, save_seconds
+        self.workers, self.backbone_weights, self.save_seconds = workers, backbone_weights, save_seconds
+        self.windows = data.windows("train", settings.protocol, settings.context, cache=cache)
+        self.fit_ids, self.held_ids, self.val_ids = self._samples(self.windows)
         self._claim_folder()
-        windows = data.windows("train", settings.protocol, settings.context, cache=cache)
-        self.fit_ids, self.held_ids, self.val_ids = self._samples(windows.sample_ids)
-        self.windows = windows
         self.model = self._fresh_model().to(world.device)
         self.epoch, self.number, self.best = 0, 0, math.inf
         self.sums: dict[str, float] = {}
@@ -118,14 +142,14 @@ class _Run:
     # --- what is trained on
     # -------------------------------------------------------------------------------------------
 
-    def _samples(self, available: np.ndarray[Any, Any]) -> tuple[Any, Any, Any]:
+    def _samples(self, windows: Windows) -> tuple[Ids, Ids, Ids]:
+        """Ids for gradients, for `Model.fit` alone, and for validation."""
+        fit, validation = windows.sample_ids, windows.sample_ids[:0]
         if self.recipe.validate:
-            fit, validation = (np.intersect1d(ids, available) for ids in fit_and_validation(self.data))
-        else:
-            fit, validation = available, available[:0]
+            fit, validation = (np.intersect1d(ids, fit) for ids in fit_and_validation(self.data))
         check_labelled(self.data, np.concatenate([fit, validation]))
         if self.recipe.normal_only:
-            fit, validation = (ids[self.data.class_labels(ids) == 0] for ids in (fit, validation))
+            fit, validation = self._normal(windows, fit, validation)
         fit, held = held_out_part(self.data, fit, self.record.held_out)
         fit = fit[:: self.recipe.every]
         if not len(fit):
@@ -134,7 +158,20 @@ class _Run:
             )
         return fit, held, validation
 
-    def _loader(self, ids: np.ndarray[Any, Any], *, training: bool) -> WindowLoader:
+    def _normal(self, windows: Windows, fit: Ids, validation: Ids) -> tuple[Ids, Ids]:
+        """Those that show normal frames alone; InputError where a part that is asked for has none."""
+        normal = normal_windows(windows)
+        kept = np.intersect1d(fit, normal), np.intersect1d(validation, normal)
+        remedies = {"training": "convert more recordings", "validation": "train without it: validate=false"}
+        for (part, remedy), before, after in zip(remedies.items(), (fit, validation), kept, strict=True):
+            if not len(after) and (part == "training" or self.recipe.validate):
+                raise InputError(
+                    f"{self.data.path}: normal_only: wanted {part} samples of the train split whose frames are all "
+                    f"normal, found none among {len(before)}; {remedy}"
+                )
+        return kept
+
+    def _loader(self, ids: Ids, *, training: bool) -> WindowLoader:
         size, share = self.recipe.batch_size, self.world.size
         if training:  # every batch is full: with fewer samples than one batch, they are the batch
             size = min(size, len(ids) - len(ids) % share)
@@ -153,15 +190,26 @@ class _Run:
     def _fresh_model(self) -> Model:
         torch.manual_seed(self.settings.seed)
         model = create_model(self.settings.model, **self.settings.config)
-        statistics = current_statistics(self.data)
+        trunk, backbone = trunk_of(model), None
+        if trunk is not None:
+            weights = self.backbone_weights
+            backbone = random_backbone(trunk) if weights is None else load_backbone_weights(trunk, weights)
+        statistics = current_statistics(self.data, normal_only=self.recipe.normal_only)
         if statistics is not None:
             model.input_norm.set_current(*statistics)
         provenance = {
             **model.meta.provenance,
             "data": {"name": self.data.name, "fingerprint": self.data.fingerprint},
+            "backbone": backbone,
             "seed": self.settings.seed,
             "context": self.settings.context,
             "recipe": plain(asdict(self.recipe)),
+            "normal_only": self.recipe.normal_only,
+            "samples": {
+                "training": len(self.fit_ids),
+                "held_out": len(self.held_ids),
+                "validation": len(self.val_ids),
+            },
             "versions": versions(),
             "git": git_revision(),
         }
@@ -191,7 +239,8 @@ class _Run:
         self.optimiser = make_optimiser(self.model, self.recipe)
         step = make_step(self.model, self.optimiser, self.recipe, forward)
         loader = self._loader(self.fit_ids, training=True)
-        validation = self._loader(self.val_ids, training=False) if len(self.val_ids) else None
+        checked = self.val_ids[:: self.recipe.validate_every]
+        validation = self._loader(checked, training=False) if len(checked) else None
         log_length = self._restore(loader)
         self.log = RunLog(self.out / "log.jsonl", log_length) if self.world.is_first else None
         total = self.recipe.epochs * len(loader)
@@ -227,14 +276,13 @@ class _Run:
         saved = time.monotonic()
         check_every = 1 if self.world.device.type == "cpu" else 25
         for cpu_batch in loader:
-            batch = flip_windows(
+            batch = augment(
                 to_device(cpu_batch, self.world.device),
-                self.recipe.flip,
+                self.recipe,
                 self.settings.seed,
                 self.epoch,
                 transposed=self.settings.protocol.transposed,
             )
-            batch = jitter_windows(batch, self.recipe.jitter, self.settings.seed, self.epoch)
             # Dropout draws from (seed, step, rank): a resumed run draws what an undisturbed one would.
             torch.manual_seed(_mixed(self.settings.seed, self.number, self.world.rank))
             terms = step(batch)
@@ -286,14 +334,14 @@ class _Run:
         self._save_state(loader)
 
     def _fit_data(self) -> FitData:
-        def batches(ids: np.ndarray[Any, Any]) -> Iterable[Batch] | None:
+        def batches(ids: Ids) -> Iterable[Batch] | None:
             return _Again(lambda: self._loader_alone(ids)) if len(ids) else None
 
         train = batches(self.fit_ids)
         assert train is not None
         return FitData(train, batches(self.held_ids), batches(self.val_ids), self.settings.seed)
 
-    def _loader_alone(self, ids: np.ndarray[Any, Any]) -> WindowLoader:
+    def _loader_alone(self, ids: Ids) -> WindowLoader:
         dataset = WindowDataset(Selection(self.windows, ids))
         return make_loader(dataset, batch_size=self.recipe.batch_size, num_workers=self.workers)
 
@@ -313,7 +361,8 @@ class _Run:
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             own = self.settings.to_dict()
-            differing = sorted(key for key in own if found.get(key) != own[key])
+            keys = (item.name for item in fields(self.settings))
+            differing = sorted(key for key in keys if found.get(key) != own.get(key))
             if differing:
                 raise InputError(
                     f"{self.out}: holds a run with other {', '.join(differing)}; choose another folder or delete it"

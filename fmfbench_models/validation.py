@@ -21,12 +21,15 @@ def evaluate(
 ) -> dict[str, float | None]:
     """Validation figures over the samples of all processes: loss, accuracy, F1, mIoU (None where undefined).
 
+    F1 and mIoU are None without an abnormal sample or pixel too: what they say of `normal_only` is nothing.
     Class figures come from scores gathered by sample id, so they do not depend on the number of processes.
     """
     model.eval()
     ids, scores, labels, losses = [], [], [], []
     pixels = torch.zeros(4, dtype=torch.int64)  # tp, fp, fn, tn
     for cpu_batch in loader:
+        if not len(cpu_batch["sample_id"]):  # the last batch may be shorter than there are processes
+            continue
         batch = to_device(cpu_batch, world.device)
         with autocast(world.device):
             output = model(**model.takes(batch))
@@ -51,8 +54,8 @@ def evaluate(
     return {
         "val_loss": loss.mean().item() if len(loss) else None,
         "val_accuracy": _ratio(tp + tn, tp + fp + fn + tn),
-        "val_f1": _ratio(2 * tp, 2 * tp + fp + fn),
-        "val_miou": sum(a / b for a, b in union) / 2 if all(b for _, b in union) else None,
+        "val_f1": _ratio(2 * tp, 2 * tp + fp + fn) if tp + fn else None,
+        "val_miou": sum(a / b for a, b in union) / 2 if ptp + pfn and all(b for _, b in union) else None,
     }
 
 

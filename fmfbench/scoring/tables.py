@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmfbench.scoring.circumstances import band_title, onset_title
 from fmfbench.scoring.metrics import METRIC_NAMES, METRIC_TITLES
+from fmfbench.scoring.provenance import provenance_notes
 
 if TYPE_CHECKING:
     from fmfbench.scoring.evidence import Evidence
@@ -61,7 +62,7 @@ def score_markdown(score: Score) -> str:
 
 
 def scores_markdown(scores: Sequence[Score]) -> str:
-    """One row a file: the five metrics, AUROC and AP."""
+    """One row a file: the five metrics, AUROC and AP; what to know of the models behind them."""
     names = (*METRIC_NAMES, "auroc", "ap")
     head = ("file", *(METRIC_TITLES.get(name, name.upper()) for name in names), "warnings")
     rows = []
@@ -70,7 +71,9 @@ def scores_markdown(scores: Sequence[Score]) -> str:
         warned = len(score.evidence.warnings) if score.evidence else 0
         rows.append((score.file, *values, str(warned or "")))
     named = {name: None for score in scores if score.evidence for name in score.evidence.recordings}
-    return "\n".join([*table(head, rows), "", f"recordings: {', '.join(named)}"])
+    lines = [*table(head, rows), "", f"recordings: {', '.join(named)}"]
+    lines += [f"{score.file}: {note}" for score in scores for note in provenance_notes(score.meta)]
+    return "\n".join(lines)
 
 
 def score_csv(scores: Sequence[Score]) -> str:

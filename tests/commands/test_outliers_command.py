@@ -69,6 +69,10 @@ def test_any_model_predicts_on_them(file, awkward_store, tmp_path):
     np.testing.assert_allclose(found.score[attribute], plain.score[made.video_id[attribute]], atol=1e-5)
     assert data.fingerprint == found.meta["fingerprint"]
     assert run("outliers", "score", tmp_path / "p.npz", file, "--resamples", "50").stdout
+    both = run("predict", tmp_path / "run", "--data", awkward_store, "--outliers", file, "--per-second",
+               "-o", tmp_path / "q.npz", code=2)  # fmt: skip
+    assert "wanted outliers or per_second, came both" in both.stderr
+    assert not (tmp_path / "q.npz").exists()
 
 
 @pytest.mark.parametrize(
