@@ -17,9 +17,11 @@ from tqdm import tqdm
 import fmfbench
 from fmfbench.dataset import Dataset
 from fmfbench.errors import InputError
+from fmfbench.outliers import Outliers
 from fmfbench.scoring.pixel_scores import PIXEL_TYPES
 from fmfbench.scoring.predictions import write_predictions
 from fmfbench.torch import WindowDataset, make_loader
+from fmfbench.windows.injected import InjectedWindows
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench.windows.reader import Windows
 from fmfbench.windows.splits import per_second_rows
@@ -55,6 +57,7 @@ def predict(
     workers: int = 0,
     device: str | None = None,
     cache: str | None = None,
+    outliers: Outliers | None = None,
     transform: Callable[..., Any] | None = None,
     per_second: bool = False,
     meta: dict[str, Any] | None = None,
@@ -65,6 +68,7 @@ def predict(
     Args:
         model: a model, or what `load_checkpoint` takes.
         protocol, context: those of training by default.
+        outliers: predict on the samples of an outlier file instead of a split's, each as that file shows it.
         transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
         per_second: only the last sample of each second, for `score --per-second`.
         meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, backbone, versions.
@@ -72,18 +76,26 @@ def predict(
             in that type: H*W times 2, 4 or 1 bytes a sample before compression, on disk throughout.
 
     Raises:
-        InputError: no such split or protocol, windows that do not fit the model, or pixel scores of a model that
-            is not dense.
+        InputError: no such split or protocol, windows that do not fit the model, pixel scores of a model that is
+            not dense, or outliers once a second.
     """
+    if outliers is not None and per_second:
+        raise InputError(
+            "predict: wanted outliers or per_second, came both; outliers are samples of their own"
+        )
     if not isinstance(model, Model):
         model = load_checkpoint(model)
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(Path(data))
     chosen = model_protocol(model, protocol)
     context = context or model.meta.provenance.get("context", "full")
-    windows = data.windows(split, chosen, context, cache=cache)
-    if per_second:
-        windows = last_of_each_second(windows)
+    windows: Windows
+    if outliers is not None:
+        windows = InjectedWindows(data, outliers, chosen, context)
+    else:
+        windows = data.windows(split, chosen, context, cache=cache)
+        if per_second:
+            windows = last_of_each_second(windows)
     if not len(windows):
         raise InputError(f"{data.path}: wanted samples of split {split!r}, found none")
     if pixel_scores is not None:
@@ -110,6 +122,7 @@ def predict(
         "backbone": backbone_of(model),
         "reinterpretation": model.meta.provenance.get("reinterpretation", False),
         "versions": versions(),
+        **({} if outliers is None else {"outliers": dict(outliers.meta)}),
         **({"sample_set": "per-second"} if per_second else {}),
         **(meta or {}),
     }
