@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,9 +25,28 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--corrupt", metavar="PRESET", help="Predict under a preset of the robustness protocol, e.g. mist."
 )
+@click.option(
+    "--outliers",
+    type=_PATH,
+    help="Predict on the samples of an outlier file (fmfbench outliers make) instead of a split.",
+)
+@click.option(
+    "--per-second", is_flag=True, help="Only the last sample of each second, for score --per-second."
+)
+@click.option(
+    "--pixel-scores", is_flag=True, help="Also write the score of every pixel, for pixel AUROC and AUPRO."
+)
+@click.option(
+    "--pixel-type",
+    type=click.Choice(["float16", "float32", "uint8"]),
+    default="float16",
+    show_default=True,
+    help="Of --pixel-scores: 2, 4 or 1 bytes a pixel before compression.",
+)
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def command(
     *,
     run: Path,
@@ -35,35 +56,70 @@ def command(
     protocol: str | None,
     context: str | None,
     corrupt: str | None,
+    outliers: Path | None,
+    per_second: bool,
+    pixel_scores: bool,
+    pixel_type: str,
     batch_size: int,
     device: str | None,
     workers: int,
+    as_json: bool,
 ) -> None:
     """Write predictions.npz with the model of RUN: a run folder, a .safetensors, or an official .pth.
 
     \b
     Example:
       fmfbench predict runs/fmformer --data fmf.zarr -o predictions.npz
+      fmfbench predict runs/fmformer --data fmf.zarr -o dense.npz --pixel-scores
       fmfbench score predictions.npz --data fmf.zarr
     """
     from fmfbench.dataset import open_dataset
+    from fmfbench.outliers import read_outliers
     from fmfbench.windows.corrupt import corruption
     from fmfbench_models.predict import predict
 
     source, transform = open_dataset(data), None
     if corrupt is not None:
         source, transform = corruption(source, corrupt)
+    injected = None if outliers is None else read_outliers(outliers)
     written = predict(
         run,
         source,
         out,
         transform=transform,
+        outliers=injected,
         meta=None if corrupt is None else {"corrupt": corrupt},
         split=split,
         protocol=protocol,
         context=context,
+        per_second=per_second,
         batch_size=batch_size,
         device=device,
         workers=workers,
+        pixel_scores=pixel_type if pixel_scores else None,
     )
-    click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}")
+    if as_json:
+        click.echo(json.dumps(_summary(written, data, split), indent=2))
+        return
+    if outliers is None:
+        asked = " --per-second" * per_second
+        click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}{asked}")
+    else:
+        click.echo(f"{written}: next: fmfbench outliers score {written} {outliers}")
+
+
+def _summary(written: Path, data: Path, split: str) -> dict[str, Any]:
+    """What is in the file, as it says itself."""
+    from fmfbench.scoring.predictions import read_predictions
+
+    found = read_predictions(written)
+    dense = found.pixel_score
+    return {
+        "predictions": str(written),
+        "data": str(data),
+        "split": split,
+        "num_samples": len(found.sample_id),
+        "mask_shape": None if found.mask_shape is None else list(found.mask_shape),
+        "pixel_score": None if dense is None else dense.dtype.name,
+        "meta": dict(found.meta),
+    }

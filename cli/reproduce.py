@@ -25,6 +25,9 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--every", type=int, help="Train on each how-many-th sample, all models alike [default: the preset's]."
 )
+@click.option(
+    "--per-second", is_flag=True, help="Predict and score only the last test sample of each second."
+)
 @click.option("--preset", default="full", show_default=True, help="full, nano or tiny: sizes of the models.")
 @click.option(
     "--backbone-weights",

@@ -45,6 +45,12 @@ _PATH = click.Path(path_type=Path)
     "--block-seconds", type=float, help="Length of the bootstrap's blocks [default: from the errors]."
 )
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "--aupro-limit",
+    default=0.3,
+    show_default=True,
+    help="AUPRO looks at false positive rates from 0 to this.",
+)
 @click.option("--per-second", is_flag=True, help="Ask only for the last sample of each second.")
 @click.option(
     "--truth",

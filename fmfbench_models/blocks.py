@@ -143,19 +143,19 @@ def packed_qkv(
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention behind a LayerNorm: bias-free packed qkv, output map with bias, scale
-    1/sqrt(d/heads).
+    """Multi-head self-attention behind a LayerNorm: packed qkv, bias-free unless `qkv_bias`, output map with bias,
+    scale 1/sqrt(d/heads).
 
     Returns the update only; the caller adds it. mask: (..., n, n) bool, True = may attend. rows: the update of
     the first so many tokens only, without the work for the others; not together with a mask.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0, qkv_bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
         self.norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.out = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None, rows: int | None = None) -> Tensor:
@@ -207,9 +207,11 @@ class Mlp(nn.Module):
 class PreNormBlock(nn.Module):
     """x += attention(LN x); x += MLP(LN x). 111,552 parameters at dim 96, mlp_dim 384."""
 
-    def __init__(self, dim: int, heads: int, mlp_dim: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, heads: int, mlp_dim: int, dropout: float = 0.0, qkv_bias: bool = False
+    ) -> None:
         super().__init__()
-        self.attention = Attention(dim, heads, dropout)
+        self.attention = Attention(dim, heads, dropout, qkv_bias)
         self.mlp = Mlp(dim, mlp_dim, dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:

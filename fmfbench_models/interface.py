@@ -42,6 +42,10 @@ class Output:
             raise ValueError("scores: wanted logits or pixel_logits, the output has neither")
         return self.pixel_logits.softmax(1)[:, 1].flatten(1).amax(1)
 
+    def pixel_scores(self) -> Tensor | None:
+        """Probability of abnormal of each pixel, (B, H, W) in [0, 1], or None without a dense head."""
+        return None if self.pixel_logits is None else self.pixel_logits.softmax(1)[:, 1]
+
     def masks(self) -> Tensor | None:
         """Pixels predicted abnormal, (B, H, W) bool (a tie is normal), or None without a dense head."""
         if self.pixel_logits is None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.scoring import ranks
+from fmfbench.scoring import pixel_ranks, ranks
 from fmfbench.scoring.bootstrap import (
     Blocks,
     Interval,
@@ -113,6 +113,7 @@ def gather_evidence(
     resamples: int = 2000,
     block_seconds: float | None = None,
     seed: int = 0,
+    aupro_limit: float = pixel_ranks.AUPRO_LIMIT,
 ) -> Evidence:
     """Everything beside the five metrics, for predictions checked against the very samples of `labels`."""
     assert labels.class_label is not None
@@ -144,7 +145,10 @@ def gather_evidence(
             "resamples": resamples,
             "seed": seed,
         },
-        ranking=_ranking(found, labels, blocks, weights[:RANK_RESAMPLES]),
+        ranking=_joined(
+            _ranking(found, labels, blocks, weights[:RANK_RESAMPLES]),
+            _pixel_ranking(found, labels, blocks, weights[:RANK_RESAMPLES], aupro_limit),
+        ),
         events=values | {"undefined": reasons, "intervals": event_intervals(matched, resamples, seed)},
         recordings=recordings,
         worst=_worst(recordings),
@@ -196,6 +200,33 @@ def _ranking(
         name: _interval(values[name], replicates[name], blocks).as_dict() for name in ("auroc", "ap")
     }
     return values | {"undefined": {}, "intervals": intervals}
+
+
+def _pixel_ranking(
+    found: Predictions, labels: Labels, blocks: Blocks, weights: NDArray[np.float64], limit: float
+) -> dict[str, Any]:
+    names = ("pixel_auroc", "aupro")
+    facts: dict[str, Any] = {"aupro_limit": limit, "regions": None, "pixel_score": None}
+    reason, ranking = labels.no_mask, None
+    if reason is None and found.pixel_score is None:
+        reason = "no pixel_score in the file"
+    elif reason is None and found.pixel_score is not None:
+        assert labels.mask_bits is not None
+        ranking = pixel_ranks.rank_pixels(found.pixel_score, labels.mask_bits, limit=limit, blocks=blocks)
+        facts |= {"regions": ranking.regions, "pixel_score": found.pixel_score.dtype.name}
+        reason = ranking.reason
+    if ranking is None or ranking.auroc is None or ranking.aupro is None:
+        undefined = dict.fromkeys(names, reason)
+        return dict.fromkeys(names) | facts | {"undefined": undefined, "intervals": {}}
+    values = {"pixel_auroc": ranking.auroc, "aupro": ranking.aupro}
+    replicates = pixel_ranks.replicate_areas(ranking, weights)
+    intervals = {name: _interval(values[name], replicates[name], blocks).as_dict() for name in names}
+    return values | facts | {"undefined": {}, "intervals": intervals}
+
+
+def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    nested = {name: one[name] | other[name] for name in ("undefined", "intervals")}
+    return one | other | nested
 
 
 def _metrics_of(counts: Tally, rows: NDArray[np.bool_]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from fmfbench.errors import PredictionError
 from fmfbench.scoring.masks import pack_masks, packed_length, padding_is_set
 from fmfbench.scoring.npz import Header, NpzFile
+from fmfbench.scoring.pixel_scores import PixelScores, check_header, wrong_rows
 from fmfbench.scoring.problems import Problems
 
 __all__ = ["PredictionReader", "Predictions", "Target"]
 
-_KNOWN = ("sample_id", "score", "pred", "mask", "mask_bits", "mask_shape", "meta")
+_KNOWN = ("sample_id", "score", "pred", "mask", "mask_bits", "mask_shape", "pixel_score", "meta")
 _MAX_META_BYTES = 1 << 22
 _MAX_BYTES = 1 << 33
 _INT64_MAX = np.iinfo(np.int64).max
@@ -53,6 +54,7 @@ class Predictions:
     pred: NDArray[np.uint8] | None = None
     mask_bits: NDArray[np.uint8] | None = None
     mask_shape: tuple[int, int] | None = None
+    pixel_score: PixelScores | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     file: str = "predictions"
@@ -94,6 +96,7 @@ class PredictionReader:
         score = self._score(ids)
         pred = self._pred(ids)
         bits, shape = self._masks(ids)
+        pixel_score = self._pixel_score(ids, shape)
         meta = self._meta()
         if not {"score", "pred"} & set(self.archive.names):
             self.problems.add("has neither score nor pred; write score (N,) in [0,1] and/or pred (N,) 0/1")
@@ -105,6 +108,7 @@ class PredictionReader:
             pred=pred,
             mask_bits=bits,
             mask_shape=shape,
+            pixel_score=pixel_score,
             meta=meta,
             notes=tuple(self.notes),
             file=self.archive.path.name,
@@ -281,6 +285,35 @@ class PredictionReader:
         )
         return bits, shape
 
+    def _pixel_score(
+        self, ids: NDArray[Any] | None, mask_shape: tuple[int, int] | None
+    ) -> PixelScores | None:
+        """Checked from end to end, but left in the file."""
+        header = self.headers.get("pixel_score")
+        if header is None:
+            return None
+        if wrong := check_header(header):
+            self.problems.add(wrong)
+            return None
+        length, height, width = header.shape
+        if mask_shape not in (None, (height, width)):
+            self.problems.add(
+                f"pixel_score is for frames of {height} x {width}, the masks for {mask_shape[0]} x {mask_shape[1]}; "
+                "write both for the same frames"
+            )
+            return None
+        if not self._mask_fits("pixel_score", length, (height, width), header, ids):
+            return None
+        try:
+            nan, outside = wrong_rows(self.archive, header)
+        except PredictionError as error:
+            self.problems.add(str(error))
+            return None
+        self._add_rows("samples have NaN in pixel_score", nan, ids, "write a probability for every pixel")
+        advice = "write the probability of abnormal; nothing is clipped or squashed"
+        self._add_rows("samples have values outside [0,1] in pixel_score", outside, ids, advice)
+        return PixelScores(path=self.archive.path, header=header, place=np.arange(length))
+
     def _mask_fits(
         self, name: str, length: int, shape: tuple[int, int], header: Header, ids: NDArray[Any] | None
     ) -> bool:
@@ -297,7 +330,8 @@ class PredictionReader:
             )
             return False
         if ids is not None and length != len(ids):
-            self.problems.add(f"{name} has {length} rows, sample_id {len(ids)}; write one mask a sample")
+            each = "one mask a sample" if name != "pixel_score" else "the scores of every sample"
+            self.problems.add(f"{name} has {length} rows, sample_id {len(ids)}; write {each}")
             return False
         if length > self._most_rows() or header.nbytes > _MAX_BYTES:
             self.problems.add(f"{name} has shape {header.shape}; that is more than can be scored")
@@ -418,6 +452,8 @@ def _in_order(found: Predictions) -> Predictions:
         return found
     rows = ("sample_id", "score", "pred", "mask_bits")
     sorted_rows = {name: value[order] for name in rows if (value := getattr(found, name)) is not None}
+    if found.pixel_score is not None:
+        sorted_rows["pixel_score"] = found.pixel_score.reordered(order)
     return replace(found, **sorted_rows)
 
 

@@ -22,7 +22,6 @@ from fmfbench.scoring.prediction_reader import Predictions
 from fmfbench.scoring.problems import check_target
 from fmfbench.scoring.score import Score
 from fmfbench.scoring.tables import (
-    EVENT_TITLES,
     INTERVAL_WORTH,
     interval_of,
     number,
@@ -30,8 +29,10 @@ from fmfbench.scoring.tables import (
     occlusion_head,
     occlusion_rows,
     onset_rows,
+    pixel_facts,
     reason_of,
     score_values,
+    title_of,
 )
 
 __all__ = ["write_report"]
@@ -121,7 +122,7 @@ def _metric_table(score: Score) -> str:
         found = interval_of(score, name)
         rows.append(
             (
-                METRIC_TITLES.get(name) or EVENT_TITLES.get(name) or name.upper(),
+                title_of(score, name),
                 number(value) if value is not None else f"undefined: {reason_of(score, name)}",
                 f"{found[0]:.4f} to {found[1]:.4f}" if found else "",
             )
@@ -132,7 +133,8 @@ def _metric_table(score: Score) -> str:
         + _table(("metric", "value", "95 % interval"), rows)
         + f"<p>{events['detected']} of {events['events']} events detected; {events['false_alarms']} of "
         f"{events['alarms']} alarms false in {events['normal_hours']:.3f} h of normal time.</p>"
-        f'<p class="key">{escape(INTERVAL_WORTH)} {boot["blocks"]} blocks of {boot["block_seconds"]:.1f} s; '
+        + (f'<p class="key">{escape(facts)}.</p>' if (facts := pixel_facts(score)) else "")
+        + f'<p class="key">{escape(INTERVAL_WORTH)} {boot["blocks"]} blocks of {boot["block_seconds"]:.1f} s; '
         f"errors are correlated over {boot['correlation_seconds']:.2f} s. Events are resampled whole.</p>"
     )
 

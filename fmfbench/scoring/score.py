@@ -26,6 +26,7 @@ from fmfbench.scoring.metrics import (
     five_metrics,
     official_metrics,
 )
+from fmfbench.scoring.pixel_ranks import AUPRO_LIMIT, check_limit
 from fmfbench.scoring.predictions import Predictions, Target, read_predictions
 from fmfbench.scoring.problems import first_five
 from fmfbench.scoring.provenance import provenance_notes
@@ -103,6 +104,7 @@ def score(
     seed: int = 0,
     per_second: bool = False,
     truth: str | os.PathLike[str] | None = None,
+    aupro_limit: float = AUPRO_LIMIT,
 ) -> Score:
     """Score a prediction file on exactly the samples of a split.
 
@@ -122,13 +124,15 @@ def score(
             score stands by itself: it is named per-second, and never to be set beside one of every frame.
         truth: the folder of what the simulator knows of its recordings (OUT/truth of `fmfbench simulate OUT`),
             for metrics by visibility, mist, glare and reflections.
+        aupro_limit: AUPRO is over the false positive rates of pixels from 0 to this.
 
     Raises:
         PredictionError: the file does not cover exactly these samples or holds anything that is not a
             prediction; all problems in one line, and nothing is scored. Or the truth is not that of these
             recordings.
         WindowError: there is no such protocol.
-        InputError: a bootstrap that cannot be: too few resamples, blocks without length, a negative seed.
+        InputError: a bootstrap that cannot be: too few resamples, blocks without length, a negative seed. Or a
+            limit of AUPRO that is not above 0 and at most 1.
     """
     if compat not in (None, "official"):
         raise PredictionError(f"compat {compat!r}: wanted official or none")
@@ -137,6 +141,7 @@ def score(
     if isinstance(data, (str, os.PathLike)):
         data = opened(Path(data))
     check_resampling(resamples, block_seconds, seed)
+    check_limit(aupro_limit)
     found, labels = read_for(
         predictions, data, split, context=context, protocol=protocol, per_second=per_second
     )
@@ -159,6 +164,7 @@ def score(
             resamples=resamples,
             block_seconds=block_seconds,
             seed=seed,
+            aupro_limit=aupro_limit,
         )
     return Score(
         metrics=metrics,

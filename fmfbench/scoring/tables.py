@@ -21,9 +21,11 @@ __all__ = [
     "occlusion_head",
     "occlusion_rows",
     "onset_rows",
+    "pixel_facts",
     "score_csv",
     "score_markdown",
     "scores_markdown",
+    "title_of",
 ]
 
 INTERVAL_WORTH = (
@@ -36,6 +38,17 @@ EVENT_TITLES = {
     "delay_p95_s": "detection delay, 95th percentile (s)",
     "false_alarms_per_hour": "false alarms per hour of normal time",
 }
+
+
+PIXEL_RANKS = {"pixel_auroc", "aupro"}
+RANK_TITLES = {"auroc": "AUROC", "ap": "AP", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
+
+
+def title_of(score: Score, name: str) -> str:
+    """How tables call a value."""
+    if name == "aupro" and score.evidence is not None:
+        return f"AUPRO, FPR to {score.evidence.ranking['aupro_limit']:g}"
+    return METRIC_TITLES.get(name) or EVENT_TITLES.get(name) or RANK_TITLES[name]
 
 
 def score_markdown(score: Score) -> str:
@@ -55,6 +68,8 @@ def score_markdown(score: Score) -> str:
     lines += ["", f"frames: {_counts(score.frame)}; decided by {score.decision}"]
     if score.pixel is not None:
         lines.append(f"pixels: {_counts(score.pixel)}")
+    if facts := pixel_facts(score):
+        lines.append(facts)
     if score.evidence is not None:
         lines += _evidence_lines(score)
     lines += [f"note: {note}" for note in score.notes]
@@ -62,9 +77,15 @@ def score_markdown(score: Score) -> str:
 
 
 def scores_markdown(scores: Sequence[Score]) -> str:
-    """One row a file: the five metrics, AUROC and AP; what to know of the models behind them."""
-    names = (*METRIC_NAMES, "auroc", "ap")
-    head = ("file", *(METRIC_TITLES.get(name, name.upper()) for name in names), "warnings")
+    """One row a file: the five metrics, AUROC and AP, and those of pixels where a file has their scores.
+
+    Below, what to know of the models behind them.
+    """
+    names: tuple[str, ...] = (*METRIC_NAMES, "auroc", "ap")
+    if any(PIXEL_RANKS & set(score_values(score)) for score in scores):
+        names = (*names, "pixel_auroc", "aupro")
+    titles = METRIC_TITLES | RANK_TITLES
+    head = ("file", *(titles[name] for name in names), "warnings")
     rows = []
     for score in scores:
         values = [number(score_values(score).get(name)) for name in names]
@@ -100,10 +121,14 @@ def score_csv(scores: Sequence[Score]) -> str:
 
 
 def score_values(score: Score) -> dict[str, float | None]:
-    """The five metrics, and AUROC, AP and the event metrics where they were gathered."""
+    """The five metrics, and AUROC, AP and the event metrics where they were gathered; pixel AUROC and AUPRO of a
+    file with pixel scores."""
     values = dict(score.metrics)
     if score.evidence is not None:
-        values |= {name: score.evidence.ranking[name] for name in ("auroc", "ap")}
+        ranking = score.evidence.ranking
+        values |= {name: ranking[name] for name in ("auroc", "ap")}
+        if ranking["pixel_score"] is not None:
+            values |= {name: ranking[name] for name in ("pixel_auroc", "aupro")}
         values |= {name: score.evidence.events[name] for name in EVENT_TITLES}
     return values
 
@@ -143,7 +168,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def _metric_rows(score: Score) -> list[tuple[str, str, str]]:
     rows = []
     for name, value in score_values(score).items():
-        title = METRIC_TITLES.get(name) or EVENT_TITLES.get(name) or name.upper()
+        title = title_of(score, name)
         shown = number(value) if value is not None else f"undefined: {reason_of(score, name)}"
         found = interval_of(score, name)
         rows.append((title, shown, f"{found[0]:.4f} to {found[1]:.4f}" if found else ""))
@@ -219,6 +244,17 @@ def occlusion_rows(evidence: Evidence) -> list[tuple[str, ...]]:
 def _threshold(threshold: Mapping[str, Any]) -> str:
     value = "of unknown value" if threshold["value"] is None else f"{threshold['value']:g}"
     return f"{value}, {threshold['origin']}"
+
+
+def pixel_facts(score: Score) -> str | None:
+    """What pixel AUROC and AUPRO were counted from, in a line; None where the file has no pixel scores."""
+    ranking = {} if score.evidence is None else score.evidence.ranking
+    if ranking.get("pixel_score") is None:
+        return None
+    return (
+        f"pixel scores: {ranking['pixel_score']}, {ranking['regions']} abnormal regions; AUPRO is the mean share of "
+        f"a region that is found, over false positive rates of pixels from 0 to {ranking['aupro_limit']:g}"
+    )
 
 
 def _counts(counts: Confusion) -> str:

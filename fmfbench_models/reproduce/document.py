@@ -41,6 +41,7 @@ def build_document(
     kind = "FMF-Sim, simulated" if work.simulated else "recordings"
     every = work.every or work.preset.options.get("every", 1)
     size = work.preset.title + ("" if work.every is None else f", trained on {part_of_samples(every)}")
+    size += ", scored once a second" if work.per_second else ""
     return {
         "schema": 1,
         "table": experiment.name,
@@ -48,6 +49,8 @@ def build_document(
         "preset": work.preset.name,
         "epochs": work.epochs,
         "every": every,
+        "recipe": dict(work.preset.recipe),
+        "sample_set": "per-second" if work.per_second else "every frame",
         "seeds": list(seeds),
         "measured_on": f"{'FMF-Sim (simulated)' if work.simulated else 'recordings'}, store {work.data.name}",
         "paper_on": "the real recordings",
@@ -57,7 +60,7 @@ def build_document(
             "fingerprint": work.data.fingerprint,
             "simulated": work.simulated,
             "recordings": list(work.data.recordings),
-            "test_samples": len(work.data.sample_ids("test")),
+            "test_samples": work.num_test,
         },
         "protocol": work.preset.protocol,
         "devices": devices,

@@ -102,7 +102,7 @@ class Estimator:
         plain = get_protocol(self.work.preset.protocol)
         wide = replace(plain, **row.window)
         factor = max(wide.num_frames / plain.num_frames, wide.num_current / plain.num_current)
-        return float(len(self.work.data.sample_ids("test")) * cost["sample_seconds"] * factor)
+        return float(self.work.num_test * cost["sample_seconds"] * factor)
 
     def _batch(self, settings: Settings, size: int) -> tuple[Batch, float]:
         """A training batch on the device, and the seconds that reading one takes."""

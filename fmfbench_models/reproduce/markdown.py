@@ -83,9 +83,13 @@ def details(document: Mapping[str, Any]) -> list[str]:
     recipe = (
         f"preset {document['preset']}, {document['epochs']} of the recipe's 30 epochs, "
         f"{part_of_samples(document['every'])}"
+        + "".join(
+            f", {name} {value:g} unless a model has its own" for name, value in document["recipe"].items()
+        )
     )
     lines = [
-        f"measured on {document['measured_on']}: {data['test_samples']} test frames of "
+        f"measured on {document['measured_on']}: {data['test_samples']} test frames "
+        f"{'(the last of each second) ' * (document['sample_set'] == 'per-second')}of "
         f"{', '.join(data['recordings'])}; fingerprint {data['fingerprint'][:12]}",
         f"{recipe}, protocol {document['protocol']}, seed {', '.join(map(str, seeds))}; "
         f"on {', '.join(document['devices'])}; "

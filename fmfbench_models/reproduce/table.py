@@ -49,6 +49,7 @@ def reproduce(
     device: str | None = None,
     workers: int = 0,
     cache: str | None = None,
+    per_second: bool = False,
     backbone_weights: Sequence[str | os.PathLike[str]] = (),
 ) -> dict[str, Any]:
     """Train what is missing for one of the paper's tables, predict, score, and write the table into `out`.
@@ -67,6 +68,8 @@ def reproduce(
             it, epochs can stay in proportion on a store that is too big for whole ones. Test samples are all scored.
         preset: of `preset_names()`.
         device, workers, cache: as of `train`.
+        per_second: predict and score only the last test sample of each second: 25 times faster, and not to be set
+            beside figures of every frame.
         backbone_weights: files for convolutional trunks; each goes to the models whose trunk it fits.
 
     Returns:
@@ -78,7 +81,19 @@ def reproduce(
         BusyError: another process is writing into `out`.
     """
     experiment, rows, work = prepare(
-        table, data, out, models, seeds, epochs, every, preset, device, workers, cache, backbone_weights
+        table,
+        data,
+        out,
+        models,
+        seeds,
+        epochs,
+        every,
+        preset,
+        device,
+        workers,
+        cache,
+        per_second,
+        backbone_weights,
     )
     place = work.place
     place.out.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +127,7 @@ def plan(
     device: str | None = None,
     workers: int = 0,
     cache: str | None = None,
+    per_second: bool = False,
     backbone_weights: Sequence[str | os.PathLike[str]] = (),
 ) -> dict[str, Any]:
     """What `reproduce` would do with the same arguments: each row's state and configuration, and estimated seconds.
@@ -119,7 +135,19 @@ def plan(
     The estimate runs a few steps of each model on a batch of the store. Nothing is written.
     """
     experiment, rows, work = prepare(
-        table, data, out, models, seeds, epochs, every, preset, device, workers, cache, backbone_weights
+        table,
+        data,
+        out,
+        models,
+        seeds,
+        epochs,
+        every,
+        preset,
+        device,
+        workers,
+        cache,
+        per_second,
+        backbone_weights,
     )
     work.place.check(work.data)
     results = known_results(experiment, work, seeds)
@@ -158,6 +186,7 @@ def prepare(
     device: str | None,
     workers: int,
     cache: str | None,
+    per_second: bool,
     backbone_weights: Sequence[str | os.PathLike[str]],
 ) -> tuple[Experiment, tuple[Row, ...], Work]:
     """The arguments, checked."""
@@ -176,7 +205,9 @@ def prepare(
     ending = "" if every is None else f"-every{every}"
     work = Work(
         data=data,
-        place=Workplace(Path(out), f"{size.name}-{epochs}ep{ending}"),
+        place=Workplace(
+            Path(out), f"{size.name}-{epochs}ep{ending}", sample_set="per-second" if per_second else ""
+        ),
         preset=size,
         epochs=epochs,
         every=every,
@@ -184,6 +215,7 @@ def prepare(
         device=device,
         workers=workers,
         cache=cache,
+        per_second=per_second,
     )
     if backbone_weights:
         work = with_backbones(work, experiment, rows, [Path(path) for path in backbone_weights])

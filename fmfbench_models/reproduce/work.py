@@ -20,7 +20,7 @@ from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.backbones import Trunk, trunk_of
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.interface import Model
-from fmfbench_models.predict import predict
+from fmfbench_models.predict import last_of_each_second, predict
 from fmfbench_models.registry import create_model, plain
 from fmfbench_models.reproduce.backbones import BackboneFile
 from fmfbench_models.reproduce.experiment import Preset, Row, Training, training_options
@@ -50,7 +50,13 @@ class Work:
     device: str | None = None
     workers: int = 0
     cache: str | None = None
+    per_second: bool = False
     backbones: Mapping[str, BackboneFile] = field(default_factory=dict)
+
+    @property
+    def num_test(self) -> int:
+        windows = self.data.windows(SPLIT, self.preset.protocol)
+        return len(last_of_each_second(windows) if self.per_second else windows)
 
     def options(self, training: Training) -> dict[str, Any]:
         return training_options(training, self.preset, self.epochs, self.every)
@@ -119,6 +125,7 @@ class Work:
             "window": row.window,
             "split": SPLIT,
             "resamples": self.preset.resamples,
+            **({"sample_set": "per-second"} if self.per_second else {}),
         })  # fmt: skip
 
     def make(self, row: Row, seed: int, broken: dict[tuple[str, int], str]) -> dict[str, Any]:
@@ -141,7 +148,7 @@ class Work:
         path = self.place.predictions(self.slug(row), seed)
         if not made_for(path, job):
             self._predict(row, seed, path, job)
-        scored = score(path, self.data, SPLIT, resamples=self.preset.resamples)
+        scored = score(path, self.data, SPLIT, resamples=self.preset.resamples, per_second=self.per_second)
         return {
             "status": "done",
             "job": job,
@@ -199,6 +206,7 @@ class Work:
             device=self.device,
             workers=self.workers,
             cache=self.cache,
+            per_second=self.per_second,
             meta={
                 "job": digest(job),
                 "seed": seed,

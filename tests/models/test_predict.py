@@ -77,6 +77,50 @@ def test_predictions_are_the_models(which, furnace_store, tmp_path, request):
     assert [path.name for path in tmp_path.iterdir()] == ["p.npz"]
 
 
+@pytest.mark.parametrize("which", ["run", "transposed_run"])
+@pytest.mark.parametrize("kind", ["float16", "float32", "uint8"])
+def test_pixel_scores_are_the_models(which, kind, furnace_store, tmp_path, request):
+    folder, data = request.getfixturevalue(which), fmfbench.open_dataset(furnace_store)
+    predict(folder, data, tmp_path / "p.npz", batch_size=7, device="cpu", pixel_scores=kind)
+    predict(folder, data, tmp_path / "q.npz", batch_size=7, device="cpu")
+    found, plain = (read_predictions(tmp_path / name) for name in ("p.npz", "q.npz"))
+    assert plain.pixel_score is None
+    assert np.array_equal(found.score, plain.score)
+    assert np.array_equal(found.mask_bits, plain.mask_bits)
+    model = load_checkpoint(folder)
+    windows = data.windows("test", model.meta.protocol)
+    values = found.pixel_score.load()
+    assert (values.dtype, values.shape) == (kind, (len(windows), 16, 24))
+    for row in (0, 9, len(windows) - 1):
+        window = windows[row]
+        with torch.no_grad():
+            output = model(
+                torch.from_numpy(window["video"]).permute(3, 0, 1, 2)[None],
+                torch.from_numpy(window["current"])[None],
+            )
+        expected = output.pixel_logits[0].double().softmax(0)[1].numpy()
+        expected = expected.T if windows.protocol.transposed else expected
+        stored = values[row] / 255 if kind == "uint8" else values[row]
+        step = {"float16": 5e-4, "float32": 1e-5, "uint8": 2.1e-3}[kind]
+        np.testing.assert_allclose(stored, expected, rtol=0, atol=step)
+    ranking = score(tmp_path / "p.npz", data, resamples=50).to_dict()["ranking"]
+    assert ranking["pixel_score"] == kind
+    assert 0 <= ranking["aupro"] <= 1
+    if which == "run":
+        assert ranking["pixel_auroc"] > 0.9
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["p.npz", "q.npz"]
+
+
+def test_pixel_scores_are_refused_where_there_are_none(furnace_store, options, tmp_path):
+    small = {k: v for k, v in options.items() if "." not in k}
+    model = create_model("fmformer", **small, dense_task=False)
+    with pytest.raises(InputError, match="judges whole frames only"):
+        predict(model, furnace_store, tmp_path / "p.npz", protocol="short", pixel_scores="float16")
+    with pytest.raises(InputError, match="wanted uint8, float16, float32, came 'int4'"):
+        predict(model, furnace_store, tmp_path / "p.npz", protocol="short", pixel_scores="int4")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_file_says_where_it_is_from(run, furnace_store, tmp_path):
     predict(run, furnace_store, tmp_path / "p.npz", split="train", meta={"note": "mine"})
     with np.load(tmp_path / "p.npz") as file:
@@ -298,6 +342,20 @@ def test_commands_from_training_to_a_score(furnace_store, options, tmp_path):
     assert (
         score(tmp_path / "p.npz", fmfbench.open_dataset(furnace_store)).to_dict()["metrics"]["accuracy"] >= 0
     )
+    done = call(
+        "predict", tmp_path / "run", "--data", furnace_store, "-o", tmp_path / "q.npz", "--device", "cpu",
+        "--pixel-scores", "--json",
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    assert (told["predictions"], told["split"]) == (str(tmp_path / "q.npz"), "test")
+    assert (told["pixel_score"], told["mask_shape"]) == ("float16", [16, 24])
+    assert told["meta"]["model"] == "fmformer"
+    assert told["num_samples"] == len(read_predictions(tmp_path / "p.npz").sample_id)
+    done = call(
+        "predict", tmp_path / "run", "--data", furnace_store, "-o", tmp_path / "q.npz", "--device", "cpu",
+        "--pixel-scores", "--pixel-type", "uint8",
+    )  # fmt: skip
+    assert read_predictions(tmp_path / "q.npz").pixel_score.dtype == np.uint8
     with pytest.raises(InputError, match="KEY=VALUE"):
         call("train", "fmformer", "--data", furnace_store, "--out", tmp_path / "x", "--set", "lr")
     with pytest.raises(InputError, match="wanted one of"):

@@ -585,3 +585,31 @@ def test_shared_recipe_of_a_preset_spares_models_with_their_own():
     assert registration("ssfeggan").recipe["lr"] == 2e-4
     assert "lr" not in training_options(load_training("ssfeggan"), preset, 1)
     assert "lr" not in training_options(load_training("vit"), load_preset("full"), 30)
+
+
+def test_per_second_rows_have_files_and_figures_of_their_own(sim_store, tmp_path):
+    every_frame = reproduce("table2", sim_store, tmp_path / "out", models=["itransformer"], **TINY)
+    per_second = reproduce(
+        "table2", sim_store, tmp_path / "out", models=["itransformer"], per_second=True, **TINY
+    )
+    data = fmfbench.open_dataset(sim_store)
+    ids = data.sample_ids("test")
+    recording, frame = data.locate(ids)
+    second = [
+        list(data.recordings.values())[r].frame_time[f] // 10**9
+        for r, f in zip(recording, frame, strict=True)
+    ]
+    last = {(r, s): i for i, r, s in zip(ids.tolist(), recording.tolist(), second, strict=True)}
+    folder = tmp_path / "out" / "predictions"
+    (whole,) = folder.glob("tiny-1ep/*.npz")
+    (thin,) = folder.glob("tiny-1ep-per-second/*.npz")
+    assert read_predictions(thin).sample_id.tolist() == sorted(last.values())
+    assert read_predictions(whole).sample_id.tolist() == ids.tolist()
+    assert 1 < len(last) < len(ids) / 10
+    assert per_second["data"]["test_samples"] == len(last)
+    assert "scored once a second" in per_second["title"]
+    assert "scored once a second" not in every_frame["title"]
+    assert len(list((tmp_path / "out").glob("runs/*/itransformer/seed0"))) == 1  # trained once for both
+    assert (tmp_path / "out" / "table2-tiny-1ep-per-second.md").is_file()
+    with pytest.raises(Exception, match="per-second"):
+        score(thin, data)

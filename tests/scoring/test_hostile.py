@@ -30,6 +30,7 @@ def base_arrays():
         "sample_id": np.arange(COUNT),
         "score": rng.random(COUNT).astype(np.float32),
         "mask": (rng.random((COUNT, 6, 10)) < 0.2).astype(np.uint8),
+        "pixel_score": rng.random((COUNT, 6, 10)).astype(np.float16),
         "meta": np.array('{"model": "x", "fingerprint": "abc"}'),
     }
 
@@ -64,6 +65,8 @@ def attempt(tmp_path, monkeypatch):
         else:
             assert found.sample_id.tolist() == list(range(COUNT))
             assert ((found.score >= 0) & (found.score <= 1)).all()
+            if found.pixel_score is not None:
+                assert ((found.pixel_score.load() >= 0) & (found.pixel_score.load() <= 1)).all()
         return error
 
     return run
@@ -223,6 +226,8 @@ def test_bombs_are_not_unpacked(attempt, zip_of, npy_bytes):
     mask = IDS.replace("<i8", "|u1").replace("40,", "40, 2, 838860")
     assert "sample_id" not in (text := str(attempt(bomb("mask.npy", mask), measure=True)))
     assert "mask" in text
+    pixels = IDS.replace("<i8", "<f4").replace("40,", "40, 2, 209715")
+    assert "pixel_score" in str(attempt(bomb("pixel_score.npy", pixels), measure=True))
     meta = IDS.replace("<i8", f"<U{1 << 24}").replace("40,", "")
     assert "meta is 67108864 bytes long" in str(attempt(bomb("meta.npy", meta), measure=True))
     assert attempt(bomb("unknown.npy", IDS), measure=True) is None
