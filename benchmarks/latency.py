@@ -1,7 +1,7 @@
 """Latency of the online detector for each new frame: one frame in, score and mask out.
 
-    python benchmarks/latency.py [--preset official paper] [--threads 1] [--frames 60] [--class-only] [--compile]
-    [--json]
+    python benchmarks/latency.py [--preset official paper] [--threads 1] [--frames 60] [--class-only]
+    [--engine torch onnx compiled] [--json]
 
 A frame period is 40 ms at 25 frames a second. Frames are fed as fast as they are judged; currents at 2 Hz before the
 frames that follow them. What is timed is `Detector.frame`, window assembly included.
@@ -21,19 +21,20 @@ import torch
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models import create_model
 from fmfbench_models.detector import Detector
+from fmfbench_models.engine import EngineName
 
 PERIOD_NS = 40_000_000
 
 
 def measure(
-    preset: str, frames: int, size: tuple[int, int], task: dict[str, bool], compiled: bool
+    preset: str, frames: int, size: tuple[int, int], task: dict[str, bool], engine: EngineName
 ) -> dict[str, float]:
     torch.manual_seed(0)
     protocol = get_protocol(preset)
     lengths = {"num_frames": protocol.num_frames, "size": list(size), "current_length": protocol.num_current}
     model = create_model("fmformer", preset=preset, **lengths, **task)
     model.meta = replace(model.meta, protocol=protocol.to_dict())
-    detector = Detector(model, compiled=compiled)
+    detector = Detector(model, engine=engine)
     rng = np.random.default_rng(0)
     history = (protocol.num_frames - 1) * protocol.stride
     start = 300 * 1_000_000_000  # currents reach back before the first frame
@@ -66,25 +67,31 @@ def main() -> None:
     parser.add_argument(
         "--class-only", action="store_true", help="without the dense head, as the released checkpoint"
     )
-    parser.add_argument("--compile", action="store_true", help="through torch.compile (minutes to start)")
+    parser.add_argument(
+        "--engine", nargs="+", default=["torch", "onnx"], choices=["torch", "onnx", "compiled"]
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     task = {"dense_task": False} if options.class_only else {}
-    results = {
-        name: measure(name, options.frames, tuple(options.size), task, options.compile)
-        for name in options.preset
-    }
+    rows = [
+        {"preset": preset, "engine": engine}
+        | measure(preset, options.frames, tuple(options.size), task, engine)
+        for preset in options.preset
+        for engine in options.engine
+    ]
     if options.json:
-        print(json.dumps({"threads": options.threads, "torch": torch.__version__, "presets": results}))
+        print(json.dumps({"threads": options.threads, "torch": torch.__version__, "rows": rows}))
         return
+    heads = "the class head" if options.class_only else "both heads"
     print(
-        f"FmFormer with both heads, batch 1, float32, {options.threads} CPU thread(s), torch {torch.__version__}"
+        f"FmFormer with {heads}, batch 1, float32, {options.threads} CPU thread(s), torch {torch.__version__}"
     )
-    for name, row in results.items():
+    for row in rows:
         print(
-            f"  {name:9s} median {row['median_ms']:6.1f} ms   95th percentile {row['p95_ms']:6.1f} ms   "
-            f"best {row['best_ms']:6.1f} ms   (a frame period is 40 ms)"
+            f"  {row['preset']:9s} {row['engine']:9s} median {row['median_ms']:6.1f} ms   "
+            f"95th percentile {row['p95_ms']:6.1f} ms   best {row['best_ms']:6.1f} ms   "
+            f"(a frame period is 40 ms)"
         )
 
 

@@ -30,6 +30,7 @@ _COMMANDS = {
     "models": ".models",
     "train": ".train",
     "predict": ".predict",
+    "outliers": ".outliers",
     "reproduce": ".reproduce",
 }
 

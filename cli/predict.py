@@ -26,6 +26,14 @@ _PATH = click.Path(path_type=Path)
     "--corrupt", metavar="PRESET", help="Predict under a preset of the robustness protocol, e.g. mist."
 )
 @click.option(
+    "--outliers",
+    type=_PATH,
+    help="Predict on the samples of an outlier file (fmfbench outliers make) instead of a split.",
+)
+@click.option(
+    "--per-second", is_flag=True, help="Only the last sample of each second, for score --per-second."
+)
+@click.option(
     "--pixel-scores", is_flag=True, help="Also write the score of every pixel, for pixel AUROC and AUPRO."
 )
 @click.option(
@@ -48,6 +56,8 @@ def command(
     protocol: str | None,
     context: str | None,
     corrupt: str | None,
+    outliers: Path | None,
+    per_second: bool,
     pixel_scores: bool,
     pixel_type: str,
     batch_size: int,
@@ -64,21 +74,25 @@ def command(
       fmfbench score predictions.npz --data fmf.zarr
     """
     from fmfbench.dataset import open_dataset
+    from fmfbench.outliers import read_outliers
     from fmfbench.windows.corrupt import corruption
     from fmfbench_models.predict import predict
 
     source, transform = open_dataset(data), None
     if corrupt is not None:
         source, transform = corruption(source, corrupt)
+    injected = None if outliers is None else read_outliers(outliers)
     written = predict(
         run,
         source,
         out,
         transform=transform,
+        outliers=injected,
         meta=None if corrupt is None else {"corrupt": corrupt},
         split=split,
         protocol=protocol,
         context=context,
+        per_second=per_second,
         batch_size=batch_size,
         device=device,
         workers=workers,
@@ -87,7 +101,11 @@ def command(
     if as_json:
         click.echo(json.dumps(_summary(written, data, split), indent=2))
         return
-    click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}")
+    if outliers is None:
+        asked = " --per-second" * per_second
+        click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}{asked}")
+    else:
+        click.echo(f"{written}: next: fmfbench outliers score {written} {outliers}")
 
 
 def _summary(written: Path, data: Path, split: str) -> dict[str, Any]:

@@ -22,7 +22,19 @@ _PATH = click.Path(path_type=Path)
 @click.option("--models", default="", metavar="A,B,...", help="Rows or models to make [default: all].")
 @click.option("--seeds", default="0", show_default=True, metavar="N,M,...", help="Seeds to train with.")
 @click.option("--epochs", type=int, help="Of the recipe's 30; all recipes shrink in proportion.")
+@click.option(
+    "--every", type=int, help="Train on each how-many-th sample, all models alike [default: the preset's]."
+)
+@click.option(
+    "--per-second", is_flag=True, help="Predict and score only the last test sample of each second."
+)
 @click.option("--preset", default="full", show_default=True, help="full, nano or tiny: sizes of the models.")
+@click.option(
+    "--backbone-weights",
+    type=_PATH,
+    multiple=True,
+    help="Published weights (.pth, .safetensors) for the trunks that they fit; may be repeated [default: random].",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it would take.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
@@ -48,6 +60,7 @@ def command(
     Example:
       fmfbench reproduce table2 --data fmf.zarr --out tables --dry-run
       fmfbench reproduce table2 --data fmf.zarr --out tables --models fmformer,vivit --seeds 0,1,2
+      fmfbench reproduce table2 --data fmf.zarr --out tables --epochs 3 --every 40
     """
     from fmfbench_models.reproduce import plan, reproduce
     from fmfbench_models.reproduce.markdown import document_markdown, plan_markdown

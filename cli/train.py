@@ -28,6 +28,11 @@ _PATH = click.Path(path_type=Path)
 @click.option("--protocol", help="Window protocol [default: paper; official with preset=official].")
 @click.option("--context", type=click.Choice(["full", "masked", "strict"]), default="full", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--backbone-weights",
+    type=_PATH,
+    help="Published weights for the model's convolutional trunk, .pth or .safetensors [default: random].",
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
 @click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
 @click.option("--cache", type=click.Choice(["memory", "device"]), help="Keep the recordings in memory.")
@@ -41,6 +46,7 @@ def command(
     protocol: str | None,
     context: str,
     seed: int,
+    backbone_weights: Path | None,
     device: str | None,
     workers: int,
     cache: str | None,
@@ -53,6 +59,7 @@ def command(
     \b
     Example:
       fmfbench train fmformer --data fmf.zarr --out runs/fmformer
+      fmfbench train bilm --data fmf.zarr --out runs/bilm --backbone-weights resnet18-f37072fd.pth
       fmfbench train fmformer --data fmf.zarr --out runs/small --set preset=nano --set lr=1e-3 --epochs 5
     """
     from fmfbench_models.train import train
@@ -68,6 +75,7 @@ def command(
         protocol=protocol,
         context=context,
         seed=seed,
+        backbone_weights=backbone_weights,
         device=device,
         workers=workers,
         cache=cache,

@@ -169,8 +169,14 @@ class Dataset:
         folder = self.path / "recordings"
         out: dict[str, Recording] = {}
         first = 0
+        files = self.attributes.get(FILES_KEY)
+        if not isinstance(files, dict):
+            raise StoreError(
+                f"{self.path}/zarr.json: wanted {FILES_KEY}, the list of the store's files, found none; "
+                f"convert again"
+            )
         # As the root lists them: were one gone, the ids of those after it would shift without a word.
-        listed = [path.split("/") for path in self.attributes.get(FILES_KEY, {})]
+        listed = [path.split("/") for path in files]
         for name in sorted(parts[1] for parts in listed if len(parts) == 3 and parts[0] == "recordings"):
             out[name] = Recording(folder / name, name, first, self.default_layer)
             first += out[name].num_frames

@@ -21,10 +21,21 @@ from torch.nn import functional as F
 
 from fmfbench.errors import InputError
 
-__all__ = ["ResNet18", "Trunk", "Vgg19", "imagenet_scale", "load_backbone_weights"]
+__all__ = [
+    "ResNet18",
+    "Trunk",
+    "Vgg19",
+    "check_backbone_weights",
+    "imagenet_scale",
+    "load_backbone_weights",
+    "random_backbone",
+    "trunk_of",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB, of images scaled to [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# How the sha256 of torchvision's ImageNet files begins, which is how their names end.
+PUBLISHED = {"ResNet18": ("f37072fd", "5c106cde"), "Vgg19": ("dcbb9e9d",)}
 VGG19_CONVOLUTIONS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))  # width, how many before each pooling
 
 
@@ -145,30 +156,54 @@ def imagenet_scale(frames: Tensor, like: Tensor) -> Tensor:
     return (frames.to(like.dtype) / 255 - mean) / std
 
 
-def load_backbone_weights(trunk: Trunk, path: str | Path) -> dict[str, Any]:
+def trunk_of(model: nn.Module) -> Trunk | None:
+    """The trunk of a model: whichever of its modules is a `Trunk`, a model having one at most."""
+    return next((module for module in model.modules() if isinstance(module, Trunk)), None)
+
+
+def load_backbone_weights(trunk: Trunk, path: str | Path) -> dict[str, str]:
     """Fill `trunk` from a file with torchvision's names: .pth (read with weights_only=True) or safetensors.
 
-    What lies beyond the cut (later stages, the classifier) is left aside. Returns {"file", "sha256"}, to be
-    kept with the model's provenance. InputError: no such file, not a state dict, a tensor missing or of
-    another shape.
+    What lies beyond the cut (later stages, the classifier) is left aside. Returns what is to be kept with the
+    model's provenance, as "backbone": {"trunk", "weights", "file", "sha256"}, weights being "imagenet" for
+    torchvision's own files and "file" for any other. InputError: no such file, not a state dict, a tensor missing or
+    of another shape.
     """
-    path = Path(path)
+    state, facts = read_backbone_weights(trunk, Path(path))
+    own = trunk.state_dict()
+    trunk.load_state_dict({**own, **{name: state[name] for name in own if name in state}})
+    return facts
+
+
+def check_backbone_weights(trunk: Trunk, path: str | Path) -> dict[str, str]:
+    """What `load_backbone_weights` would return, or its error; `trunk` may be without storage."""
+    return read_backbone_weights(trunk, Path(path))[1]
+
+
+def random_backbone(trunk: Trunk) -> dict[str, str]:
+    """The provenance of a trunk that no file was loaded into."""
+    return {"trunk": type(trunk).__name__, "weights": "random"}
+
+
+def read_backbone_weights(trunk: Trunk, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """(the state dict, which has all that the trunk needs; its provenance)."""
     if not path.is_file():
         raise InputError(f"{path}: wanted a file of backbone weights, there is none")
-    state = read_state(path)
-    own = trunk.state_dict()
+    state, kind = read_state(path), type(trunk).__name__
     # published before batch norm counted its batches, some files lack that counter
-    needed = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
+    needed = {k: v for k, v in trunk.state_dict().items() if not k.endswith("num_batches_tracked")}
     for name, value in needed.items():
         found = state.get(name)
         if not isinstance(found, Tensor) or found.shape != value.shape:
             came = "none" if not isinstance(found, Tensor) else f"one of shape {tuple(found.shape)}"
             raise InputError(
-                f"{path}: wanted {type(trunk).__name__}'s tensor {name} of shape {tuple(value.shape)}, "
+                f"{path}: wanted {kind}'s tensor {name} of shape {tuple(value.shape)}, "
                 f"came {came}; give a file with torchvision's names"
             )
-    trunk.load_state_dict({**own, **{name: state[name] for name in own if name in state}})
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    with open(path, "rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    weights = "imagenet" if sha256.startswith(PUBLISHED.get(kind, ())) else "file"
+    return state, {"trunk": kind, "weights": weights, "file": path.name, "sha256": sha256}
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -129,23 +129,37 @@ def merge_heads(tokens: Tensor) -> Tensor:
     return tokens.transpose(1, 2).flatten(2)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention behind a LayerNorm: bias-free packed qkv, output map with bias, scale
-    1/sqrt(d/heads).
+def packed_qkv(
+    linear: nn.Linear, tokens: Tensor, heads: int, rows: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries of the first `rows` tokens (None: of all), keys and values of all: (b, heads, n, d) each."""
+    if rows is None:
+        q, k, v = linear(tokens).chunk(3, dim=-1)
+    else:
+        q_weight, kv_weight = linear.weight.split([tokens.shape[-1], 2 * tokens.shape[-1]])
+        q = F.linear(tokens[:, :rows], q_weight)
+        k, v = F.linear(tokens, kv_weight).chunk(2, dim=-1)
+    return split_heads(q, heads), split_heads(k, heads), split_heads(v, heads)
 
-    Returns the update only; the caller adds it. mask: (..., n, n) bool, True = may attend.
+
+class Attention(nn.Module):
+    """Multi-head self-attention behind a LayerNorm: packed qkv, bias-free unless `qkv_bias`, output map with bias,
+    scale 1/sqrt(d/heads).
+
+    Returns the update only; the caller adds it. mask: (..., n, n) bool, True = may attend. rows: the update of
+    the first so many tokens only, without the work for the others; not together with a mask.
     """
 
-    def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0, qkv_bias: bool = False) -> None:
         super().__init__()
         self.heads = heads
         self.dropout = dropout
         self.norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(self.norm(tokens)).chunk(3, dim=-1))
+    def forward(self, tokens: Tensor, mask: Tensor | None = None, rows: int | None = None) -> Tensor:
+        q, k, v = packed_qkv(self.qkv, self.norm(tokens), self.heads, rows)
         dropout = self.dropout if self.training else 0.0
         return self.out(
             merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout))
@@ -156,7 +170,7 @@ class CrossAttention(nn.Module):
     """Bidirectional cross-attention (FmFormer eqs. 7-8): both updates from the same pair of inputs, at once.
 
     The queries of a stream meet the keys and values of the other. forward(a, b) -> (update of a, update of
-    b).
+    b), each of the first rows_a and rows_b tokens only where these are given.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -166,9 +180,11 @@ class CrossAttention(nn.Module):
         self.qkv_a, self.qkv_b = nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, 3 * dim, bias=False)
         self.out_a, self.out_b = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
-    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        qa, ka, va = (split_heads(part, self.heads) for part in self.qkv_a(self.norm_a(a)).chunk(3, dim=-1))
-        qb, kb, vb = (split_heads(part, self.heads) for part in self.qkv_b(self.norm_b(b)).chunk(3, dim=-1))
+    def forward(
+        self, a: Tensor, b: Tensor, rows_a: int | None = None, rows_b: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        qa, ka, va = packed_qkv(self.qkv_a, self.norm_a(a), self.heads, rows_a)
+        qb, kb, vb = packed_qkv(self.qkv_b, self.norm_b(b), self.heads, rows_b)
         from_b = F.scaled_dot_product_attention(qa, kb, vb)
         from_a = F.scaled_dot_product_attention(qb, ka, va)
         return self.out_a(merge_heads(from_b)), self.out_b(merge_heads(from_a))
@@ -191,9 +207,11 @@ class Mlp(nn.Module):
 class PreNormBlock(nn.Module):
     """x += attention(LN x); x += MLP(LN x). 111,552 parameters at dim 96, mlp_dim 384."""
 
-    def __init__(self, dim: int, heads: int, mlp_dim: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, heads: int, mlp_dim: int, dropout: float = 0.0, qkv_bias: bool = False
+    ) -> None:
         super().__init__()
-        self.attention = Attention(dim, heads, dropout)
+        self.attention = Attention(dim, heads, dropout, qkv_bias)
         self.mlp = Mlp(dim, mlp_dim, dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -205,9 +223,8 @@ class PostNormBlock(nn.Module):
     """The time-series family's block: x = LN(x + attention); x = LN(x + ffn). 111,840 parameters at 96 / 384.
 
     `mix` is the attention itself: (q, k, v), each (b, heads, n, d), -> (b, heads, n, d); by default exact
-    softmax
-    attention. The two 1x1 convolutions of the published code are linear maps of each token, and stand here
-    as such.
+    softmax attention. The two 1x1 convolutions of the published code are linear maps of each token, and stand
+    here as such.
     """
 
     def __init__(
@@ -266,8 +283,7 @@ def patchify(video: Tensor, patch: tuple[int, int, int]) -> Tensor:
     h, w).
 
     Inside a patch the order is (row, column, frame, channel), as in the official code. No arithmetic: on
-    uint8
-    frames it moves a quarter of the bytes that it would move on floats.
+    uint8 frames it moves a quarter of the bytes that it would move on floats.
     """
     pt, ph, pw = patch
     b, c, frames, height, width = video.shape
@@ -361,8 +377,7 @@ class TokenDecoder(nn.Module):
     """The dense head: visual tokens reassembled into an image and upsampled (FmFormer eqs. 9-11).
 
     standard (b, t*h*w, dim) without class token; dilated (b, t*h'*w', dim) or None. Returns (b, 2, 8h, 8w):
-    one
-    doubling for each of `channels`.
+    one doubling for each of `channels`.
     """
 
     def __init__(

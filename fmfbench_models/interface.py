@@ -91,7 +91,8 @@ class Model(nn.Module):
     """Base of all models.
 
     A model implements `forward`, takes a frozen configuration in its constructor, and uses `self.input_norm`
-    on what it is given. It overrides `objective` for a loss of its own and `fit` if part of it is fitted.
+    on what it is given. A convolutional trunk that published weights fit is a `backbones.Trunk` among its modules.
+    It overrides `objective` for a loss of its own and `fit` if part of it is fitted.
     """
 
     # Buffers whose shape is known only after `fit`: a checkpoint's shape wins when it is loaded.

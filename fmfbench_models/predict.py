@@ -17,16 +17,22 @@ from tqdm import tqdm
 import fmfbench
 from fmfbench.dataset import Dataset
 from fmfbench.errors import InputError
+from fmfbench.outliers import Outliers
 from fmfbench.scoring.pixel_scores import PIXEL_TYPES
 from fmfbench.scoring.predictions import write_predictions
 from fmfbench.torch import WindowDataset, make_loader
+from fmfbench.windows.injected import InjectedWindows
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
+from fmfbench.windows.reader import Windows
+from fmfbench.windows.splits import per_second_rows
+from fmfbench_models.backbones import trunk_of
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.interface import Model
+from fmfbench_models.samples import Selection
 from fmfbench_models.step import autocast, to_device, widened
 from fmfbench_models.train import versions
 
-__all__ = ["model_protocol", "predict"]
+__all__ = ["last_of_each_second", "model_protocol", "predict"]
 
 
 def model_protocol(model: Model, protocol: str | WindowProtocol | None = None) -> WindowProtocol:
@@ -51,7 +57,9 @@ def predict(
     workers: int = 0,
     device: str | None = None,
     cache: str | None = None,
+    outliers: Outliers | None = None,
     transform: Callable[..., Any] | None = None,
+    per_second: bool = False,
     meta: dict[str, Any] | None = None,
     pixel_scores: str | None = None,
 ) -> Path:
@@ -60,22 +68,34 @@ def predict(
     Args:
         model: a model, or what `load_checkpoint` takes.
         protocol, context: those of training by default.
+        outliers: predict on the samples of an outlier file instead of a split's, each as that file shows it.
         transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
-        meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, versions.
+        per_second: only the last sample of each second, for `score --per-second`.
+        meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, backbone, versions.
         pixel_scores: "float16", "float32" or "uint8" also writes the abnormal probability of each pixel, upright,
             in that type: H*W times 2, 4 or 1 bytes a sample before compression, on disk throughout.
 
     Raises:
-        InputError: no such split or protocol, windows that do not fit the model, or pixel scores of a model that
-            is not dense.
+        InputError: no such split or protocol, windows that do not fit the model, pixel scores of a model that is
+            not dense, or outliers once a second.
     """
+    if outliers is not None and per_second:
+        raise InputError(
+            "predict: wanted outliers or per_second, came both; outliers are samples of their own"
+        )
     if not isinstance(model, Model):
         model = load_checkpoint(model)
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(Path(data))
     chosen = model_protocol(model, protocol)
     context = context or model.meta.provenance.get("context", "full")
-    windows = data.windows(split, chosen, context, cache=cache)
+    windows: Windows
+    if outliers is not None:
+        windows = InjectedWindows(data, outliers, chosen, context)
+    else:
+        windows = data.windows(split, chosen, context, cache=cache)
+        if per_second:
+            windows = last_of_each_second(windows)
     if not len(windows):
         raise InputError(f"{data.path}: wanted samples of split {split!r}, found none")
     if pixel_scores is not None:
@@ -99,8 +119,11 @@ def predict(
         "normal_only": model.meta.provenance.get("normal_only", False),
         "threshold": 0.5,
         "threshold_origin": "fixed",
+        "backbone": backbone_of(model),
         "reinterpretation": model.meta.provenance.get("reinterpretation", False),
         "versions": versions(),
+        **({} if outliers is None else {"outliers": dict(outliers.meta)}),
+        **({"sample_set": "per-second"} if per_second else {}),
         **(meta or {}),
     }
     with tempfile.TemporaryDirectory(dir=Path(out).absolute().parent, prefix=".predict-") as scratch:
@@ -108,6 +131,24 @@ def predict(
         written = write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
         del arrays  # the file behind a memory map cannot go while it is mapped on some systems
     return written
+
+
+def last_of_each_second(windows: Windows) -> Windows:
+    """Those that the per-second sample set holds."""
+    data, ids = windows.dataset, windows.sample_ids
+    recording, frame = data.locate(ids)
+    times = [own.frame_time for own in data.recordings.values()]
+    time = np.array([times[r][f] for r, f in zip(recording, frame, strict=True)], np.int64)
+    return Selection(windows, ids[per_second_rows(recording, time)])
+
+
+def backbone_of(model: Model) -> dict[str, str] | None:
+    """A model's trunk and where its first weights came from, as training recorded it; None without a trunk."""
+    trunk = trunk_of(model)
+    if trunk is None:
+        return None
+    recorded = model.meta.provenance.get("backbone")
+    return recorded or {"trunk": type(trunk).__name__, "weights": "unrecorded"}
 
 
 def check_pixel_type(model: Model, pixel_scores: str) -> None:

@@ -15,14 +15,17 @@ class Recipe:
     """Defaults: paper, but alpha, weight_decay and betas (not given there: torch's) and the flip (official
     code).
 
-    batch_size: over all processes. lr falls by lr_gamma after each epoch of lr_steps. alpha: weight of the
-    class
-    term. flip: probability of a horizontal flip of frames and mask together. jitter: strength of
-    the random gain and offset of a window's light (ours; 0 as in the paper). clip: largest gradient norm, 0
-    for none.
+    batch_size: over all processes.
+    lr falls by lr_gamma after each epoch of lr_steps.
+    alpha: weight of the class term.
+    flip: probability of a horizontal flip of frames and mask together.
+    jitter: strength of the random gain and offset of a window's light (ours; 0 as in the paper).
+    shift: pixels that a window is moved at most, frames and mask together (ours; 0 as in the paper).
+    clip: largest gradient norm, 0 for none.
     normal_only: nothing abnormal is seen before testing: training, validation and `Model.fit` get the windows that
     show normal frames of the train split alone, and the current's statistics are of those.
     every: each how-many-th training sample is used.
+    validate_every: the same of the validation samples, after each epoch; what is fitted has them all.
     validate: False trains on the validation samples too, for recordings too short to spare any.
     """
 
@@ -37,13 +40,15 @@ class Recipe:
     weight_decay: float = 1e-2
     flip: float = 0.5
     jitter: float = 0.0
+    shift: int = 0
     clip: float = 0.0
     normal_only: bool = False
     every: int = 1
+    validate_every: int = 1
     validate: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "every"):
+        for name in ("epochs", "batch_size", "every", "validate_every"):
             if getattr(self, name) < 1:
                 raise InputError(f"recipe: {name} must be 1 or more, came {getattr(self, name)}")
         if not self.lr > 0:
@@ -52,6 +57,8 @@ class Recipe:
             raise InputError(f"recipe: flip must be in [0, 1], came {self.flip}")
         if not 0 <= self.jitter < 1:
             raise InputError(f"recipe: jitter must be in [0, 1), came {self.jitter}")
+        if self.shift < 0:
+            raise InputError(f"recipe: shift must be 0 or more pixels, came {self.shift}")
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""

@@ -1,11 +1,9 @@
-"""What of a store a model trains on: which samples, with what statistics, flipped how."""
+"""What of a store a model trains on: which samples, with what statistics."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from fmfbench.dataset import Dataset
 from fmfbench.errors import StoreError, TrainingError
@@ -16,9 +14,7 @@ __all__ = [
     "Selection",
     "current_statistics",
     "fit_and_validation",
-    "flip_windows",
     "held_out_part",
-    "jitter_windows",
     "normal_windows",
 ]
 
@@ -130,53 +126,3 @@ def check_labelled(data: Dataset, ids: Ids) -> None:
             f"{data.path}: wanted labelled samples to train on, {len(unlabelled)} of {len(ids)} have no label, "
             f"first {', '.join(map(str, unlabelled[:5]))}; add a label layer"
         )
-
-
-def flip_windows(
-    batch: dict[str, Tensor], probability: float, seed: int, epoch: int, *, transposed: bool
-) -> dict[str, Tensor]:
-    """Mirror left and right, in frames and mask together, a share of a batch; changes the batch's own
-    tensors.
-
-    Whether a sample is mirrored depends on (seed, epoch, sample id) alone: not on order, batch, workers or
-    device.
-    """
-    if probability == 0:
-        return batch
-    drawn = uniform(batch["sample_id"].cpu().numpy(), seed, epoch)
-    which = torch.from_numpy(np.flatnonzero(drawn < probability)).to(batch["video"].device)
-    for name in ("video", "mask"):
-        if name in batch and len(which):
-            horizontal = (
-                -2 if transposed else -1
-            )  # transposed windows hold a frame's columns in their second last axis
-            batch[name][which] = batch[name][which].flip(horizontal)
-    return batch
-
-
-def jitter_windows(batch: dict[str, Tensor], strength: float, seed: int, epoch: int) -> dict[str, Tensor]:
-    """Another light for each sample: x -> gain x + offset, clipped to 0..255, the same for all its frames.
-
-    gain in 1 +- strength and offset in +- 64 strength, drawn from (seed, epoch, sample id) alone.
-    """
-    if strength == 0:
-        return batch
-    ids, video = batch["sample_id"].cpu().numpy(), batch["video"]
-    draws = (2 * uniform(ids, seed, epoch, stream) - 1 for stream in (1, 2))
-    gain, offset = (
-        torch.from_numpy(strength * draw).float().to(video.device)[:, None, None, None, None]
-        for draw in draws
-    )
-    changed = video.float().mul_(1 + gain).add_(64 * offset).clamp_(0, 255)
-    return batch | {"video": changed.round_().to(video.dtype)}
-
-
-def uniform(ids: Ids, seed: int, epoch: int, stream: int = 0) -> NDArray[np.float64]:
-    """A number in [0, 1) for each id: splitmix64 of (seed, epoch, stream, id)."""
-    key = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
-    with np.errstate(over="ignore"):
-        z = key + (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)).astype(np.float64) / 2.0**53

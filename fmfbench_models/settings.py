@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,15 +13,20 @@ import torch
 from fmfbench.dataset import Dataset
 from fmfbench.errors import InputError
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
+from fmfbench_models.backbones import check_backbone_weights, trunk_of
+from fmfbench_models.interface import Model
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.registry import Registration, create_model, parse_config, plain, registration
 
 __all__ = ["Settings", "make_settings"]
 
+# Keys of the recipe that older run folders lack, with the value that these had: at that value they are left out.
+LATER = {"validate_every": 1}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All that decides a run's weights, as run.json has it."""
+    """All that decides a run's weights, as run.json has it. backbone: the file its trunk begins with, or None."""
 
     model: str
     config: dict[str, Any]
@@ -28,9 +35,15 @@ class Settings:
     context: str
     seed: int
     fingerprint: str
+    backbone: dict[str, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return plain(asdict(self))
+        values = plain(asdict(self))
+        recipe = values["recipe"].items()
+        values["recipe"] = {k: v for k, v in recipe if k not in LATER or v != LATER[k]}
+        if self.backbone is None:
+            del values["backbone"]  # so it is in older folders
+        return values
 
 
 def make_settings(
@@ -41,8 +54,12 @@ def make_settings(
     protocol: str | None = None,
     context: str = "full",
     seed: int = 0,
+    backbone_weights: str | os.PathLike[str] | None = None,
 ) -> Settings:
-    """Sort options into recipe, configuration and protocol; lengths and sizes come from protocol and data."""
+    """Sort options into recipe, configuration and protocol; lengths and sizes come from protocol and data.
+
+    backbone_weights: a file for the model's trunk (see `backbones.load_backbone_weights`).
+    """
     record = registration(model)
     options = dict(options or {})
     preset = options.pop("preset", None)
@@ -64,16 +81,27 @@ def make_settings(
     )
     config = _sizes(record, data, chosen) | {k: v for k, v in options.items() if k in config_keys}
     with torch.device("meta"):  # says now what is wrong with it
-        full = create_model(model, preset=preset, **config).meta.config
+        built = create_model(model, preset=preset, **config)
     return Settings(
         model=model,
-        config=full,
+        config=built.meta.config,
         recipe=recipe,
         protocol=chosen,
         context=context,
         seed=seed,
         fingerprint=data.fingerprint,
+        backbone=None if backbone_weights is None else _backbone(built, Path(backbone_weights)),
     )
+
+
+def _backbone(model: Model, path: Path) -> dict[str, str]:
+    trunk = trunk_of(model)
+    if trunk is None:
+        raise InputError(
+            f"{path}: wanted a model with a convolutional trunk to load backbone weights into, "
+            f"{model.meta.name} has none; leave them out"
+        )
+    return check_backbone_weights(trunk, path)
 
 
 def _sizes(record: Registration, data: Dataset, protocol: WindowProtocol) -> dict[str, Any]:

@@ -1,8 +1,6 @@
-"""Training: settings, data, loop. The same function under `fmfbench train`, in a notebook, and under
-torchrun.
+"""Training: settings, data, loop. The same function under `fmfbench train`, in a notebook, and under torchrun.
 
-A run folder holds run.json (all that decides the result), log.jsonl, curves.png, last.safetensors,
-best.safetensors
+A run folder holds run.json (all that decides the result), log.jsonl, curves.png, last.safetensors, best.safetensors
 (lowest validation loss) and state.safetensors, from which the same call goes on after any interruption.
 """
 
@@ -15,7 +13,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,8 @@ from fmfbench.dataset import Dataset
 from fmfbench.errors import InputError, TrainingError
 from fmfbench.torch import WindowDataset, WindowLoader, make_loader
 from fmfbench.windows.reader import Windows
+from fmfbench_models.augmentation import augment
+from fmfbench_models.backbones import load_backbone_weights, random_backbone, trunk_of
 from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
 from fmfbench_models.interface import Batch, FitData, Model, Output
 from fmfbench_models.parallel import World, joined
@@ -40,9 +40,7 @@ from fmfbench_models.samples import (
     check_labelled,
     current_statistics,
     fit_and_validation,
-    flip_windows,
     held_out_part,
-    jitter_windows,
     normal_windows,
 )
 from fmfbench_models.settings import Settings, make_settings
@@ -64,6 +62,7 @@ def train(
     device: str | None = None,
     workers: int = 0,
     cache: str | None = None,
+    backbone_weights: str | os.PathLike[str] | None = None,
     save_seconds: float = 120.0,
 ) -> Path:
     """Train `model` on the training samples of a store into the run folder `out`; go on where an earlier
@@ -71,23 +70,43 @@ def train(
 
     Args:
         model: a name of `list_models()`.
-        options: keys of the recipe and of the model's configuration; "preset"; "protocol.KEY" for a
-        protocol's fields.
+        options: keys of the recipe and of the model's configuration; "preset"; "protocol.KEY" for a protocol's
+            fields.
         protocol: "paper" unless the preset is "official".
         context: which splits a window may see ("full", "masked", "strict").
         device: "cpu" or "cuda"; a GPU where there is one.
         workers: processes that read windows. cache: "memory" keeps recordings in memory.
+        backbone_weights: published weights for the model's convolutional trunk (see `backbones`); drawn at random
+            without.
         save_seconds: how often the state is saved between the ends of epochs.
 
     Raises:
-        InputError: unknown keys, a run folder that holds another run, or `normal_only` without a normal sample.
+        InputError: unknown keys, backbone weights that do not fit, a run folder that holds another run, or
+            `normal_only` without a normal sample.
         TrainingError: nothing to train on, or a loss that is not finite.
     """
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(Path(data))
-    settings = make_settings(model, data, options=options, protocol=protocol, context=context, seed=seed)
+    settings = make_settings(
+        model,
+        data,
+        options=options,
+        protocol=protocol,
+        context=context,
+        seed=seed,
+        backbone_weights=backbone_weights,
+    )
     with joined(device) as world:
-        run = _Run(settings, data, Path(out), world, workers=workers, cache=cache, save_seconds=save_seconds)
+        run = _Run(
+            settings,
+            data,
+            Path(out),
+            world,
+            workers=workers,
+            cache=cache,
+            backbone_weights=None if backbone_weights is None else Path(backbone_weights),
+            save_seconds=save_seconds,
+        )
         run.execute()
     return Path(out)
 
@@ -104,12 +123,13 @@ class _Run:
         *,
         workers: int,
         cache: str | None,
+        backbone_weights: Path | None,
         save_seconds: float,
     ) -> None:
         self.settings, self.data, self.out, self.world = settings, data, out, world
         self.record = registration(settings.model)
         self.recipe = settings.recipe
-        self.workers, self.save_seconds = workers, save_seconds
+        self.workers, self.backbone_weights, self.save_seconds = workers, backbone_weights, save_seconds
         self.windows = data.windows("train", settings.protocol, settings.context, cache=cache)
         self.fit_ids, self.held_ids, self.val_ids = self._samples(self.windows)
         self._claim_folder()
@@ -168,12 +188,17 @@ class _Run:
     def _fresh_model(self) -> Model:
         torch.manual_seed(self.settings.seed)
         model = create_model(self.settings.model, **self.settings.config)
+        trunk, backbone = trunk_of(model), None
+        if trunk is not None:
+            weights = self.backbone_weights
+            backbone = random_backbone(trunk) if weights is None else load_backbone_weights(trunk, weights)
         statistics = current_statistics(self.data, normal_only=self.recipe.normal_only)
         if statistics is not None:
             model.input_norm.set_current(*statistics)
         provenance = {
             **model.meta.provenance,
             "data": {"name": self.data.name, "fingerprint": self.data.fingerprint},
+            "backbone": backbone,
             "seed": self.settings.seed,
             "context": self.settings.context,
             "recipe": plain(asdict(self.recipe)),
@@ -212,7 +237,8 @@ class _Run:
         self.optimiser = make_optimiser(self.model, self.recipe)
         step = make_step(self.model, self.optimiser, self.recipe, forward)
         loader = self._loader(self.fit_ids, training=True)
-        validation = self._loader(self.val_ids, training=False) if len(self.val_ids) else None
+        checked = self.val_ids[:: self.recipe.validate_every]
+        validation = self._loader(checked, training=False) if len(checked) else None
         log_length = self._restore(loader)
         self.log = RunLog(self.out / "log.jsonl", log_length) if self.world.is_first else None
         total = self.recipe.epochs * len(loader)
@@ -248,14 +274,13 @@ class _Run:
         saved = time.monotonic()
         check_every = 1 if self.world.device.type == "cpu" else 25
         for cpu_batch in loader:
-            batch = flip_windows(
+            batch = augment(
                 to_device(cpu_batch, self.world.device),
-                self.recipe.flip,
+                self.recipe,
                 self.settings.seed,
                 self.epoch,
                 transposed=self.settings.protocol.transposed,
             )
-            batch = jitter_windows(batch, self.recipe.jitter, self.settings.seed, self.epoch)
             # Dropout draws from (seed, step, rank): a resumed run draws what an undisturbed one would.
             torch.manual_seed(_mixed(self.settings.seed, self.number, self.world.rank))
             terms = step(batch)
@@ -334,7 +359,8 @@ class _Run:
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             own = self.settings.to_dict()
-            differing = sorted(key for key in own if found.get(key) != own[key])
+            keys = (item.name for item in fields(self.settings))
+            differing = sorted(key for key in keys if found.get(key) != own.get(key))
             if differing:
                 raise InputError(
                     f"{self.out}: holds a run with other {', '.join(differing)}; choose another folder or delete it"

@@ -273,6 +273,16 @@ def test_is_store_knows_a_damaged_one(tmp_path: Path) -> None:
     assert not is_store(tmp_path / "absent")
 
 
+def test_a_store_without_its_list_of_files_is_refused(awkward_store: Path, tmp_path: Path) -> None:
+    store = tmp_path / "unlisted.zarr"
+    shutil.copytree(awkward_store, store)
+    root = json.loads((store / "zarr.json").read_text())
+    del root["attributes"]["fmfbench.files"]
+    (store / "zarr.json").write_text(json.dumps(root))
+    with pytest.raises(StoreError, match=r"wanted fmfbench\.files, .* convert again"):
+        fmfbench.open_dataset(store).sample_ids("all")
+
+
 def test_a_recording_that_is_gone_does_not_shift_the_others_ids(awkward_store: Path, tmp_path: Path) -> None:
     store = Path(shutil.copytree(awkward_store, tmp_path / "o.zarr"))
     (store / "recordings" / "b-long" / "zarr.json").unlink()

@@ -29,6 +29,7 @@ from fmfbench.scoring.metrics import (
 from fmfbench.scoring.pixel_ranks import AUPRO_LIMIT, check_limit
 from fmfbench.scoring.predictions import Predictions, Target, read_predictions
 from fmfbench.scoring.problems import first_five
+from fmfbench.scoring.provenance import provenance_notes
 from fmfbench.scoring.truth import read_truth
 from fmfbench.windows.protocol import get_protocol
 from fmfbench.windows.splits import per_second_rows
@@ -180,7 +181,7 @@ def score(
         sample_set="per-second" if per_second else "every frame",
         decision="score > 0.5" if found.pred is None else "pred",
         meta=found.meta,
-        notes=found.notes,
+        notes=(*found.notes, *provenance_notes(found.meta)),
         evidence=gathered,
     )
 

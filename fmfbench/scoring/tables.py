@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmfbench.scoring.circumstances import band_title, onset_title
 from fmfbench.scoring.metrics import METRIC_NAMES, METRIC_TITLES
+from fmfbench.scoring.provenance import provenance_notes
 
 if TYPE_CHECKING:
     from fmfbench.scoring.evidence import Evidence
@@ -76,7 +77,10 @@ def score_markdown(score: Score) -> str:
 
 
 def scores_markdown(scores: Sequence[Score]) -> str:
-    """One row a file: the five metrics, AUROC and AP, and those of pixels where a file has their scores."""
+    """One row a file: the five metrics, AUROC and AP, and those of pixels where a file has their scores.
+
+    Below, what to know of the models behind them.
+    """
     names: tuple[str, ...] = (*METRIC_NAMES, "auroc", "ap")
     if any(PIXEL_RANKS & set(score_values(score)) for score in scores):
         names = (*names, "pixel_auroc", "aupro")
@@ -88,7 +92,9 @@ def scores_markdown(scores: Sequence[Score]) -> str:
         warned = len(score.evidence.warnings) if score.evidence else 0
         rows.append((score.file, *values, str(warned or "")))
     named = {name: None for score in scores if score.evidence for name in score.evidence.recordings}
-    return "\n".join([*table(head, rows), "", f"recordings: {', '.join(named)}"])
+    lines = [*table(head, rows), "", f"recordings: {', '.join(named)}"]
+    lines += [f"{score.file}: {note}" for score in scores for note in provenance_notes(score.meta)]
+    return "\n".join(lines)
 
 
 def score_csv(scores: Sequence[Score]) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
+from fmfbench.scoring.provenance import backbone_text
+from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench_models.registry import list_models, model_info, registration
 from fmfbench_models.reproduce.experiment import Experiment, Row, variant_of
 from fmfbench_models.reproduce.work import Work, device_name
 from fmfbench_models.train import versions
 
-__all__ = ["build_document"]
+__all__ = ["build_document", "part_of_samples"]
 
 SIMULATED = (
     "SIMULATED DATA: our figures are measured on FMF-Sim, the paper's on the real recordings. They stand side by side "
@@ -36,12 +39,18 @@ def build_document(
     done = [found for found in results.values() if found and found["status"] == "done"]
     devices = sorted({found["device"] for found in done}) or [device_name(work.device)]
     kind = "FMF-Sim, simulated" if work.simulated else "recordings"
+    every = work.every or work.preset.options.get("every", 1)
+    size = work.preset.title + ("" if work.every is None else f", trained on {part_of_samples(every)}")
+    size += ", scored once a second" if work.per_second else ""
     return {
         "schema": 1,
         "table": experiment.name,
-        "title": f"{experiment.title}: {work.preset.title}, store {work.data.name} ({kind}), {', '.join(devices)}",
+        "title": f"{experiment.title}: {size}, store {work.data.name} ({kind}), {', '.join(devices)}",
         "preset": work.preset.name,
         "epochs": work.epochs,
+        "every": every,
+        "recipe": dict(work.preset.recipe),
+        "sample_set": "per-second" if work.per_second else "every frame",
         "seeds": list(seeds),
         "measured_on": f"{'FMF-Sim (simulated)' if work.simulated else 'recordings'}, store {work.data.name}",
         "paper_on": "the real recordings",
@@ -51,7 +60,7 @@ def build_document(
             "fingerprint": work.data.fingerprint,
             "simulated": work.simulated,
             "recordings": list(work.data.recordings),
-            "test_samples": len(work.data.sample_ids("test")),
+            "test_samples": work.num_test,
         },
         "protocol": work.preset.protocol,
         "devices": devices,
@@ -61,7 +70,14 @@ def build_document(
         "floor": done[0]["score"]["floor"] if done else None,
         "ordering": {metric: ordering(rows, metric) for metric in ("accuracy", "miou")},
         "notes": list(experiment.notes),
+        "picture": work.place.table(experiment.name, "png").name if experiment.is_figure else None,
+        "reference": experiment.reference,
+        "trained_lengths": lengths(get_protocol(work.preset.protocol)),
     }
+
+
+def part_of_samples(every: int) -> str:
+    return "all training samples" if every == 1 else f"one training sample in {every}"
 
 
 def build_row(
@@ -73,6 +89,7 @@ def build_row(
 ) -> dict[str, Any]:
     done = {seed: value for seed, value in found.items() if value and value["status"] == "done"}
     failed = {seed: value["error"] for seed, value in found.items() if value and value["status"] == "failed"}
+    backbone = next((value["backbone"] for value in done.values()), None)
     missing = [seed for seed, value in found.items() if value is None]
     if any(value and value["status"] == "not available" for value in found.values()):
         status = "not available"
@@ -87,6 +104,7 @@ def build_row(
         "label": row.label,
         **describe_models(row, work),
         "status": status,
+        "length": length(row, work),
         "errors": {str(seed): error for seed, error in failed.items()},
         "metrics": {
             metric: joined([value["score"] for value in done.values()], metric)
@@ -98,7 +116,8 @@ def build_row(
         "parameters": next((value["parameters"] for value in done.values()), None),
         "train_seconds": total(done.values(), "train_seconds"),
         "predict_seconds": total(done.values(), "predict_seconds"),
-        "backbone": next((value["backbone"] for value in done.values()), None),
+        "backbone": backbone_text(backbone),
+        "first_weights": backbone["weights"] if isinstance(backbone, Mapping) else None,
         "warnings": sorted({text for value in done.values() for text in value["score"]["warnings"]}),
         "per_seed": {
             str(seed): {"metrics": value["score"]["metrics"], "intervals": value["score"]["intervals"]}
@@ -106,6 +125,23 @@ def build_row(
         },
         "note": row.note,
     }
+
+
+def lengths(protocol: WindowProtocol) -> dict[str, float]:
+    """Seconds of video, from the first frame to the last, and of current."""
+    return {
+        "video": protocol.frame_lag_ns(protocol.num_frames - 1) / 1e9,
+        "current": protocol.num_current / protocol.current_hz,
+    }
+
+
+def length(row: Row, work: Work) -> dict[str, Any] | None:
+    """Which of a window's lengths a row sets, and to how many seconds."""
+    of = {"num_frames": "video", "current_seconds": "current"}
+    for field in row.window.keys() & of.keys():
+        changed = replace(get_protocol(work.preset.protocol), **row.window)
+        return {"of": of[field], "seconds": lengths(changed)[of[field]]}
+    return None
 
 
 def describe_models(row: Row, work: Work) -> dict[str, Any]:

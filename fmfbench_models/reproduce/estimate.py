@@ -48,7 +48,7 @@ class Estimator:
                     continue
                 planned.add((training.name, seed))
                 train, steps, epochs = train + cost["train_seconds"], steps + cost["steps"], cost["epochs"]
-                if (self.work.place.run(training.name, seed) / "state.safetensors").is_file():
+                if (self.work.run(training, seed) / "state.safetensors").is_file():
                     facts["state"] = "to go on with"
         except (FmfbenchError, RuntimeError, ValueError) as error:  # what training would say too, now
             return facts | {"state": f"will fail: {' '.join(str(error).split())[:200]}"}
@@ -88,7 +88,8 @@ class Estimator:
             model.eval()
             with torch.inference_mode():
                 forward += self._timed(lambda: widened(model(**model.takes(batch))))
-        checks = 0.0 if record.training == "fitted" else recipe.epochs * len(validation) / size * forward
+        checked = len(validation[:: recipe.validate_every])
+        checks = 0.0 if record.training == "fitted" else recipe.epochs * checked / size * forward
         return {
             "epochs": recipe.epochs,
             "steps": steps,
@@ -101,7 +102,7 @@ class Estimator:
         plain = get_protocol(self.work.preset.protocol)
         wide = replace(plain, **row.window)
         factor = max(wide.num_frames / plain.num_frames, wide.num_current / plain.num_current)
-        return float(len(self.work.data.sample_ids("test")) * cost["sample_seconds"] * factor)
+        return float(self.work.num_test * cost["sample_seconds"] * factor)
 
     def _batch(self, settings: Settings, size: int) -> tuple[Batch, float]:
         """A training batch on the device, and the seconds that reading one takes."""

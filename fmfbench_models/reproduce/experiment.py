@@ -36,6 +36,7 @@ class Preset:
     """A size. variant: name of the models' own configurations, None for their defaults. epochs: of the recipe's 30.
 
     models: configurations that come before the models' own. options: keys of the recipe, for all models.
+    recipe: keys of the recipe that all share; a model with a recipe of its own keeps its values.
     resamples: bootstrap resamples behind the intervals.
     """
 
@@ -47,6 +48,7 @@ class Preset:
     variant: str | None = None
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +84,21 @@ class Row:
     def trainings(self) -> tuple[Training, ...]:
         return tuple(load_training(name) for name in self.fuse or (self.run or self.name,))
 
-    @property
-    def slug(self) -> str:
-        """What is predicted, as a file name: rows of several tables that ask for the same share it."""
-        names = [training.name for training in self.trainings]
+    def slug(self, runs: Mapping[str, str]) -> str:
+        """What is predicted, as a file name: rows of several tables that ask for the same share it.
+
+        runs: folder names of trainings, where they are not the trainings' own.
+        """
+        names = [runs.get(training.name, training.name) for training in self.trainings]
         return "--".join([*names, *(f"{k}-{v}" for k, v in sorted({**self.change, **self.window}.items()))])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A table: its rows in order, and the metrics it has. every_model: with all registered models."""
+    """A table: its rows in order, and the metrics it has. every_model: with all registered models.
+
+    reference: of a figure, what the paper prints elsewhere: "source", lengths in s of "video" and "current", metrics.
+    """
 
     name: str
     title: str
@@ -99,6 +106,12 @@ class Experiment:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     every_model: bool = False
+    reference: Mapping[str, Any] | None = None
+
+    @property
+    def is_figure(self) -> bool:
+        """Whether its rows are one model on windows of several lengths."""
+        return all(set(row.window) & {"num_frames", "current_seconds"} for row in self.rows)
 
 
 def read_toml(name: str) -> dict[str, Any]:
@@ -174,8 +187,13 @@ def variant_of(record: Registration, preset: Preset) -> tuple[str, dict[str, Any
     return preset.variant, {key: value for key, value in values.items() if key not in FROM_DATA}
 
 
-def training_options(training: Training, preset: Preset, epochs: int) -> dict[str, Any]:
-    """Options of `train`: variant, preset, the recipe shortened to `epochs` of its 30, the training's own."""
+def training_options(
+    training: Training, preset: Preset, epochs: int, every: int | None = None
+) -> dict[str, Any]:
+    """Options of `train`: variant, preset, the recipe shortened to `epochs` of its 30, the training's own.
+
+    every: of training and validation samples, in place of the preset's.
+    """
     record = registration(training.model)
     _, config = variant_of(record, preset)
     base = parse_config(Recipe, record.recipe, what=f"{record.name}: recipe")
@@ -184,4 +202,6 @@ def training_options(training: Training, preset: Preset, epochs: int) -> dict[st
         return max(1, round(count * epochs / RECIPE_EPOCHS))
 
     recipe = {"epochs": shortened(base.epochs), "lr_steps": [shortened(step) for step in base.lr_steps]}
-    return {**config, **recipe, **preset.options, **training.options}
+    thinned = {} if every is None else {"every": every, "validate_every": every}
+    shared = {key: value for key, value in preset.recipe.items() if key not in record.recipe}
+    return {**config, **recipe, **shared, **preset.options, **training.options, **thinned}

@@ -7,10 +7,12 @@ from typing import Any
 
 from fmfbench.scoring.metrics import METRIC_TITLES
 from fmfbench.scoring.tables import INTERVAL_WORTH
+from fmfbench_models.reproduce.document import part_of_samples
 
 __all__ = ["document_markdown", "duration", "plan_markdown"]
 
 FLOOR = "NOT BETTER THAN "
+TRUNKS = {"random": "random", "imagenet": "ImageNet", "file": "other file"}
 INPUTS = {"both": "video, current", "visual": "video", "current": "current", None: "?"}
 
 
@@ -21,13 +23,17 @@ def document_markdown(document: Mapping[str, Any]) -> str:
     with_paper = any(
         cell["paper"] is not None for row in document["rows"] for cell in row["metrics"].values()
     )
-    head = ["method", "input", "parameters"]
+    with_trunk = any(row["backbone"] for row in document["rows"])
+    head = ["method", "input", "parameters", *(["trunk's first weights"] if with_trunk else [])]
     for metric in document["metrics"]:
         head += [f"{short(metric)}, {ours}", *([f"{short(metric)}, {theirs}"] if with_paper else [])]
     head += ["worst recording (accuracy)", "training", "prediction"]
     marks: list[str] = []
-    body = [row_cells(row, document["metrics"], with_paper, marks) for row in document["rows"]]
-    lines = [f"# {document['title']}", "", f"**{document['notice']}**", "", *grid(head, body), ""]
+    body = [row_cells(row, document["metrics"], with_paper, with_trunk, marks) for row in document["rows"]]
+    lines = [f"# {document['title']}", "", f"**{document['notice']}**", ""]
+    if document["picture"]:
+        lines += [f"![metrics against the lengths of the windows]({document['picture']})", ""]
+    lines += [*grid(head, body), ""]
     lines += [f"- {mark}" for mark in marks]
     if any(row["reinterpretation"] for row in document["rows"]):
         lines.append(
@@ -39,11 +45,13 @@ def document_markdown(document: Mapping[str, Any]) -> str:
 
 
 def row_cells(
-    row: Mapping[str, Any], metrics: Sequence[str], with_paper: bool, marks: list[str]
+    row: Mapping[str, Any], metrics: Sequence[str], with_paper: bool, with_trunk: bool, marks: list[str]
 ) -> list[str]:
     label = row["label"] + (" (r)" if row["reinterpretation"] else "")
     parameters = "-" if row["parameters"] is None else f"{row['parameters']:,}"
     cells = [label, INPUTS[row["inputs"]], parameters]
+    if with_trunk:
+        cells.append(TRUNKS.get(row["first_weights"], "see below") if row["backbone"] else "-")
     for metric in metrics:
         value = row["metrics"][metric]
         cells.append(figure(value) if row["status"] == "done" else row["status"].upper())
@@ -72,9 +80,16 @@ def figure(value: Mapping[str, Any]) -> str:
 def details(document: Mapping[str, Any]) -> list[str]:
     """What stands below the table, a line each."""
     data, seeds = document["data"], document["seeds"]
-    recipe = f"preset {document['preset']}, {document['epochs']} of the recipe's 30 epochs"
+    recipe = (
+        f"preset {document['preset']}, {document['epochs']} of the recipe's 30 epochs, "
+        f"{part_of_samples(document['every'])}"
+        + "".join(
+            f", {name} {value:g} unless a model has its own" for name, value in document["recipe"].items()
+        )
+    )
     lines = [
-        f"measured on {document['measured_on']}: {data['test_samples']} test frames of "
+        f"measured on {document['measured_on']}: {data['test_samples']} test frames "
+        f"{'(the last of each second) ' * (document['sample_set'] == 'per-second')}of "
         f"{', '.join(data['recordings'])}; fingerprint {data['fingerprint'][:12]}",
         f"{recipe}, protocol {document['protocol']}, seed {', '.join(map(str, seeds))}; "
         f"on {', '.join(document['devices'])}; "
@@ -159,6 +174,7 @@ def plan_markdown(plan: Mapping[str, Any]) -> str:
         "",
         *grid(head, body),
         "",
+        *(f"backbone of {name}: {text}" for name, text in plan["backbones"].items()),
         f"about {duration(plan['estimated_seconds'])} in all, from a few steps of each model on this machine as it is "
         "now; fitting without gradients is counted as one reading of its windows",
     ])  # fmt: skip

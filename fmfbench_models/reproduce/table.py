@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ import fmfbench
 from fmfbench.dataset import Dataset
 from fmfbench.errors import InputError
 from fmfbench.locking import target_lock
+from fmfbench.scoring.provenance import backbone_text
 from fmfbench_models.registry import list_models
+from fmfbench_models.reproduce.backbones import backbone_files
 from fmfbench_models.reproduce.document import build_document
 from fmfbench_models.reproduce.estimate import Estimator
 from fmfbench_models.reproduce.experiment import Experiment, Row, choose_rows, load_experiment, load_preset
 from fmfbench_models.reproduce.markdown import document_markdown
+from fmfbench_models.reproduce.picture import draw_lengths
 from fmfbench_models.reproduce.work import Work
-from fmfbench_models.reproduce.workplace import Workplace, write_json, write_text
+from fmfbench_models.reproduce.workplace import Workplace, write_bytes, write_json, write_text
 
 __all__ = ["is_simulated", "plan", "reproduce"]
 
@@ -40,15 +44,19 @@ def reproduce(
     models: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     epochs: int | None = None,
+    every: int | None = None,
     preset: str = "full",
     device: str | None = None,
     workers: int = 0,
     cache: str | None = None,
+    per_second: bool = False,
+    backbone_weights: Sequence[str | os.PathLike[str]] = (),
 ) -> dict[str, Any]:
     """Train what is missing for one of the paper's tables, predict, score, and write the table into `out`.
 
-    The table, `TABLE-SIZE.md` and `.json`, is written anew after each row; it always has all rows: those that failed
-    say so and why, and so do those that were not asked for. Called again, it goes on, and tries again what failed.
+    The table, `TABLE-SIZE.md` and `.json` (and `fig6-SIZE.png`), is written anew after each row; it always has all
+    rows: those that failed say so and why, and so do those that were not asked for. Called again, it goes on, and
+    tries again what failed.
 
     Args:
         table: one of `TABLES`.
@@ -56,17 +64,37 @@ def reproduce(
         models: names of rows or of registered models; all by default.
         seeds: each row is trained once with each.
         epochs: of the shared recipe's 30; other recipes and the steps of the learning rate shrink in proportion.
+        every: each how-many-th training and validation sample is used, by all models; the preset's by default. With
+            it, epochs can stay in proportion on a store that is too big for whole ones. Test samples are all scored.
         preset: of `preset_names()`.
         device, workers, cache: as of `train`.
+        per_second: predict and score only the last test sample of each second: 25 times faster, and not to be set
+            beside figures of every frame.
+        backbone_weights: files for convolutional trunks; each goes to the models whose trunk it fits.
 
     Returns:
         The table as it stands in the .json file.
 
     Raises:
-        InputError: no such table, preset, row or store, or a folder that is another data set's.
+        InputError: no such table, preset, row or store, weights that fit no trunk, or a folder that is another data
+            set's.
         BusyError: another process is writing into `out`.
     """
-    experiment, rows, work = prepare(table, data, out, models, seeds, epochs, preset, device, workers, cache)
+    experiment, rows, work = prepare(
+        table,
+        data,
+        out,
+        models,
+        seeds,
+        epochs,
+        every,
+        preset,
+        device,
+        workers,
+        cache,
+        per_second,
+        backbone_weights,
+    )
     place = work.place
     place.out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with target_lock(place.out.absolute()):
@@ -94,16 +122,33 @@ def plan(
     models: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     epochs: int | None = None,
+    every: int | None = None,
     preset: str = "full",
     device: str | None = None,
     workers: int = 0,
     cache: str | None = None,
+    per_second: bool = False,
+    backbone_weights: Sequence[str | os.PathLike[str]] = (),
 ) -> dict[str, Any]:
     """What `reproduce` would do with the same arguments: each row's state and configuration, and estimated seconds.
 
     The estimate runs a few steps of each model on a batch of the store. Nothing is written.
     """
-    experiment, rows, work = prepare(table, data, out, models, seeds, epochs, preset, device, workers, cache)
+    experiment, rows, work = prepare(
+        table,
+        data,
+        out,
+        models,
+        seeds,
+        epochs,
+        every,
+        preset,
+        device,
+        workers,
+        cache,
+        per_second,
+        backbone_weights,
+    )
     work.place.check(work.data)
     results = known_results(experiment, work, seeds)
     estimator = Estimator(work)
@@ -123,6 +168,7 @@ def plan(
         "size": work.place.size,
         "data": {"name": work.data.name, "simulated": work.simulated, "fingerprint": work.data.fingerprint},
         "out": str(work.place.out),
+        "backbones": {name: backbone_text(file.facts) for name, file in sorted(work.backbones.items())},
         "steps": steps,
         "estimated_seconds": sum(step.get("estimated_seconds") or 0.0 for step in steps),
     }
@@ -135,10 +181,13 @@ def prepare(
     models: Sequence[str],
     seeds: Sequence[int],
     epochs: int | None,
+    every: int | None,
     preset: str,
     device: str | None,
     workers: int,
     cache: str | None,
+    per_second: bool,
+    backbone_weights: Sequence[str | os.PathLike[str]],
 ) -> tuple[Experiment, tuple[Row, ...], Work]:
     """The arguments, checked."""
     experiment, size = load_experiment(table), load_preset(preset)
@@ -147,20 +196,40 @@ def prepare(
         raise InputError(f"seeds: wanted different integers from 0, came {list(seeds)}")
     if epochs is not None and epochs < 1:
         raise InputError(f"epochs: wanted 1 or more, came {epochs}")
+    if every is not None and every < 1:
+        raise InputError(f"every: wanted 1 or more, came {every}")
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(Path(data))
     epochs = epochs or size.epochs
+    every = None if every == size.options.get("every", 1) else every  # said or not, it is the same work
+    ending = "" if every is None else f"-every{every}"
     work = Work(
         data=data,
-        place=Workplace(Path(out), f"{size.name}-{epochs}ep"),
+        place=Workplace(
+            Path(out), f"{size.name}-{epochs}ep{ending}", sample_set="per-second" if per_second else ""
+        ),
         preset=size,
         epochs=epochs,
+        every=every,
         simulated=is_simulated(data),
         device=device,
         workers=workers,
         cache=cache,
+        per_second=per_second,
     )
+    if backbone_weights:
+        work = with_backbones(work, experiment, rows, [Path(path) for path in backbone_weights])
     return experiment, rows, work
+
+
+def with_backbones(work: Work, experiment: Experiment, rows: Sequence[Row], paths: Sequence[Path]) -> Work:
+    """`work` with files for the trunks of all rows, each file being for one of `rows` at least."""
+    backbone_files(work.trunks([row for row in rows if is_available(row)]), paths)
+    found = backbone_files(work.trunks([row for row in experiment.rows if is_available(row)]), paths)
+    marks = sorted({file.mark for file in found.values()})
+    return replace(
+        work, backbones=found, place=replace(work.place, table_mark="-".join(["", "backbone", *marks]))
+    )
 
 
 def is_available(row: Row) -> bool:
@@ -181,5 +250,7 @@ def write_table(
 ) -> dict[str, Any]:
     document = build_document(experiment, {row.name for row in rows}, work, seeds, results)
     write_json(work.place.table(experiment.name, "json"), document)
+    if document["picture"]:
+        write_bytes(work.place.out / document["picture"], draw_lengths(document))
     write_text(work.place.table(experiment.name, "md"), document_markdown(document))
     return document

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,11 +17,12 @@ from fmfbench.errors import FmfbenchError, InputError, PredictionError
 from fmfbench.scoring.predictions import read_predictions
 from fmfbench.scoring.score import score
 from fmfbench.windows.protocol import get_protocol
-from fmfbench_models.backbones import Trunk
+from fmfbench_models.backbones import Trunk, trunk_of
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.interface import Model
-from fmfbench_models.predict import predict
+from fmfbench_models.predict import last_of_each_second, predict
 from fmfbench_models.registry import create_model, plain
+from fmfbench_models.reproduce.backbones import BackboneFile
 from fmfbench_models.reproduce.experiment import Preset, Row, Training, training_options
 from fmfbench_models.reproduce.workplace import Stopwatch, Workplace, read_json, write_json
 from fmfbench_models.settings import Settings, make_settings
@@ -35,39 +36,80 @@ SPLIT = "test"
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Everything that rows of one reproduction have in common."""
+    """Everything that rows of one reproduction have in common.
+
+    every: in place of the preset's, where not None. backbones: by training, files that trunks begin with.
+    """
 
     data: Dataset
     place: Workplace
     preset: Preset
     epochs: int
+    every: int | None
     simulated: bool
     device: str | None = None
     workers: int = 0
     cache: str | None = None
+    per_second: bool = False
+    backbones: Mapping[str, BackboneFile] = field(default_factory=dict)
+
+    @property
+    def num_test(self) -> int:
+        windows = self.data.windows(SPLIT, self.preset.protocol)
+        return len(last_of_each_second(windows) if self.per_second else windows)
+
+    def options(self, training: Training) -> dict[str, Any]:
+        return training_options(training, self.preset, self.epochs, self.every)
 
     def settings(self, training: Training, seed: int) -> Settings:
-        options = training_options(training, self.preset, self.epochs)
-        return make_settings(
-            training.model, self.data, options=options, protocol=self.preset.protocol, seed=seed
+        settings = make_settings(
+            training.model,
+            self.data,
+            options=self.options(training),
+            protocol=self.preset.protocol,
+            seed=seed,
         )
+        file = self.backbones.get(training.name)
+        return settings if file is None else replace(settings, backbone=dict(file.facts))
+
+    def run(self, training: Training, seed: int) -> Path:
+        """The run folder of a training; one with another first trunk has another."""
+        return self.place.run(self._runs().get(training.name, training.name), seed)
+
+    def slug(self, row: Row) -> str:
+        return row.slug(self._runs())
+
+    def _runs(self) -> dict[str, str]:
+        return {name: f"{name}-{file.mark}" for name, file in self.backbones.items()}
+
+    def trunks(self, rows: Sequence[Row]) -> dict[str, Trunk]:
+        """Training name -> its trunk, without storage, for the trainings of `rows` that have one."""
+        found = {}
+        for training in {training.name: training for row in rows for training in row.trainings}.values():
+            try:
+                model = self._unallocated(training)
+            except InputError:  # making its row will say why
+                continue
+            if (trunk := trunk_of(model)) is not None:
+                found[training.name] = trunk
+        return found
 
     def parameters(self, row: Row) -> int:
         """Of all networks of a row, counted without allocating them."""
-        total = 0
-        for training in row.trainings:
-            config = self.settings(training, 0).config
-            with torch.device("meta"):
-                total += create_model(training.model, **config).num_parameters()
-        return total
+        return sum(self._unallocated(training).num_parameters() for training in row.trainings)
+
+    def _unallocated(self, training: Training) -> Model:
+        config = self.settings(training, 0).config
+        with torch.device("meta"):
+            return create_model(training.model, **config)
 
     def is_trained(self, training: Training, seed: int) -> bool:
-        facts = read_json(self.place.run(training.name, seed) / "run.json")
+        facts = read_json(self.run(training, seed) / "run.json")
         return bool(facts and facts["finished"])
 
     def result(self, row: Row, seed: int) -> dict[str, Any] | None:
         """What an earlier call found for a row; None where there is nothing, or something of other settings."""
-        found: dict[str, Any] | None = read_json(self.place.result(row.slug, seed))
+        found: dict[str, Any] | None = read_json(self.place.result(self.slug(row), seed))
         if found is None or found["status"] != "done":
             return found
         try:
@@ -83,6 +125,7 @@ class Work:
             "window": row.window,
             "split": SPLIT,
             "resamples": self.preset.resamples,
+            **({"sample_set": "per-second"} if self.per_second else {}),
         })  # fmt: skip
 
     def make(self, row: Row, seed: int, broken: dict[tuple[str, int], str]) -> dict[str, Any]:
@@ -96,16 +139,16 @@ class Work:
             Exception
         ) as error:  # whatever fails is to be shown in the table, and the others are still wanted
             found = {"status": "failed", "error": one_line(error)}
-        write_json(self.place.result(row.slug, seed), found)
+        write_json(self.place.result(self.slug(row), seed), found)
         return found
 
     def _score(self, row: Row, seed: int, broken: dict[tuple[str, int], str]) -> dict[str, Any]:
         job = self.job(row, seed)
         seconds = [self._train(training, seed, broken) for training in row.trainings]
-        path = self.place.predictions(row.slug, seed)
+        path = self.place.predictions(self.slug(row), seed)
         if not made_for(path, job):
             self._predict(row, seed, path, job)
-        scored = score(path, self.data, SPLIT, resamples=self.preset.resamples)
+        scored = score(path, self.data, SPLIT, resamples=self.preset.resamples, per_second=self.per_second)
         return {
             "status": "done",
             "job": job,
@@ -114,7 +157,7 @@ class Work:
             "predict_seconds": (read_json(seconds_path(path)) or {}).get("seconds"),
             "device": scored.meta["device"],
             "reinterpretation": bool(scored.meta["reinterpretation"]),
-            "backbone": scored.meta["backbone"],
+            "backbone": scored.meta.get("backbone"),
             "versions": scored.meta["versions"],
             "score": scored.to_dict(),
         }
@@ -124,7 +167,7 @@ class Work:
         key = (training.name, seed)
         if key in broken:
             raise RuntimeError(broken[key])
-        folder = self.place.run(*key)
+        folder, file = self.run(training, seed), self.backbones.get(training.name)
         watch = Stopwatch(folder)
         if not self.is_trained(training, seed):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -134,12 +177,13 @@ class Work:
                     training.model,
                     self.data,
                     folder,
-                    options=training_options(training, self.preset, self.epochs),
+                    options=self.options(training),
                     protocol=self.preset.protocol,
                     seed=seed,
                     device=self.device,
                     workers=self.workers,
                     cache=self.cache,
+                    backbone_weights=None if file is None else file.path,
                 )
             except Exception as error:
                 broken[key] = one_line(error)
@@ -149,7 +193,7 @@ class Work:
 
     def _predict(self, row: Row, seed: int, path: Path, job: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        models = [load_checkpoint(self.place.run(training.name, seed)) for training in row.trainings]
+        models = [load_checkpoint(self.run(training, seed)) for training in row.trainings]
         model = changed(models[0], row) if len(models) == 1 else fused(models)
         began = time.monotonic()
         predict(
@@ -162,12 +206,12 @@ class Work:
             device=self.device,
             workers=self.workers,
             cache=self.cache,
+            per_second=self.per_second,
             meta={
                 "job": digest(job),
                 "seed": seed,
                 "simulated": self.simulated,
                 "device": device_name(self.device),
-                "backbone": backbone(models),
                 "reinterpretation": any(m.meta.provenance.get("reinterpretation", False) for m in models),
             },
         )
@@ -187,16 +231,6 @@ def changed(model: Model, row: Row) -> Model:
 def fused(models: Sequence[Model]) -> Model:
     visual, current = models
     return fuse_unimodal(cast(FmFormer, visual), cast(FmFormer, current))
-
-
-def backbone(models: Sequence[Model]) -> str | None:
-    """The convolutional trunk of a model and where its first weights came from; None without such a trunk."""
-    for model in models:
-        for module in model.modules():
-            if isinstance(module, Trunk):
-                weights = model.meta.provenance.get("backbone") or "first weights drawn at random"
-                return f"{type(module).__name__}, {weights}"
-    return None
 
 
 def made_for(path: Path, job: dict[str, Any]) -> bool:

@@ -4,9 +4,12 @@
     OUT/runs/SIZE/TRAINING/seed0/                    run folders of `train`; seed0.times.json beside each
     OUT/predictions/SIZE/ROW-seed0.npz
     OUT/results/SIZE/ROW-seed0.json                  score, or why there is none
-    OUT/table2-SIZE.md, .json
+    OUT/table2-SIZE.md, .json                        and fig6-SIZE.png
 
-SIZE is the preset and its epochs. A row that several tables share is trained and scored once.
+SIZE is the preset, its epochs, and how training samples are thinned where that is not as the preset has it; what is
+predicted and scored once a second has "-per-second" after it. A row that
+several tables share is trained and scored once. Where a file of backbone weights is given, TRAINING ends with the first
+eight digits of its sha256, and so do the names of rows and tables.
 """
 
 from __future__ import annotations
@@ -23,25 +26,36 @@ from typing import Any
 from fmfbench.dataset import Dataset
 from fmfbench.errors import InputError
 
-__all__ = ["Stopwatch", "Workplace", "read_json", "write_json", "write_text"]
+__all__ = ["Stopwatch", "Workplace", "read_json", "write_bytes", "write_json", "write_text"]
 
 
 @dataclass(frozen=True)
 class Workplace:
+    """table_mark: joins the names of tables, for rows of their own that other tables of this size have not.
+
+    sample_set: joins the names of what is predicted and scored, where that is not every test sample.
+    """
+
     out: Path
     size: str
+    table_mark: str = ""
+    sample_set: str = ""
+
+    @property
+    def scored(self) -> str:
+        return f"{self.size}-{self.sample_set}" if self.sample_set else self.size
 
     def run(self, training: str, seed: int) -> Path:
         return self.out / "runs" / self.size / training / f"seed{seed}"
 
     def predictions(self, slug: str, seed: int) -> Path:
-        return self.out / "predictions" / self.size / f"{slug}-seed{seed}.npz"
+        return self.out / "predictions" / self.scored / f"{slug}-seed{seed}.npz"
 
     def result(self, slug: str, seed: int) -> Path:
-        return self.out / "results" / self.size / f"{slug}-seed{seed}.json"
+        return self.out / "results" / self.scored / f"{slug}-seed{seed}.json"
 
     def table(self, name: str, ending: str) -> Path:
-        return self.out / f"{name}-{self.size}.{ending}"
+        return self.out / f"{name}-{self.scored}{self.table_mark}.{ending}"
 
     def check(self, data: Dataset) -> None:
         """A folder belongs to one data set; InputError where it is another's or holds other things."""
@@ -115,8 +129,12 @@ def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, contents: bytes) -> None:
     """A reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(contents)
     os.replace(temporary, path)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fmfbench.errors import InputError
+from fmfbench_models.bits import from_bits, to_bits
 from fmfbench_models.blocks import needed
 from fmfbench_models.current_features import CURRENT_FEATURES, current_features
 from fmfbench_models.interface import Batch, FitData, Model, Output
@@ -204,14 +205,6 @@ def log_odds(branches: dict[str, Tensor]) -> Tensor:
     """(b, 2): abnormal against normal, by the image and by the current."""
     pairs = (branches["image_logits"], branches["current_logits"])
     return torch.stack([logits[:, 1] - logits[:, 0] for logits in pairs], 1)
-
-
-def to_bits(values: Array) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, np.float64).view(np.int64).copy())
-
-
-def from_bits(bits: Tensor) -> Array:
-    return bits.cpu().numpy().view(np.float64)
 
 
 REGISTRATION = Registration(

@@ -1,20 +1,18 @@
 """FmFormer: a cross-modal transformer over video and three-phase current.
 
 Wu, Zhang, Deng, Zhang, Chai, "Cross-Modal Learning for Anomaly Detection in Complex Industrial Process:
-Methodology
-and Benchmark", IEEE TCSVT 35(3):2632-2645, 2025, arXiv 2406.09016. Numbers in brackets are its equations.
+Methodology and Benchmark", IEEE TCSVT 35(3):2632-2645, 2025, arXiv 2406.09016. Numbers in brackets are its
+equations.
 
 Two readings stand side by side. Preset `paper` is the text: a layer is MHSA, MLP, MHCA, MLP; patches go
-through one
-linear map, shared by standard and dilated tokens. Preset `official` is the released code: a layer is MHSA,
-MHCA,
-MLP; patches go through LayerNorm, Linear, LayerNorm, which makes the model blind to the overall level of the
-three
-currents at an instant and to a patch's brightness.
+through one linear map, shared by standard and dilated tokens. Preset `official` is the released code: a layer
+is MHSA, MHCA, MLP; patches go through LayerNorm, Linear, LayerNorm, which makes the model blind to the
+overall level of the three currents at an instant and to a patch's brightness.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -46,30 +44,29 @@ EXTENT = (8 - 1) * DILATION + 1  # of a dilated patch: 15 pixels
 
 Grid = tuple[int, int, int]
 Streams = dict[str, Tensor]  # "video" and "current", or one of them
+ALL_ROWS: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FmFormerConfig:
     """The defaults are the paper's model.
 
-    num_frames T, size (H, W), current_length Tc: lengths of the native input; with pos_resize "interp"
-    others work.
-    block: order inside a layer, see above. dilated: with the dilated tokens and the decoder's blending
-    branch (10).
-    dilated_impl: "stride15" patches of extent 15 side by side, pixels 0..59 of 64; "nearest" patches of the
-    half-size
-    video, stride 16, pixels 0..62. patch_norm: LayerNorms around the linear maps. share_patch_weights: one
-    map for
-    both token scales, and one position table for them (1); else each has its own.
-    token_order: of the two scales after the class token. pos_resize: how tables meet other lengths: "interp"
-    keeps
-    both ends, "slice" takes the first rows (the released code; longer input is an error).
-    interaction (Table V): "both"; "sa" every MHCA an MHSA, that is two unimodal models whose logits are
-    added (ID 1);
-    "ca" every MHSA an MHCA (ID 2). fusion: class logits of both streams added (12), or "v_only" (ID 2 and 3).
-    official_unimodal: one modality alone as in the released code, its MHCA simply absent; the paper replaces
-    it by an
-    MHSA. spare_head: the released video model's second class head, which nothing uses.
+    num_frames T, size (H, W), current_length Tc: lengths of the native input; with pos_resize "interp" others work.
+    block: order inside a layer, see above.
+    dilated: with the dilated tokens and the decoder's blending branch (10).
+    dilated_impl: "stride15" patches of extent 15 side by side, pixels 0..59 of 64; "nearest" patches of the half-size
+    video, stride 16, pixels 0..62.
+    patch_norm: LayerNorms around the linear maps.
+    share_patch_weights: one map for both token scales, and one position table for them (1); else each has its own.
+    token_order: of the two scales after the class token.
+    pos_resize: how tables meet other lengths: "interp" keeps both ends, "slice" takes the first rows (the released
+    code; longer input is an error).
+    interaction (Table V): "both"; "sa" every MHCA an MHSA, that is two unimodal models whose logits are added (ID 1);
+    "ca" every MHSA an MHCA (ID 2).
+    fusion: class logits of both streams added (12), or "v_only" (ID 2 and 3).
+    official_unimodal: one modality alone as in the released code, its MHCA simply absent; the paper replaces it by an
+    MHSA.
+    spare_head: the released video model's second class head, which nothing uses.
     """
 
     num_frames: int = 10
@@ -101,6 +98,8 @@ class FmFormerConfig:
     def __post_init__(self) -> None:
         if self.dim % self.heads:
             raise InputError(f"fmformer: dim must be a multiple of heads, came {self.dim} and {self.heads}")
+        if self.depth < 1:
+            raise InputError(f"fmformer: depth must be 1 or more, came {self.depth}")
         if not (self.class_task or self.predicts_pixels):
             raise InputError("fmformer: wanted class_task or dense_task (which needs video), came neither")
         if self.modality != "both" and (self.interaction == "ca" or self.fusion == "v_only"):
@@ -259,11 +258,12 @@ class Mixing(nn.Module):
         else:
             self.own = nn.ModuleDict({name: Attention(config.dim, config.heads) for name in config.streams})
 
-    def forward(self, z: Streams) -> Streams:
+    def forward(self, z: Streams, rows: Mapping[str, int] = ALL_ROWS) -> Streams:
+        asking = {name: tokens[:, : rows.get(name)] for name, tokens in z.items()}
         if self.kind == "self":
-            return {name: z[name] + attention(z[name]) for name, attention in self.own.items()}
-        to_video, to_current = self.cross(z["video"], z["current"])
-        return {"video": z["video"] + to_video, "current": z["current"] + to_current}
+            return {name: asking[name] + own(z[name], rows=rows.get(name)) for name, own in self.own.items()}
+        to_video, to_current = self.cross(z["video"], z["current"], rows.get("video"), rows.get("current"))
+        return {"video": asking["video"] + to_video, "current": asking["current"] + to_current}
 
 
 class Feedforward(nn.Module):
@@ -278,7 +278,11 @@ class Feedforward(nn.Module):
 
 
 class Layer(nn.Module):
-    """paper: attend, MLP, attend across, MLP. official: attend, attend across, MLP."""
+    """paper: attend, MLP, attend across, MLP. official: attend, attend across, MLP.
+
+    rows: of the streams named there only the first so many tokens are wanted afterwards. After the last attention
+    step a token no longer meets another, so from there on the rest are left out.
+    """
 
     def __init__(self, config: FmFormerConfig) -> None:
         super().__init__()
@@ -289,10 +293,11 @@ class Layer(nn.Module):
         self.second = None if absent else Mixing("self" if alone else "cross", config)
         self.second_mlp = None if absent and config.block == "paper" else Feedforward(config)
 
-    def forward(self, z: Streams) -> Streams:
+    def forward(self, z: Streams, rows: Mapping[str, int] = ALL_ROWS) -> Streams:
+        last = self.first if self.second is None else self.second
         for step in (self.first, self.first_mlp, self.second, self.second_mlp):
             if step is not None:
-                z = step(z)
+                z = step(z, rows) if step is last else step(z)
         return z
 
 
@@ -325,12 +330,18 @@ class FmFormer(Model):
 
     def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
         z, grids = self.tokens(video, current)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             z = layer(z)
+        z = self.layers[-1](z, self.rows_read)
         return Output(
             self.classify(z) if self.config.class_task else None,
             self.segment(z["video"], *grids) if self.dense else None,
         )
+
+    @property
+    def rows_read(self) -> dict[str, int]:
+        """The streams of which the heads read the class token alone."""
+        return {name: 1 for name in self.config.streams if not (name == "video" and self.dense)}
 
     def tokens(self, video: Tensor | None, current: Tensor | None) -> tuple[Streams, tuple[Grid, Grid]]:
         z: Streams = {}

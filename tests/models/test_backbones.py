@@ -139,7 +139,12 @@ def test_published_files_fill_a_shorter_trunk(tmp_path, form, counters):
         torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
     trunk = ResNet18(2)
     fact = load_backbone_weights(trunk, path)
-    assert fact == {"file": "weights.bin", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert fact == {
+        "trunk": "ResNet18",
+        "weights": "file",
+        "file": "weights.bin",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
     for name, value in trunk.state_dict().items():
         assert torch.equal(value, state.get(name, torch.tensor(0)))
 

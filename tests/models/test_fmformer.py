@@ -140,6 +140,51 @@ def test_exchanging_the_streams_exchanges_the_results(block):
     torch.testing.assert_close(z["current"], other["video"], rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"block": "paper"},
+        {"block": "official"},
+        {"interaction": "sa"},
+        {"interaction": "ca", "fusion": "v_only"},
+        {"modality": "visual"},
+        {"modality": "visual", "block": "official", "official_unimodal": True},
+        {"modality": "visual", "block": "paper", "official_unimodal": True},
+        {"modality": "current", "block": "official", "official_unimodal": True},
+    ],
+    ids=lambda config: "-".join(map(str, config.values())),
+)
+def test_last_layer_leaves_out_only_what_no_head_reads(config, dense):
+    """The plain definition: every layer on every token, the heads on the whole result; gradients too."""
+    model = build(**SMALL | config, dense_task=dense)
+    video, current = inputs()
+    z, grids = model.tokens(video, current)
+    for layer in model.layers:
+        z = layer(z)
+    expected = [model.classify(z)] + ([model.segment(z["video"], *grids)] if model.dense else [])
+    output = model(video, current)
+    found = [value for value in (output.logits, output.pixel_logits) if value is not None]
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    weights = [value for value in model.parameters() if value.requires_grad]
+    gradients = [
+        torch.autograd.grad(sum((value**2).sum() for value in values), weights, allow_unused=True)
+        for values in (found, expected)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        if other is None or one is None:
+            assert all(value is None or not value.any() for value in (one, other))
+        else:
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
+
+
+def test_depth_of_zero_is_refused():
+    with pytest.raises(InputError, match="depth must be 1 or more, came 0"):
+        create_model("fmformer", depth=0)
+
+
 def test_cross_attention_reads_both_streams_before_either_changes():
     """Both updates of (8) come from the same pair; done one after the other they would differ."""
     mixing = build(**SMALL).layers[0].second
@@ -290,7 +335,7 @@ def test_logits_are_the_sum_of_two_heads(preset):
     for layer in model.layers:
         z = layer(z)
     expected = model.class_heads["video"](z["video"][:, 0]) + model.class_heads["current"](z["current"][:, 0])
-    assert torch.equal(model(*inputs()).logits, expected)
+    torch.testing.assert_close(model(*inputs()).logits, expected, rtol=0, atol=1e-12)
 
 
 def test_class_tokens_do_not_reach_the_dense_head():

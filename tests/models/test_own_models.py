@@ -72,7 +72,7 @@ def test_the_readmes_model_is_listed_trained_predicted_and_a_row_of_the_table(
     found = reproduce(
         "table2", furnace_store, tmp_path / "out", models=["mymodel"], preset="tiny", device="cpu"
     )
-    row = found["rows"][-1]
+    row = next(row for row in found["rows"] if row["name"] == "mymodel")
     assert (row["name"], row["label"], row["status"], row["inputs"]) == (
         "mymodel",
         "My model",

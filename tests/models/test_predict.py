@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 import fmfbench
-from fmfbench.errors import InputError
+from fmfbench.errors import InputError, MissingDependencyError
 from fmfbench.scoring.masks import unpack_masks
 from fmfbench.scoring.predictions import read_predictions
 from fmfbench.scoring.score import score
@@ -225,6 +226,36 @@ def test_online_equals_the_prediction_file(run, furnace_store, tmp_path):
             row += 1
         scores.append(detector.frame(time, image).score)
     np.testing.assert_allclose(scores, found.score[: len(scores)], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("which", ["run", "transposed_run"])
+def test_every_engine_gives_the_same(which, request):
+    pytest.importorskip("onnxruntime")
+    folder = request.getfixturevalue(which)
+    plain, fast = Detector(folder), Detector(folder, engine="onnx")
+    times, video, current_time, current = rough_recording()
+    for detector in (plain, fast):
+        for time, row in zip(current_time[:10].tolist(), current, strict=False):
+            detector.current(time, row)
+    judged = 0
+    for time, image in zip(times.tolist()[-6:], video, strict=False):
+        a, b = plain.frame(time, image), fast.frame(time, image)
+        assert abs(a.score - b.score) <= 1e-5
+        assert a.mask.shape == b.mask.shape == (16, 24)
+        assert (a.mask != b.mask).mean() < 0.01
+        judged += 1
+    assert judged == 6
+
+
+def test_unknown_engine_is_refused(run):
+    with pytest.raises(InputError, match="one of torch, compiled, onnx, came 'tensorrt'"):
+        Detector(run, engine="tensorrt")
+
+
+def test_onnx_engine_names_the_package_that_is_missing(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingDependencyError, match="pip install onnx onnxruntime"):
+        Detector(run, engine="onnx")
 
 
 def test_detector_refuses_disorder(run):

@@ -32,6 +32,7 @@ from fmfbench_models.reproduce.experiment import (
 )
 from fmfbench_models.reproduce.workplace import Stopwatch, write_json
 from fmfbench_models.runlog import read_log
+from fmfbench_models.samples import fit_and_validation
 from fmfbench_models.zoo.itransformer import ITransformer
 
 TINY = {"preset": "tiny", "device": "cpu"}
@@ -82,7 +83,7 @@ def test_every_file_of_a_table_can_be_read_and_names_what_exists():
     for name in TABLES:
         experiment = load_experiment(name)
         assert len({row.name for row in experiment.rows}) == len(experiment.rows) > 2
-        assert len({row.slug for row in experiment.rows}) == len(experiment.rows)
+        assert len({row.slug({}) for row in experiment.rows}) == len(experiment.rows)
         for row in experiment.rows:
             assert set(row.paper) <= set(experiment.metrics)
             assert set(row.doubtful) <= set(row.paper)
@@ -124,7 +125,7 @@ def test_the_same_model_has_the_same_figures_in_all_of_the_papers_tables():
         for row in load_experiment(name).rows:
             for metric, value in row.paper.items():
                 if metric not in row.doubtful:
-                    assert seen.setdefault((row.slug, metric), value) == value
+                    assert seen.setdefault((row.slug({}), metric), value) == value
     assert len(seen) > 90
 
 
@@ -262,7 +263,50 @@ def test_fig6_predicts_on_other_windows_with_the_same_weights(everything, sim_st
     assert [(meta["num_frames"], meta["current_seconds"]) for meta in metas] == [(2, 20.0), (4, 60.0)]
     text = (out / f"fig6-{SIZE}.md").read_text()
     assert "plot without figures" in text
-    assert "paper, real" not in text.splitlines()[4]
+    assert "paper, real" not in next(line for line in text.splitlines() if line.startswith("| method"))
+    assert rows["video-2"]["length"] == {"of": "video", "seconds": 0.16}
+    assert rows["current-60"]["length"] == {"of": "current", "seconds": 60.0}
+    assert found["trained_lengths"] == {"video": 0.48, "current": 20.0}
+    assert f"](fig6-{SIZE}.png)" in text
+    assert (out / f"fig6-{SIZE}.png").read_bytes()[:4] == b"\x89PNG"
+    assert not (out / f"table2-{SIZE}.png").exists()
+
+
+# --- stores that are too big
+
+
+def test_thinned_training_is_another_size_and_said_in_title_notes_and_folder(sim_store, tmp_path):
+    out = tmp_path / "out"
+    found = reproduce("table2", sim_store, out, models=["itransformer"], every=3, **TINY)
+    facts = json.loads((out / "runs" / f"{SIZE}-every3" / "itransformer" / "seed0" / "run.json").read_text())
+    assert (facts["recipe"]["every"], facts["recipe"]["validate_every"]) == (3, 3)
+    text = (out / f"table2-{SIZE}-every3.md").read_text()
+    assert "trained on one training sample in 3, store" in text.splitlines()[0]
+    assert "epochs, one training sample in 3, protocol" in text
+    assert found["every"] == 3
+    steps = {}
+    for every in (3, None):
+        (step,) = plan("table2", sim_store, tmp_path / "new", models=["itransformer"], every=every, **TINY)[
+            "steps"
+        ]
+        steps[every] = step["steps"]
+    fit, _ = fit_and_validation(fmfbench.open_dataset(sim_store))
+    assert steps[3] == len(fit[::3]) // 16 > steps[None] == len(fit[::8]) // 16
+    log = read_log(out / "runs" / f"{SIZE}-every3" / "itransformer" / "seed0" / "log.jsonl")
+    assert log[-1]["step"] == steps[3]
+
+
+def test_the_presets_own_thinning_is_the_same_work_whether_said_or_not(sim_store, tmp_path):
+    said = reproduce("table2", sim_store, tmp_path / "out", models=["expert"], every=8, **TINY)
+    run = tmp_path / "out" / "runs" / SIZE / "expert" / "seed0" / "run.json"
+    before = run.stat().st_mtime_ns
+    unsaid = reproduce("table2", sim_store, tmp_path / "out", models=["expert"], **TINY)
+    assert unsaid == said
+    assert run.stat().st_mtime_ns == before
+    assert "trained on" not in said["title"]
+    assert (
+        "epochs, one training sample in 8, protocol" in (tmp_path / "out" / f"table2-{SIZE}.md").read_text()
+    )
 
 
 # --- kills
@@ -494,7 +538,8 @@ def test_a_dry_run_writes_nothing_and_counts_the_steps_that_training_takes(sim_s
         ({"seeds": ()}, "wanted different integers"),
         ({"seeds": (1, 1)}, "wanted different integers"),
         ({"seeds": (-1,)}, "wanted different integers"),
-        ({"epochs": 0}, "wanted 1 or more, came 0"),
+        ({"epochs": 0}, "epochs: wanted 1 or more, came 0"),
+        ({"every": 0}, "every: wanted 1 or more, came 0"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(changed, message, sim_store, tmp_path):
@@ -531,3 +576,40 @@ def test_seeds_that_are_no_integers_are_bad_input(sim_store, tmp_path):
         2,
         "Error: --seeds: wanted integers with commas between, came '0,one'\n",
     )
+
+
+def test_shared_recipe_of_a_preset_spares_models_with_their_own():
+    preset = load_preset("nano")
+    assert preset.recipe == {"lr": 1e-3}
+    assert training_options(load_training("vit"), preset, 1)["lr"] == 1e-3
+    assert registration("ssfeggan").recipe["lr"] == 2e-4
+    assert "lr" not in training_options(load_training("ssfeggan"), preset, 1)
+    assert "lr" not in training_options(load_training("vit"), load_preset("full"), 30)
+
+
+def test_per_second_rows_have_files_and_figures_of_their_own(sim_store, tmp_path):
+    every_frame = reproduce("table2", sim_store, tmp_path / "out", models=["itransformer"], **TINY)
+    per_second = reproduce(
+        "table2", sim_store, tmp_path / "out", models=["itransformer"], per_second=True, **TINY
+    )
+    data = fmfbench.open_dataset(sim_store)
+    ids = data.sample_ids("test")
+    recording, frame = data.locate(ids)
+    second = [
+        list(data.recordings.values())[r].frame_time[f] // 10**9
+        for r, f in zip(recording, frame, strict=True)
+    ]
+    last = {(r, s): i for i, r, s in zip(ids.tolist(), recording.tolist(), second, strict=True)}
+    folder = tmp_path / "out" / "predictions"
+    (whole,) = folder.glob("tiny-1ep/*.npz")
+    (thin,) = folder.glob("tiny-1ep-per-second/*.npz")
+    assert read_predictions(thin).sample_id.tolist() == sorted(last.values())
+    assert read_predictions(whole).sample_id.tolist() == ids.tolist()
+    assert 1 < len(last) < len(ids) / 10
+    assert per_second["data"]["test_samples"] == len(last)
+    assert "scored once a second" in per_second["title"]
+    assert "scored once a second" not in every_frame["title"]
+    assert len(list((tmp_path / "out").glob("runs/*/itransformer/seed0"))) == 1  # trained once for both
+    assert (tmp_path / "out" / "table2-tiny-1ep-per-second.md").is_file()
+    with pytest.raises(Exception, match="per-second"):
+        score(thin, data)

@@ -25,9 +25,7 @@ from fmfbench_models.samples import (
     Selection,
     current_statistics,
     fit_and_validation,
-    flip_windows,
     held_out_part,
-    jitter_windows,
 )
 from fmfbench_models.settings import make_settings
 from fmfbench_models.train import train
@@ -174,6 +172,7 @@ def test_another_runs_folder_is_refused(finished, furnace_store, options, tmp_pa
         ({"lr": -1.0}, "lr must be above 0"),
         ({"flip": 1.5}, "flip must be in"),
         ({"jitter": 1.0}, "jitter must be in"),
+        ({"shift": -1}, "shift must be 0 or more pixels, came -1"),
         ({"preset": "poster"}, "wanted a preset"),
         ({"protocol.num_frames": 3}, "even number of frames"),
     ],
@@ -212,6 +211,40 @@ def test_validation_is_apart_from_fitting(furnace_store):
     assert np.isin(validation, train_ids).all()
     assert not np.isin(fit, validation).any()
     assert len(fit) > 5 * len(validation) > 0
+
+
+def test_validation_can_be_thinned_and_a_folder_without_that_key_goes_on(
+    furnace_store, options, tmp_path, monkeypatch
+):
+    from fmfbench_models import train as module
+
+    seen = []
+    real = module.evaluate
+
+    def counts(model, loader, world, alpha):
+        seen.append([int(i) for batch in loader for i in batch["sample_id"]])
+        return real(model, loader, world, alpha)
+
+    monkeypatch.setattr(module, "evaluate", counts)
+    _, validation = fit_and_validation(fmfbench.open_dataset(furnace_store))
+    available = np.intersect1d(validation, fmfbench.open_dataset(furnace_store).windows(
+        "train", make_settings("fmformer", fmfbench.open_dataset(furnace_store), options=options).protocol
+    ).sample_ids)  # fmt: skip
+    for every in (1, 4):
+        out = tmp_path / str(every)
+        chosen = {**options, **QUICK, "epochs": 1, "validate_every": every}
+        train("fmformer", furnace_store, out, options=chosen, device="cpu")
+        assert seen.pop() == available[::every].tolist()
+        assert not seen
+    recipes = {
+        every: json.loads((tmp_path / every / "run.json").read_text())["recipe"] for every in ("1", "4")
+    }
+    assert "validate_every" not in recipes["1"]  # what folders of before it was a key look like
+    assert recipes["4"]["validate_every"] == 4
+    with pytest.raises(InputError, match="other recipe"):
+        train(
+            "fmformer", furnace_store, tmp_path / "4", options={**options, **QUICK, "epochs": 1}, device="cpu"
+        )
 
 
 def test_held_out_part_is_the_last_in_time(furnace_store):
@@ -261,55 +294,6 @@ def test_a_loader_of_a_selection_gives_those_windows(furnace_store, cache, shuff
         own = torch.cat([batch[name] for batch in batches]).numpy()
         expected = np.moveaxis(value, -1, 1) if name == "video" else value
         assert np.array_equal(own, expected)
-
-
-@pytest.mark.parametrize("transposed", [False, True])
-def test_flip_mirrors_frames_and_mask_together(transposed):
-    def batch():
-        generator = torch.Generator().manual_seed(0)
-        video = torch.randint(0, 256, (40, 3, 2, 6, 8), dtype=torch.uint8, generator=generator)
-        mask = torch.randint(0, 2, (40, 6, 8), dtype=torch.uint8, generator=generator)
-        return {"video": video, "mask": mask, "sample_id": torch.arange(100, 140)}
-
-    whole, flipped = batch(), flip_windows(batch(), 0.5, 0, 3, transposed=transposed)
-    axis = -2 if transposed else -1
-    changed = 0
-    for i in range(40):
-        if torch.equal(flipped["video"][i], whole["video"][i]):
-            assert torch.equal(flipped["mask"][i], whole["mask"][i])
-        else:
-            changed += 1
-            assert torch.equal(flipped["video"][i], whole["video"][i].flip(axis))
-            assert torch.equal(flipped["mask"][i], whole["mask"][i].flip(axis))
-    assert 8 <= changed <= 32
-    order = torch.randperm(40, generator=torch.Generator().manual_seed(1))[:7]
-    part = {name: value[order] for name, value in batch().items()}
-    part = flip_windows(part, 0.5, 0, 3, transposed=transposed)
-    assert torch.equal(part["video"], flipped["video"][order])
-    assert torch.equal(flip_windows(batch(), 0.0, 0, 3, transposed=False)["video"], whole["video"])
-    again = flip_windows(batch(), 0.5, 0, 4, transposed=transposed)
-    assert not torch.equal(again["video"], flipped["video"])
-
-
-def test_jitter_is_one_light_for_all_frames_of_a_sample():
-    video = torch.full((30, 3, 2, 4, 6), 100, dtype=torch.uint8)
-    video[:, :, 1] = 140
-    batch = {"video": video, "sample_id": torch.arange(30)}
-    changed = jitter_windows(batch, 0.4, 0, 0)["video"]
-    assert changed.dtype == torch.uint8
-    assert torch.equal(video[:, :, 0], torch.full_like(video[:, :, 0], 100))
-    for sample in changed:
-        assert len(sample[:, 0].unique()) == len(sample[:, 1].unique()) == 1
-        gain = (sample[0, 1, 0, 0].item() - sample[0, 0, 0, 0].item()) / 40
-        offset = sample[0, 0, 0, 0].item() - 100 * gain
-        assert 0.57 <= gain <= 1.43
-        assert abs(offset) <= 64 * 0.4 + 3
-    assert len(changed[:, 0, 0, 0, 0].unique()) > 15
-    part = {"video": video[[7, 3]], "sample_id": torch.tensor([7, 3])}
-    assert torch.equal(jitter_windows(part, 0.4, 0, 0)["video"], changed[[7, 3]])
-    assert jitter_windows(batch, 0.0, 0, 0) is batch
-    white = {"video": torch.full_like(video, 255), "sample_id": torch.arange(30)}
-    assert jitter_windows(white, 0.9, 0, 0)["video"].max() == 255
 
 
 def test_nano_trains_on_every_train_sample(furnace_store, tmp_path):

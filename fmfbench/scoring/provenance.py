@@ -1,0 +1,41 @@
+"""What a prediction file says of the model behind it that its figures should not stand without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["backbone_text", "provenance_notes"]
+
+_LONGEST = 300
+_REINTERPRETATION = (
+    "re-interpretation: the method's publication or code could not be had; this is a model in its spirit, and its "
+    "figures are not that method's"
+)
+
+
+def provenance_notes(meta: Mapping[str, object]) -> tuple[str, ...]:
+    """Notes from a prediction file's meta: which weights its convolutional trunk began with, and whether the model is
+    a re-interpretation. What is not there, or not as `fmfbench predict` writes it, gives none."""
+    backbone = backbone_text(meta.get("backbone"))
+    notes = [] if backbone is None else [f"backbone {backbone}"]
+    if meta.get("reinterpretation") is True:
+        notes.append(_REINTERPRETATION)
+    return tuple(notes)
+
+
+def backbone_text(found: object) -> str | None:
+    """A trunk and the origin of its first weights in words; None for a model without a trunk.
+
+    found: {"trunk", "weights": "random", "imagenet", "file" or "unrecorded", "file", "sha256"}, or a ready text.
+    """
+    if isinstance(found, str):
+        return " ".join(found.split())[:_LONGEST] or None
+    if not isinstance(found, Mapping) or not isinstance(found.get("trunk"), str):
+        return None
+    file = f"{found.get('file')} (sha256 {str(found.get('sha256'))[:12]})"
+    told = {
+        "random": "first weights drawn at random",
+        "imagenet": f"first weights of ImageNet, {file}",
+        "file": f"first weights of {file}, which is not one of torchvision's ImageNet files",
+    }.get(str(found.get("weights")), "origin of the first weights not recorded")
+    return " ".join(f"{found['trunk']}, {told}".split())[:_LONGEST]

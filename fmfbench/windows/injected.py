@@ -1,0 +1,99 @@
+"""Windows with outliers put among them: clips and currents of other samples, read where a sample's own would be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.errors import WindowError
+from fmfbench.windows.frames import ChunkCache
+from fmfbench.windows.index import Batch, WindowIndex
+from fmfbench.windows.ordered import default_threads
+from fmfbench.windows.protocol import WindowProtocol
+from fmfbench.windows.reader import Windows
+
+if TYPE_CHECKING:
+    from fmfbench.dataset import Dataset
+    from fmfbench.outliers import Outliers
+
+__all__ = ["InjectedWindows"]
+
+_VIDEO, _CURRENT = 1, 2  # streams of the seeded draws
+
+
+class InjectedWindows(Windows):
+    """The windows of an outlier file's samples, as any model predicts on them.
+
+    Like other windows, but `class_label` is 0 for a normal sample and 1 for an outlier of whatever kind, there is no
+    mask, and nothing is kept in memory. What is shown of another sample is exactly what its own window holds.
+
+    Raises:
+        WindowError: outliers of other data, or ids that the data do not have.
+    """
+
+    def __init__(
+        self, dataset: Dataset, outliers: Outliers, protocol: WindowProtocol, context: str = "full"
+    ) -> None:
+        if outliers.fingerprint != dataset.fingerprint:
+            raise WindowError(
+                f"{dataset.path}: wanted outliers of these data, found those of data with fingerprint "
+                f"{outliers.fingerprint[:12]}; make them from this store"
+            )
+        highest = max(int(ids.max()) for ids in (outliers.sample_id, outliers.video_id, outliers.current_id))
+        if highest >= dataset.num_samples:
+            raise WindowError(
+                f"{dataset.path}: has {dataset.num_samples} samples, the outliers name {highest}"
+            )
+        self.dataset = dataset
+        self.split = str(outliers.meta.get("split", "all"))
+        self.protocol = protocol
+        self.context = context
+        self.every = 1
+        self.cache = None
+        self.threads = default_threads()
+        self.outliers = outliers
+        self.left_out: NDArray[np.int64] = np.empty(0, np.int64)
+        self.sample_ids = outliers.sample_id
+        self.samples = _MasklessIndex(dataset, outliers.sample_id, protocol, context)
+        self.samples.class_label = (outliers.kind > 0).astype(np.int64)
+        self._shown = WindowIndex(dataset, outliers.video_id, protocol, context)
+        self._heard = WindowIndex(dataset, outliers.current_id, protocol, context)
+        self._video: dict[int, ChunkCache] = {}
+        self._masks: dict[int, ChunkCache] = {}
+        self._loaded = []
+
+    def _read(self, where: NDArray[np.int64], out: Batch) -> None:
+        out["sample_id"][:] = self.sample_ids[where]
+        out["class_label"][:] = self.samples.class_label[where]
+        self._heard.fill_current(where, out["current"], out["current_valid"])
+        video = out["video"].swapaxes(2, 3) if self.protocol.transposed else out["video"]
+        for number, rows in self._shown.by_recording(where):
+            plan = self._shown.plan_video(number, self._shown.frame[where[rows]])
+            out["video_valid"][rows] = plan.valid
+            if number not in self._video:
+                self._video[number] = ChunkCache(self._shown.recordings[number].video)
+            self._video[number].gather(plan.index, video, rows, self.threads)
+        for row in np.flatnonzero(self.outliers.video_shuffled[where]).tolist():
+            _shuffle_pixels(video[row], self._rng(where[row], _VIDEO))
+        for row in np.flatnonzero(self.outliers.current_shuffled[where]).tolist():
+            order = self._rng(where[row], _CURRENT).permutation(out["current"].shape[1])
+            out["current"][row] = out["current"][row, order]
+
+    def _rng(self, window: Any, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.outliers.seed, stream, int(self.sample_ids[window])])
+
+
+class _MasklessIndex(WindowIndex):
+    """A mask of what is shown would say nothing of an outlier."""
+
+    def have_masks(self, windows: NDArray[np.int64]) -> bool:
+        return False
+
+
+def _shuffle_pixels(video: NDArray[np.uint8], rng: np.random.Generator) -> None:
+    """Pixels of (T,H,W,3) change places, in all frames alike: colours and movement stay, what is seen goes."""
+    frames, height, width, channels = video.shape
+    order = rng.permutation(height * width)
+    video[...] = video.reshape(frames, height * width, channels)[:, order].reshape(video.shape)

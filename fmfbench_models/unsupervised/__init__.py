@@ -1,0 +1,1 @@
+"""Tables of the two detectors that learn from normal data, on small real image sets."""

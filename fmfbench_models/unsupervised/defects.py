@@ -1,0 +1,174 @@
+"""Defects in image folders as MVTec AD has them: ST-MAE learns a category's normal images; image and pixel AUROC.
+
+    python -m fmfbench_models.unsupervised.defects mvtec/ --out results/mvtec --preset paper-base --epochs 400 \\
+        --backbone-weights vgg19.pth
+
+The folder may hold categories or be one. A category that is done is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fmfbench.scoring.ranks import auroc, rank
+from fmfbench_models.recipe import Recipe
+from fmfbench_models.unsupervised.image_folders import (
+    Category,
+    find_categories,
+    read_category,
+    read_images,
+    read_masks,
+)
+from fmfbench_models.unsupervised.learn import (
+    chunks,
+    describe_trunk,
+    judge_images,
+    learn,
+    make_st_mae,
+    trunk_patches,
+)
+from fmfbench_models.unsupervised.results import ResultFolder, auroc_interval, exit_code
+
+__all__ = ["defects", "defects_table"]
+
+
+def defects(
+    root: Path,
+    out: Path,
+    *,
+    preset: str | None = "paper-base",
+    epochs: int = 400,
+    batch_size: int = 8,
+    lr: float = 1e-4,
+    seed: int = 0,
+    weights: Path | None = None,
+    **config: Any,
+) -> dict[str, Any]:
+    """Learn and judge each category of `root` into the folder `out`; the table's facts. config: of ST-MAE.
+
+    Pixel AUROC is over all pixels of a category's test images together.
+    """
+    recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=lr, lr_steps=(), flip=0.0)
+    settings = {
+        "preset": preset,
+        "config": config,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "trunk": describe_trunk(seed, weights, preset=preset, **config),
+    }
+    categories = [read_category(folder) for folder in find_categories(root)]  # what is wrong is said at once
+    folder = ResultFolder(out, settings)
+    for category in categories:
+        if folder.read(category.name) is None:
+            facts = judged(category, recipe, seed, weights, preset, config)
+            folder.write(category.name, facts)
+    table = {"settings": settings, "rows": [folder.read(category.name) for category in categories]}
+    folder.write("table", table)
+    folder.write_text("table.md", defects_table(table))
+    return table
+
+
+def judged(
+    category: Category,
+    recipe: Recipe,
+    seed: int,
+    weights: Path | None,
+    preset: str | None,
+    config: dict[str, Any],
+) -> dict[str, Any]:
+    """One category: learn, judge, and count."""
+    started = time.process_time()
+    model = make_st_mae(seed, trunk_seed=seed, weights=weights, preset=preset, **config)
+    size = model.config.size
+    loss = learn(
+        model, trunk_patches(model, read_images(category.train, size)), recipe, seed, what=category.name
+    )
+    scores, maps = [], []
+    for part in chunks(category.test):
+        patches = trunk_patches(model, read_images([test.path for test in part], size))
+        score, found = judge_images(model, patches)
+        scores.append(score)
+        maps.append(found)
+    label, mask = category.labels, read_masks(category.test, size)
+    image, resamples = auroc_interval(label, np.concatenate(scores), label, seed)
+    pixel = auroc(rank(mask.ravel(), np.concatenate(maps).ravel()))
+    return {
+        "category": category.name,
+        "learned": len(category.train),
+        "judged": len(label),
+        "abnormal": int(label.sum()),
+        "image_auroc": none_if_nan(image),
+        "interval": np.quantile(resamples, [0.025, 0.975]).tolist() if np.isfinite(image) else None,
+        "pixel_auroc": none_if_nan(pixel),
+        "loss": loss,
+        "processor_seconds": time.process_time() - started,
+    }
+
+
+def none_if_nan(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def defects_table(facts: dict[str, Any]) -> str:
+    """The facts as Markdown; a dash where a category has test images of one class only."""
+    lines = [
+        "| category | learned | judged, abnormal | image AUROC | 95 % interval | pixel AUROC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in facts["rows"]:
+        spread = "-" if row["interval"] is None else "{:.3f} to {:.3f}".format(*row["interval"])
+        image, pixel = (
+            "-" if row[key] is None else f"{row[key]:.3f}" for key in ("image_auroc", "pixel_auroc")
+        )
+        lines.append(
+            f"| {row['category']} | {row['learned']} | {row['judged']}, {row['abnormal']} | {image} | {spread} "
+            f"| {pixel} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m fmfbench_models.unsupervised.defects", description=__doc__
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("folder", type=Path, help="of categories, or one category")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the folder of results; the same call goes on with it"
+    )
+    parser.add_argument("--preset", default="paper-base", help="of ST-MAE [default: paper-base]")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="of the images [default: the preset's]"
+    )
+    parser.add_argument("--epochs", type=int, default=400)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--backbone-weights", type=Path, help="VGG-19 with torchvision's names [default: random]"
+    )
+    options = parser.parse_args()
+    facts = defects(
+        options.folder,
+        options.out,
+        preset=options.preset,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        lr=options.lr,
+        seed=options.seed,
+        weights=options.backbone_weights,
+        **({} if options.size is None else {"size": options.size}),
+    )
+    print(defects_table(facts), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,118 @@
+"""The tables of `image_tags`, beside the figures that the paper prints for all of MNIST."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+from fmfbench.scoring.quantiles import student_quantile
+from fmfbench.scoring.tables import table
+
+__all__ = ["PAPER_MNIST", "PAPER_MNIST_RATIOS", "mean_interval", "tags_markdown"]
+
+# TN-BCL's paper, Table I (MNIST: AUC, FPR, TPR, accuracy) and the MNIST rows of Table V (accuracies at the ratios),
+# each beneath the last of the methods that it is the figure of.
+PAPER_MNIST = {
+    "L_quintuple, hard mining": (0.9971, 0.0062, 0.9922, 0.9932),
+    "L_inter, hard mining": (0.9974, 0.0051, 0.9934, 0.9942),
+    "CMML": (0.9761, 0.0195, 0.9705, 0.9725),
+    "TBNN": (0.9574, 0.0258, 0.9407, 0.9592),
+}
+PAPER_MNIST_RATIOS = {
+    "L_quintuple, hard mining": (0.9923, 0.9924, 0.9926, 0.9929, 0.9928, 0.9931, 0.9933, 0.9931, 0.9935),
+    "L_inter, hard mining": (0.9935, 0.9941, 0.9937, 0.9938, 0.9939, 0.9942, 0.9941, 0.9945, 0.9946),
+    "CMML": (0.9703, 0.9719, 0.9723, 0.9729, 0.9738, 0.9755, 0.9758, 0.9762, 0.9771),
+    "TBNN": (0.9730, 0.9716, 0.967, 0.9656, 0.9618, 0.9536, 0.948, 0.9466, 0.9458),
+}
+TITLES = {"auroc": "AUROC", "fpr": "FPR", "tpr": "TPR", "accuracy": "accuracy"}
+
+Run = Mapping[str, Any]
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean over seeds and its 95 % t interval, cut to [0, 1]; no interval of one value."""
+    mean = fmean(values)
+    if len(values) < 2:
+        return mean, None, None
+    half = student_quantile(len(values) - 1, 0.975) * stdev(values) / len(values) ** 0.5
+    return mean, max(mean - half, 0.0), min(mean + half, 1.0)
+
+
+def tags_markdown(data: str, runs: Mapping[str, Sequence[Run]]) -> str:
+    """Tables of one data set: all figures and kinds at 1:1, and accuracy at every ratio."""
+    some = next(iter(runs.values()))[0]
+    samples, seeds = some["samples"], len(next(iter(runs.values())))
+    lines = [
+        f"`{data}`: {samples['train']} train, {samples['validation']} validation, {samples['test']} test pairs; "
+        f"{some['settings']['epochs']} epochs; mean of {seeds} seeds and its 95 % t interval.",
+        "",
+        "One to one; beneath, in italics, the paper's Table I on the whole of MNIST:",
+        "",
+        *table(("method", *TITLES.values()), _overall(runs)),
+        "",
+        "One to one, each kind against the normal pairs:",
+        "",
+        *table(
+            ("method", *(f"{kind} {what}" for kind in _kinds(some) for what in ("AUROC", "TPR"))),
+            _by_kind(runs),
+        ),
+        "",
+        "Accuracy by ratio of normal to outlying pairs; in italics, the paper's Table V on the whole of MNIST:",
+        "",
+        *table(("method", *some["ratios"]), _by_ratio(runs)),
+    ]
+    return "\n".join(lines)
+
+
+def _kinds(run: Run) -> list[str]:
+    return list(run["ratios"]["1:1"]["kinds"])
+
+
+def _overall(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
+    rows = []
+    for name, made in runs.items():
+        rows.append(
+            [name, *(_cell(made, lambda run, m=metric: run["ratios"]["1:1"][m]) for metric in TITLES)]
+        )
+        if name in PAPER_MNIST:
+            rows.append(
+                [f"*paper, {name.split(',')[0]}*", *(f"*{value:.4f}*" for value in PAPER_MNIST[name])]
+            )
+    return rows
+
+
+def _by_kind(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
+    rows = []
+    for name, made in runs.items():
+        cells = [
+            _cell(made, lambda run, k=kind, m=metric: run["ratios"]["1:1"]["kinds"][k][m])
+            for kind in _kinds(made[0])
+            for metric in ("auroc", "tpr")
+        ]
+        rows.append([name, *cells])
+    return rows
+
+
+def _by_ratio(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
+    rows = []
+    for name, made in runs.items():
+        rows.append(
+            [
+                name,
+                *(
+                    _cell(made, lambda run, r=ratio: run["ratios"][r]["accuracy"])
+                    for ratio in made[0]["ratios"]
+                ),
+            ]
+        )
+        if name in PAPER_MNIST_RATIOS:
+            rows.append(
+                [f"*paper, {name.split(',')[0]}*", *(f"*{value:.4f}*" for value in PAPER_MNIST_RATIOS[name])]
+            )
+    return rows
+
+
+def _cell(runs: Sequence[Run], value: Callable[[Run], float]) -> str:
+    mean, low, high = mean_interval([value(run) for run in runs])
+    return f"{mean:.4f}" if low is None else f"{mean:.4f} ({low:.4f} to {high:.4f})"

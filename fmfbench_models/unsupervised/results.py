@@ -1,0 +1,88 @@
+"""A folder of results that grows part by part, belongs to one set of settings, and goes on after an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.errors import FmfbenchError, InputError
+from fmfbench.scoring.ranks import auroc, rank, rank_replicates
+
+__all__ = ["ResultFolder", "auroc_interval", "exit_code"]
+
+RESAMPLES = 2000
+
+
+class ResultFolder:
+    """Parts by name, a JSON file each. InputError: the folder holds results of other settings."""
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        own = json.loads(json.dumps(settings))
+        file = path / "settings.json"
+        if file.is_file():
+            found = json.loads(file.read_text(encoding="utf-8"))
+            differing = sorted(key for key in own.keys() | found.keys() if own.get(key) != found.get(key))
+            if differing:
+                raise InputError(
+                    f"{path}: holds results of other {', '.join(differing)}; choose another folder or delete it"
+                )
+        elif any(path.iterdir()):
+            raise InputError(
+                f"{path}: wanted a new or empty folder, or results to go on with; found other files"
+            )
+        else:
+            self.write("settings", own)
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A part, or None where it is not done yet."""
+        file = self.path / f"{name}.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    def write(self, name: str, value: Mapping[str, Any]) -> None:
+        self.write_text(f"{name}.json", json.dumps(value, indent=1) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        temporary = self.path / f".{name}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, self.path / name)
+
+
+def auroc_interval(
+    label: NDArray[np.integer[Any]],
+    score: NDArray[np.floating[Any]],
+    strata: NDArray[np.integer[Any]],
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> tuple[float, NDArray[np.float64]]:
+    """(AUROC, that of each resample (R,)) of independent samples (N,), drawn anew within each stratum.
+
+    Strata must tell the labels apart. Samples and resamples depend on strata and seed alone: detectors of the same
+    samples are compared, and averaged, resample by resample. The spread is that of the test images: nothing is
+    trained again.
+    """
+    rng = np.random.default_rng(seed)
+    weights = np.zeros((resamples, len(label)))
+    for value in np.unique(strata):
+        rows = np.flatnonzero(strata == value)
+        weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamples)
+    ranking = rank(label, score)
+    return auroc(ranking), rank_replicates(ranking, np.arange(len(label)), weights)["auroc"]
+
+
+def exit_code(main: Callable[[], None]) -> int:
+    """Run a command; an error of fmfbench becomes one line on stderr and its exit code."""
+    try:
+        main()
+    except FmfbenchError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0

