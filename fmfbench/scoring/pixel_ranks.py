@@ -138,7 +138,9 @@ class Area:
 
     @property
     def aupro(self) -> float:
-        return self._overlap / self.limit
+        return min(
+            self._overlap / self.limit, 1.0
+        )  # many rounded pieces may add up to a digit more than the whole
 
 
 def _area_to(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
