@@ -212,6 +212,10 @@ def test_checkpoint_and_prediction_file_say_so(witness, furnace_store, options, 
     facts = load_checkpoint(run).meta.provenance
     assert facts["normal_only"] is facts["recipe"]["normal_only"] is True
     assert json.loads((run / "run.json").read_text())["recipe"]["normal_only"] is True
+    mean, std = current_statistics(fmfbench.open_dataset(furnace_store), normal_only=True)
+    normalisation = load_checkpoint(run).meta.normalisation
+    assert normalisation["current_mean"] == pytest.approx(mean, rel=1e-6)
+    assert normalisation["current_std"] == pytest.approx(std, rel=1e-6)
     epochs = [line for line in read_log(run / "log.jsonl") if line["kind"] == "epoch"]
     assert all(line["val_f1"] is line["val_miou"] is None for line in epochs)  # of no abnormal sample
     assert all(line["val_loss"] > 0 and 0 <= line["val_accuracy"] <= 1 for line in epochs)
