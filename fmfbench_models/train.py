@@ -1,8 +1,6 @@
-"""Training: settings, data, loop. The same function under `fmfbench train`, in a notebook, and under
-torchrun.
+"""Training: settings, data, loop. The same function under `fmfbench train`, in a notebook, and under torchrun.
 
-A run folder holds run.json (all that decides the result), log.jsonl, curves.png, last.safetensors,
-best.safetensors
+A run folder holds run.json (all that decides the result), log.jsonl, curves.png, last.safetensors, best.safetensors
 (lowest validation loss) and state.safetensors, from which the same call goes on after any interruption.
 """
 
@@ -72,8 +70,8 @@ def train(
 
     Args:
         model: a name of `list_models()`.
-        options: keys of the recipe and of the model's configuration; "preset"; "protocol.KEY" for a
-        protocol's fields.
+        options: keys of the recipe and of the model's configuration; "preset"; "protocol.KEY" for a protocol's
+            fields.
         protocol: "paper" unless the preset is "official".
         context: which splits a window may see ("full", "masked", "strict").
         device: "cpu" or "cuda"; a GPU where there is one.

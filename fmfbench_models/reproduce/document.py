@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 from fmfbench.scoring.provenance import backbone_text
+from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench_models.registry import list_models, model_info, registration
 from fmfbench_models.reproduce.experiment import Experiment, Row, variant_of
 from fmfbench_models.reproduce.work import Work, device_name
@@ -68,6 +70,9 @@ def build_document(
         "floor": done[0]["score"]["floor"] if done else None,
         "ordering": {metric: ordering(rows, metric) for metric in ("accuracy", "miou")},
         "notes": list(experiment.notes),
+        "picture": work.place.table(experiment.name, "png").name if experiment.is_figure else None,
+        "reference": experiment.reference,
+        "trained_lengths": lengths(get_protocol(work.preset.protocol)),
     }
 
 
@@ -99,6 +104,7 @@ def build_row(
         "label": row.label,
         **describe_models(row, work),
         "status": status,
+        "length": length(row, work),
         "errors": {str(seed): error for seed, error in failed.items()},
         "metrics": {
             metric: joined([value["score"] for value in done.values()], metric)
@@ -119,6 +125,23 @@ def build_row(
         },
         "note": row.note,
     }
+
+
+def lengths(protocol: WindowProtocol) -> dict[str, float]:
+    """Seconds of video, from the first frame to the last, and of current."""
+    return {
+        "video": protocol.frame_lag_ns(protocol.num_frames - 1) / 1e9,
+        "current": protocol.num_current / protocol.current_hz,
+    }
+
+
+def length(row: Row, work: Work) -> dict[str, Any] | None:
+    """Which of a window's lengths a row sets, and to how many seconds."""
+    of = {"num_frames": "video", "current_seconds": "current"}
+    for field in row.window.keys() & of.keys():
+        changed = replace(get_protocol(work.preset.protocol), **row.window)
+        return {"of": of[field], "seconds": lengths(changed)[of[field]]}
+    return None
 
 
 def describe_models(row: Row, work: Work) -> dict[str, Any]:

@@ -95,7 +95,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A table: its rows in order, and the metrics it has. every_model: with all registered models."""
+    """A table: its rows in order, and the metrics it has. every_model: with all registered models.
+
+    reference: of a figure, what the paper prints elsewhere: "source", lengths in s of "video" and "current", metrics.
+    """
 
     name: str
     title: str
@@ -103,6 +106,12 @@ class Experiment:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     every_model: bool = False
+    reference: Mapping[str, Any] | None = None
+
+    @property
+    def is_figure(self) -> bool:
+        """Whether its rows are one model on windows of several lengths."""
+        return all(set(row.window) & {"num_frames", "current_seconds"} for row in self.rows)
 
 
 def read_toml(name: str) -> dict[str, Any]:

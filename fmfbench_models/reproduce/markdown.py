@@ -30,7 +30,10 @@ def document_markdown(document: Mapping[str, Any]) -> str:
     head += ["worst recording (accuracy)", "training", "prediction"]
     marks: list[str] = []
     body = [row_cells(row, document["metrics"], with_paper, with_trunk, marks) for row in document["rows"]]
-    lines = [f"# {document['title']}", "", f"**{document['notice']}**", "", *grid(head, body), ""]
+    lines = [f"# {document['title']}", "", f"**{document['notice']}**", ""]
+    if document["picture"]:
+        lines += [f"![metrics against the lengths of the windows]({document['picture']})", ""]
+    lines += [*grid(head, body), ""]
     lines += [f"- {mark}" for mark in marks]
     if any(row["reinterpretation"] for row in document["rows"]):
         lines.append(

@@ -21,8 +21,9 @@ from fmfbench_models.reproduce.document import build_document
 from fmfbench_models.reproduce.estimate import Estimator
 from fmfbench_models.reproduce.experiment import Experiment, Row, choose_rows, load_experiment, load_preset
 from fmfbench_models.reproduce.markdown import document_markdown
+from fmfbench_models.reproduce.picture import draw_lengths
 from fmfbench_models.reproduce.work import Work
-from fmfbench_models.reproduce.workplace import Workplace, write_json, write_text
+from fmfbench_models.reproduce.workplace import Workplace, write_bytes, write_json, write_text
 
 __all__ = ["is_simulated", "plan", "reproduce"]
 
@@ -53,8 +54,9 @@ def reproduce(
 ) -> dict[str, Any]:
     """Train what is missing for one of the paper's tables, predict, score, and write the table into `out`.
 
-    The table, `TABLE-SIZE.md` and `.json`, is written anew after each row; it always has all rows: those that failed
-    say so and why, and so do those that were not asked for. Called again, it goes on, and tries again what failed.
+    The table, `TABLE-SIZE.md` and `.json` (and `fig6-SIZE.png`), is written anew after each row; it always has all
+    rows: those that failed say so and why, and so do those that were not asked for. Called again, it goes on, and
+    tries again what failed.
 
     Args:
         table: one of `TABLES`.
@@ -248,5 +250,7 @@ def write_table(
 ) -> dict[str, Any]:
     document = build_document(experiment, {row.name for row in rows}, work, seeds, results)
     write_json(work.place.table(experiment.name, "json"), document)
+    if document["picture"]:
+        write_bytes(work.place.out / document["picture"], draw_lengths(document))
     write_text(work.place.table(experiment.name, "md"), document_markdown(document))
     return document

@@ -4,7 +4,7 @@
     OUT/runs/SIZE/TRAINING/seed0/                    run folders of `train`; seed0.times.json beside each
     OUT/predictions/SIZE/ROW-seed0.npz
     OUT/results/SIZE/ROW-seed0.json                  score, or why there is none
-    OUT/table2-SIZE.md, .json
+    OUT/table2-SIZE.md, .json                        and fig6-SIZE.png
 
 SIZE is the preset, its epochs, and how training samples are thinned where that is not as the preset has it; what is
 predicted and scored once a second has "-per-second" after it. A row that
@@ -26,7 +26,7 @@ from typing import Any
 from fmfbench.dataset import Dataset
 from fmfbench.errors import InputError
 
-__all__ = ["Stopwatch", "Workplace", "read_json", "write_json", "write_text"]
+__all__ = ["Stopwatch", "Workplace", "read_json", "write_bytes", "write_json", "write_text"]
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,12 @@ def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, contents: bytes) -> None:
     """A reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_bytes(contents)
     os.replace(temporary, path)

@@ -263,7 +263,13 @@ def test_fig6_predicts_on_other_windows_with_the_same_weights(everything, sim_st
     assert [(meta["num_frames"], meta["current_seconds"]) for meta in metas] == [(2, 20.0), (4, 60.0)]
     text = (out / f"fig6-{SIZE}.md").read_text()
     assert "plot without figures" in text
-    assert "paper, real" not in text.splitlines()[4]
+    assert "paper, real" not in next(line for line in text.splitlines() if line.startswith("| method"))
+    assert rows["video-2"]["length"] == {"of": "video", "seconds": 0.16}
+    assert rows["current-60"]["length"] == {"of": "current", "seconds": 60.0}
+    assert found["trained_lengths"] == {"video": 0.48, "current": 20.0}
+    assert f"](fig6-{SIZE}.png)" in text
+    assert (out / f"fig6-{SIZE}.png").read_bytes()[:4] == b"\x89PNG"
+    assert not (out / f"table2-{SIZE}.png").exists()
 
 
 # --- stores that are too big
