@@ -345,6 +345,14 @@ REGISTRATION = Registration(
         },
     },
     recipe={"normal_only": True, "lr": 1e-3, "lr_steps": [], "flip": 0.0},
+    original_recipe={
+        "normal_only": True,
+        "lr": 1e-4,
+        "lr_steps": [],
+        "epochs": 400,
+        "batch_size": 8,
+        "flip": 0.0,
+    },
     source='Yao, Wang, Yu, "Siamese Transition Masked Autoencoders as Uniform Unsupervised Visual Anomaly Detector"',
     provenance={
         "last ReLU of VGG-19's first four blocks on one grid, frozen": "paper",
