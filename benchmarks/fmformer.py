@@ -4,12 +4,10 @@ module.
     python benchmarks/fmformer.py [--device cpu|cuda] [--threads 2] [--batch 64] [--rounds 5] [--json]
 
 The plain side is what one would write first: float32, eager, patches by reshape and permute on floats,
-attention as
-softmax(q k^T / sqrt(d)) v with the whole matrix in memory, torch.optim.AdamW as it comes. Ours is what
-`fmfbench train`
-runs on that device. Both hold the same weights, see the same batches, and their first losses are compared
-before
-anything is timed. Rounds alternate between the two sides and the median round counts.
+attention as softmax(q k^T / sqrt(d)) v with the whole matrix in memory, torch.optim.AdamW as it comes. Ours
+is what `fmfbench train` runs on that device. Both hold the same weights, see the same batches, and their
+first losses are compared before anything is timed. Rounds alternate between the two sides and the median
+round counts.
 """
 
 from __future__ import annotations

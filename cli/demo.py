@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, help="Seed of the simulated furnace.")
 @click.option("--preset", default="small", show_default=True, help="Size of the simulated furnace.")
 @click.option("--overwrite", is_flag=True, help="Start over where FOLDER holds an earlier demo.")
-def command(folder: Path, seed: int, preset: str, overwrite: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; the story goes to stderr.")
+def command(*, folder: Path, seed: int, preset: str, overwrite: bool, as_json: bool) -> None:
     """Everything once, on simulated data (FMF-Sim): recordings, store, windows, predictions, score.
 
     Simulates a furnace, converts it, fits a small transparent baseline on the train split, writes
@@ -39,14 +41,20 @@ def command(folder: Path, seed: int, preset: str, overwrite: bool) -> None:
         "Made by `fmfbench demo`: simulated data, nothing here was recorded.\n"
     )
     try:
-        for line in _run(folder, seed, preset):
-            click.echo(line)
+        facts: dict[str, Any] = {
+            "data": f"FMF-Sim, preset {preset}, seed {seed}: simulated, nothing was recorded"
+        }
+        for line in _run(folder, seed, preset, facts):
+            click.echo(line, err=as_json)
+        if as_json:
+            click.echo(json.dumps(facts, indent=2))
     except InputError:  # a preset or seed that is none: there is no demo to keep
         shutil.rmtree(folder)
         raise
 
 
-def _run(folder: Path, seed: int, preset: str) -> Iterator[str]:
+def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any]) -> Iterator[str]:
+    """Does it all, yields what is going on, and puts what came out into `facts`."""
     import fmfbench
     from fmfbench.baseline import fit_baseline
     from fmfbench.sources.simulate import simulate
@@ -82,12 +90,17 @@ def _run(folder: Path, seed: int, preset: str) -> Iterator[str]:
         },
     )
     yield ""
-    yield fmfbench.score(predictions, data).to_markdown()
+    scored = fmfbench.score(predictions, data)
+    facts |= {"recordings": str(source), "store": str(store), "picture": str(folder / "view.png")}
+    facts["models"] = {
+        "logistic baseline": {"predictions": str(predictions), "picture": None, "score": scored.to_dict()}
+    }
+    yield scored.to_markdown()
     yield ""
     if find_spec("torch") is None:
         yield "PyTorch is not installed: the demo ends with the baseline. For FmFormer: pip install 'fmfbench[models]'"
     else:
-        yield from _train(folder, data, seed)
+        yield from _train(folder, data, seed, facts["models"])
     yield ""
     yield "All of this is simulated (FMF-Sim): no figure here says anything about the real benchmark."
     yield f"recordings   {source}"
@@ -97,7 +110,7 @@ def _run(folder: Path, seed: int, preset: str) -> Iterator[str]:
     yield f"score again  fmfbench score {predictions} --data {store}"
 
 
-def _train(folder: Path, data: Dataset, seed: int) -> Iterator[str]:
+def _train(folder: Path, data: Dataset, seed: int, models: dict[str, Any]) -> Iterator[str]:
     """A nano FmFormer, its score beside the baseline's, and a picture of what it sees."""
     import fmfbench
     from fmfbench.scoring.pictures import draw_predictions
@@ -109,7 +122,14 @@ def _train(folder: Path, data: Dataset, seed: int) -> Iterator[str]:
     yield "7. predict the test split with it, score it, draw what it sees"
     predictions = predict(run, data, folder / "fmformer-nano.npz")
     yield ""
-    yield fmfbench.score(predictions, data).to_markdown()
+    scored = fmfbench.score(predictions, data)
+    models["fmformer"] = {
+        "predictions": str(predictions),
+        "picture": str(folder / "fmformer-nano.png"),
+        "run": str(run),
+        "score": scored.to_dict(),
+    }
+    yield scored.to_markdown()
     draw_predictions(data, predictions, folder / "fmformer-nano.png")
     yield ""
     yield f"FmFormer     {run}, {predictions}"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fmfbench.errors import InputError
+from fmfbench.errors import InputError, PredictionError
 
 if TYPE_CHECKING:
+    from fmfbench.scoring.labels import Labels, LabelSource
     from fmfbench.scoring.score import Score
 
 _PATH = click.Path(path_type=Path)
@@ -78,7 +78,8 @@ def command(
     """Score a prediction file: accuracy, F1, FDR, MDR and mIoU over exactly the samples of a split.
 
     FDR is FP/(FP+TN), elsewhere called the false positive rate; MDR is FN/(FN+TP), the miss rate.
-    FILE may be a folder: each .npz in it is scored, for one table.
+    FILE may be a folder: each .npz in it is scored, for one table; files that cannot be are named at the end, with
+    exit code 2.
 
     \b
     Example:
@@ -86,9 +87,8 @@ def command(
       fmfbench score predictions.npz --labels labels.npz --json
       fmfbench score predictions.npz --data fmf_sim.zarr --truth recordings/truth
     """
-    from fmfbench.scoring.labels import Labels
     from fmfbench.scoring.problems import check_target
-    from fmfbench.scoring.score import opened, read_for, score
+    from fmfbench.scoring.score import opened, score
     from fmfbench.scoring.tables import score_csv, scores_markdown
 
     if (data is None) == (labels is None):
@@ -97,32 +97,71 @@ def command(
         if target is not None:
             check_target(target)
     source = opened(data or labels or Path())
-    files = sorted(file.glob("*.npz")) if file.is_dir() else [file]
-    if not files:
-        raise InputError(f"{file}: wanted prediction files (*.npz) in the folder, found none")
     if report is not None and file.is_dir():
         raise InputError(f"{file}: --report is for one file, found a folder")
-    shown: Iterable[Path] = files
-    if len(files) > 1:
-        from tqdm import tqdm
-
-        shown = tqdm(files, unit="file", disable=None)
-    scores = [score(path, source, split, **options) for path in shown]
+    if file.is_dir():
+        scores, failed = _score_all(file, source, split, options)
+    else:
+        scores, failed = [score(file, source, split, **options)], {}
     if report is not None:
-        from fmfbench.scoring.report import write_report
-
-        asked = {name: options[name] for name in ("context", "protocol", "per_second")}
-        found, rows = read_for(file, source, split, **asked)
-        write_report(report, scores[0], found, rows, None if isinstance(source, Labels) else source)
+        _report(report, scores[0], file, source, split, options)
     text = scores_markdown(scores) if file.is_dir() else scores[0].to_markdown()
-    if markdown is not None:
-        markdown.write_text(text + "\n", encoding="utf-8")
-    if csv_file is not None:
-        csv_file.write_text(score_csv(scores), encoding="utf-8")
-    click.echo(json.dumps(_document(scores, file.is_dir()), indent=2) if as_json else text)
+    for path, content in ((markdown, text + "\n"), (csv_file, score_csv(scores))):
+        if path is not None:
+            path.write_text(content, encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(_document(scores, failed, file.is_dir()), indent=2))
+    elif scores:
+        click.echo(text)
+    _tell(file, scores, failed)
 
 
-def _document(scores: list[Score], several: bool) -> dict[str, Any]:
+def _tell(folder: Path, scores: list[Score], failed: dict[str, str]) -> None:
+    """One line for each file that could not be scored, and a last one, with exit code 2."""
+    for error in failed.values():
+        click.echo(f"Error: {error}", err=True)
+    if failed:
+        count = len(failed) + len(scores)
+        raise InputError(f"{folder}: {len(failed)} of {count} prediction files were not scored")
+
+
+def _report(
+    path: Path, scored: Score, file: Path, source: LabelSource | Labels, split: str, options: dict[str, Any]
+) -> None:
+    from fmfbench.scoring.labels import Labels
+    from fmfbench.scoring.report import write_report
+    from fmfbench.scoring.score import read_for
+
+    asked = {name: options[name] for name in ("context", "protocol", "per_second")}
+    found, rows = read_for(file, source, split, **asked)
+    write_report(path, scored, found, rows, None if isinstance(source, Labels) else source)
+
+
+def _score_all(
+    folder: Path, source: LabelSource | Labels, split: str, options: dict[str, Any]
+) -> tuple[list[Score], dict[str, str]]:
+    """The scores of all files that can be scored, and name -> what is wrong of the others; InputError where it is the
+    same for all, and so not the files' fault."""
+    from tqdm import tqdm
+
+    from fmfbench.scoring.score import score
+
+    files = sorted(folder.glob("*.npz"))
+    if not files:
+        raise InputError(f"{folder}: wanted prediction files (*.npz) in the folder, found none")
+    scores, failed = [], {}
+    for path in tqdm(files, unit="file", disable=None):
+        try:
+            scores.append(score(path, source, split, **options))
+        except PredictionError as error:
+            failed[path.name] = str(error)
+    if not scores and len(set(failed.values())) == 1:
+        raise InputError(next(iter(failed.values())))
+    return scores, failed
+
+
+def _document(scores: list[Score], failed: dict[str, str], several: bool) -> dict[str, Any]:
     if not several:
         return scores[0].to_dict()
-    return {"scores": [each.to_dict() for each in scores]}
+    errors = [{"file": name, "error": error} for name, error in failed.items()]
+    return {"scores": [each.to_dict() for each in scores], "failed": errors}

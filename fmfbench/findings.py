@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fmfbench.wording import counted
+
 __all__ = ["Finding", "Findings", "Report"]
 
 
@@ -75,9 +77,8 @@ class Report:
         lines = [f"damage  {f.where}: {f.message}" for f in self.damage]
         lines += [f"remark  {f.where}: {f.message}" for f in self.remarks]
         verdict = "sound" if self.ok else "DAMAGED: convert again, or take a copy that is whole"
-        looked = f"{self.recordings} recordings, {self.files} files, {self.bytes / 2**20:.1f} MiB"
+        looked = f"{counted(self.recordings, 'recording')}, {counted(self.files, 'file')}, {self.bytes / 2**20:.1f} MiB"
         against = f", compared with {self.source}" if self.source else ""
-        lines.append(
-            f"{self.store}: {verdict} ({looked}{against}; {len(self.damage)} damages, {len(self.remarks)} remarks)"
-        )
+        found = f"{counted(len(self.damage), 'damage')}, {counted(len(self.remarks), 'remark')}"
+        lines.append(f"{self.store}: {verdict} ({looked}{against}; {found})")
         return "\n".join(lines)

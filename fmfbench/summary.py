@@ -13,6 +13,7 @@ from fmfbench.clock import NS, format_time
 from fmfbench.dataset import Dataset, Recording
 from fmfbench.schema import SPLITS, UNLABELLED, video_spec
 from fmfbench.sources.source import Source, SourceRecording
+from fmfbench.wording import counted
 
 __all__ = ["describe", "describe_source", "gaps", "print_description"]
 
@@ -74,7 +75,8 @@ def print_description(facts: dict[str, Any]) -> str:
     for r in facts["recordings"]:
         lines += ["", *_recording_lines(r)]
     lines.append("")
-    total = f"{len(facts['recordings'])} recordings, {facts['frames']} frames, {_counts(facts['splits'])}"
+    found = f"{counted(len(facts['recordings']), 'recording')}, {counted(facts['frames'], 'frame')}"
+    total = f"{found}, {_counts(facts['splits'])}"
     lines.append(f"total     {total}")
     if "classes" in facts:
         lines.append(f"classes   {_balance(facts['classes'])}")
@@ -155,7 +157,9 @@ def _recording_lines(r: dict[str, Any]) -> list[str]:
     if "classes" in r:
         lines.append(f"  class   {_balance(r['classes'])}, layers: {', '.join(r['layers']) or 'none'}")
     current_rate = f", {r['current_rate']:.2f} a second" if r["current_rate"] else ""
-    lines.append(f"  current {r['current_rows']} rows{current_rate}, {r['current_nan_rows']} with NaN")
+    lines.append(
+        f"  current {counted(r['current_rows'], 'row')}{current_rate}, {r['current_nan_rows']} with NaN"
+    )
     lines += [
         f"  gaps    {r[f'{what}_gaps']} in {what}s, longest {r[f'longest_{what}_gap_seconds']:.2f} s"
         for what in ("frame", "current")

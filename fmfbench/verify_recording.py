@@ -33,6 +33,7 @@ from fmfbench.schema import (
     video_spec,
 )
 from fmfbench.shards import decode_shard, shard_problems
+from fmfbench.wording import counted
 
 __all__ = ["ARRAYS", "ShardReader", "check_recording"]
 
@@ -235,7 +236,8 @@ def _check_video(reader: ShardReader, base: str, findings: Findings) -> None:
         longest = int(lengths.argmax())
         findings.remark(
             base, "frames",
-            f"{len(frozen)} frames are the same as the one before, in {len(starts)} runs "
+            f"{counted(len(frozen), 'frame')} {'is' if len(frozen) == 1 else 'are'} the same as the one before, "
+            f"in {counted(len(starts), 'run')} "
             f"(longest: {lengths[longest]} after frame {starts[longest]})",
         )  # fmt: skip
     moving = np.delete(np.arange(len(frames)), frozen)
@@ -247,7 +249,8 @@ def _check_video(reader: ShardReader, base: str, findings: Findings) -> None:
         findings.remark(
             base,
             "frames",
-            f"{len(same)} frames repeat an earlier one (frame {again} is frame {earlier} again)",
+            f"{counted(len(same), 'frame')} {'repeats' if len(same) == 1 else 'repeat'} an earlier one "
+            f"(frame {again} is frame {earlier} again)",
         )
 
 
@@ -273,8 +276,8 @@ def _check_times(
         at = int(np.flatnonzero(steps > _GAP)[0])
         findings.remark(
             base, "gaps",
-            f"{len(gaps)} gaps of more than a second between {what}s (longest {int(gaps.max()) / NS:.2f} s; the "
-            f"first after {what} {at})",
+            f"{counted(len(gaps), 'gap')} of more than a second between {what}s "
+            f"(longest {int(gaps.max()) / NS:.2f} s; the first after {what} {at})",
         )  # fmt: skip
 
 

@@ -223,9 +223,8 @@ class PostNormBlock(nn.Module):
     """The time-series family's block: x = LN(x + attention); x = LN(x + ffn). 111,840 parameters at 96 / 384.
 
     `mix` is the attention itself: (q, k, v), each (b, heads, n, d), -> (b, heads, n, d); by default exact
-    softmax
-    attention. The two 1x1 convolutions of the published code are linear maps of each token, and stand here
-    as such.
+    softmax attention. The two 1x1 convolutions of the published code are linear maps of each token, and stand
+    here as such.
     """
 
     def __init__(
@@ -284,8 +283,7 @@ def patchify(video: Tensor, patch: tuple[int, int, int]) -> Tensor:
     h, w).
 
     Inside a patch the order is (row, column, frame, channel), as in the official code. No arithmetic: on
-    uint8
-    frames it moves a quarter of the bytes that it would move on floats.
+    uint8 frames it moves a quarter of the bytes that it would move on floats.
     """
     pt, ph, pw = patch
     b, c, frames, height, width = video.shape
@@ -379,8 +377,7 @@ class TokenDecoder(nn.Module):
     """The dense head: visual tokens reassembled into an image and upsampled (FmFormer eqs. 9-11).
 
     standard (b, t*h*w, dim) without class token; dilated (b, t*h'*w', dim) or None. Returns (b, 2, 8h, 8w):
-    one
-    doubling for each of `channels`.
+    one doubling for each of `channels`.
     """
 
     def __init__(

@@ -2,8 +2,7 @@
 too.
 
 The facts (JSON) stand in the safetensors header under the key "fmfbench": name, config, protocol,
-normalisation,
-provenance. A run folder holds `best.safetensors` and `last.safetensors`.
+normalisation, provenance. A run folder holds `best.safetensors` and `last.safetensors`.
 """
 
 from __future__ import annotations
@@ -75,8 +74,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Model:
     `.pth`.
 
     What a file is, is told from its content, never from its name. A released checkpoint gets the `official`
-    protocol
-    and preset. InputError: nothing there, not such a file, or tensors that do not fit.
+    protocol and preset. InputError: nothing there, not such a file, or tensors that do not fit.
     """
     path = Path(path)
     if path.is_dir():

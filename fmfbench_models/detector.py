@@ -41,11 +41,10 @@ class Detector:
     """Feed `current` rows and `frame`s in order of time; each frame gives a Detection.
 
     The windows are those of `Dataset.windows` over the same frames and rows (context "full"), and so are the
-    results:
-    a frame sees every row that was fed before it. The `official` protocol looks ahead to the end of the
-    frame's own
-    second, so there the rows of that second must be fed before the frame. Only what later windows can need
-    is kept. engine: what runs the model, see `fmfbench_models.engine`; "onnx" is the fastest on a CPU.
+    results: a frame sees every row that was fed before it. The `official` protocol looks ahead to the end of
+    the frame's own second, so there the rows of that second must be fed before the frame. Only what later
+    windows can need is kept. engine: what runs the model, see `fmfbench_models.engine`; "onnx" is the fastest
+    on a CPU.
     """
 
     def __init__(

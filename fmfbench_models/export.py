@@ -45,10 +45,8 @@ def export_onnx(
     named.
 
     Inputs by name: video (B, 3, T, H, W) uint8, current (B, Tc, 3) float32, those that the model uses;
-    normalisation
-    is inside. Outputs: logits (B, 2), pixel_logits (B, 2, H, W), those that it has. The facts of
-    `model.meta` stand
-    in the file's metadata under "fmfbench". Needs the package onnx.
+    normalisation is inside. Outputs: logits (B, 2), pixel_logits (B, 2, H, W), those that it has. The facts
+    of `model.meta` stand in the file's metadata under "fmfbench". Needs the package onnx.
     """
     try:
         import onnx

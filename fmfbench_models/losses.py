@@ -24,9 +24,8 @@ def supervised_loss(
     """L = L_pix + alpha L_cls, each the mean cross-entropy over what is labelled.
 
     logits (B, 2) with batch["class_label"] (B,); pixel_logits (B, 2, H, W) with batch["mask"] (B, H, W). A
-    term whose
-    head or labels are absent is left out, and the other stands alone with weight 1. Samples labelled 255 do
-    not count.
+    term whose head or labels are absent is left out, and the other stands alone with weight 1. Samples
+    labelled 255 do not count.
     """
     terms: dict[str, Tensor] = {}
     if pixel_logits is not None and "mask" in batch:

@@ -1,8 +1,7 @@
 """The released FmFormer checkpoints: which model a state dict is, and its names in our terms and back.
 
 Everything is read off names and shapes: the modality, the task, dilated tokens or not, the number of frames
-and of
-current values from the position tables' lengths. Our modules hold every tensor unchanged.
+and of current values from the position tables' lengths. Our modules hold every tensor unchanged.
 """
 
 from __future__ import annotations

@@ -29,16 +29,17 @@ class Recipe:
     """Defaults: paper, but alpha, weight_decay and betas (not given there: torch's) and the flip (official
     code).
 
-    batch_size: over all processes. lr falls by lr_gamma after each epoch of lr_steps. alpha: weight of the
-    class
-    term. flip: probability of a horizontal flip of frames and mask together. jitter: strength of
-    the random gain and offset of a window's light (ours; 0 as in the paper). shift: by how many
-    pixels at most a window is moved, frames and mask together (ours; 0 as in the paper). clip: largest gradient norm, 0
-    for none.
+    batch_size: over all processes.
+    lr falls by lr_gamma after each epoch of lr_steps.
+    alpha: weight of the class term.
+    flip: probability of a horizontal flip of frames and mask together.
+    jitter: strength of the random gain and offset of a window's light (ours; 0 as in the paper).
+    shift: pixels that a window is moved at most, frames and mask together (ours; 0 as in the paper).
+    clip: largest gradient norm, 0 for none.
     normal_only: nothing abnormal is seen before testing: training, validation and `Model.fit` get the windows that
     show normal frames of the train split alone, and the current's statistics are of those.
-    every: each how-many-th training sample is used. validate_every: the same of the validation samples,
-    after each epoch; what is fitted has them all.
+    every: each how-many-th training sample is used.
+    validate_every: the same of the validation samples, after each epoch; what is fitted has them all.
     validate: False trains on the validation samples too, for recordings too short to spare any.
     """
 

@@ -1,8 +1,6 @@
-"""Training: settings, data, loop. The same function under `fmfbench train`, in a notebook, and under
-torchrun.
+"""Training: settings, data, loop. The same function under `fmfbench train`, in a notebook, and under torchrun.
 
-A run folder holds run.json (all that decides the result), log.jsonl, curves.png, last.safetensors,
-best.safetensors
+A run folder holds run.json (all that decides the result), log.jsonl, curves.png, last.safetensors, best.safetensors
 (lowest validation loss) and state.safetensors, from which the same call goes on after any interruption.
 """
 

@@ -246,7 +246,7 @@ def test_remarks_on_what_was_recorded(tmp_path: Path) -> None:
         ),
         (
             "gaps",
-            "1 gaps of more than a second between frames (longest 3.04 s; the first after frame 49)",
+            "1 gap of more than a second between frames (longest 3.04 s; the first after frame 49)",
         ),
     ]
 

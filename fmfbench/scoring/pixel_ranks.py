@@ -27,7 +27,10 @@ __all__ = ["AUPRO_LIMIT", "PixelRanking", "check_limit", "rank_pixels", "region_
 
 AUPRO_LIMIT = 0.3
 _FINE_BITS = 14  # of 32 bit scores, those that are counted only where they matter
-_MOST_PIXELS = 1 << 24  # looked at together
+_MOST_PIXELS = 1 << 25  # normal ones held at a time, 4 bytes each
+_ABNORMAL_WEIGHT = 4  # an abnormal one takes as much memory as so many normal ones
+_VALUES = 1 << 16  # distinct scores of abnormal pixels made into cells together
+_TOGETHER = 1 << 20  # pixels whose shares are added together
 _MOST_GROUPS = 4096  # levels of scores that the bootstrap tells apart
 _MOST_CELLS = 1 << 21  # blocks x levels of the bootstrap
 _LIMB = 32
@@ -135,7 +138,7 @@ class Area:
 
     @property
     def aupro(self) -> float:
-        return self._overlap / self.limit
+        return min(self._overlap / self.limit, 1.0)  # sums of thousands of trapezoids round to either side
 
 
 def _area_to(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
@@ -180,23 +183,22 @@ class _Count:
             yield coarse
             return
         mixed = (coarse.normal > 0) & (coarse.abnormal > 0)
-        pixels = np.where(mixed, coarse.normal + coarse.abnormal, 0)
+        weight = coarse.normal + _ABNORMAL_WEIGHT * coarse.abnormal
         start = 0
-        while start < len(pixels):
+        while start < len(mixed):
             if not mixed[start]:
-                stop = start + int(np.argmax(mixed[start:])) if mixed[start:].any() else len(pixels)
+                stop = start + int(np.argmax(mixed[start:])) if mixed[start:].any() else len(mixed)
                 yield Cells(coarse.normal[start:stop], coarse.abnormal[start:stop], coarse.share[start:stop])
             else:
-                many = np.cumsum(pixels[start:]) > _MOST_PIXELS
-                stop = start + max(1, int(np.argmax(many))) if many.any() else len(pixels)
-                lowest, highest = (
-                    self.levels - stop,
-                    self.levels - start,
-                )  # levels count from the lowest score
+                many = np.cumsum(weight[start:]) > _MOST_PIXELS
+                stop = start + max(1, int(np.argmax(many))) if many.any() else len(mixed)
+                # cells run from the highest score, levels from the lowest
+                lowest, highest = self.levels - stop, self.levels - start
                 if stop == start + 1:
                     yield self._one_level(lowest)
                 else:
-                    yield self._some_levels(lowest, highest, coarse, slice(start, stop))
+                    counts = (int(each[start:stop].sum()) for each in (coarse.normal, coarse.abnormal))
+                    yield from self._some_levels(lowest, highest, *counts)
             start = stop
 
     def _one_level(self, level: int) -> Cells:
@@ -210,31 +212,39 @@ class _Count:
             np.add.at(share, value[true], _shares(sizes))
         return Cells((total[0] - total[1])[::-1], total[1][::-1], share[::-1])
 
-    def _some_levels(self, lowest: int, highest: int, coarse: Cells, part: slice) -> Cells:
-        """The pixels of some levels, taken together and sorted. Normal ones between two values of abnormal ones may
-        share a cell: neither area can tell."""
-        normal = np.empty(int(coarse.normal[part].sum()), np.uint32)
-        abnormal = np.empty(int(coarse.abnormal[part].sum()), np.uint32)
-        size = np.empty(len(abnormal), np.int64)
+    def _some_levels(self, lowest: int, highest: int, normals: int, abnormals: int) -> Iterator[Cells]:
+        """The pixels of some levels, sorted. Normal ones between two values of abnormal ones may share a cell:
+        neither area can tell."""
+        normal = np.empty(normals, np.uint32)
+        abnormal = np.empty(abnormals, np.uint64)  # the key, and below it the size of the pixel's region
         n = a = 0
         for _, keys, true, sizes in self._read(lowest, highest):
-            found = keys[true]
             rest = keys[~true]
-            normal[n : n + len(rest)], abnormal[a : a + len(found)] = rest, found
-            size[a : a + len(found)] = sizes
-            n, a = n + len(rest), a + len(found)
+            normal[n : n + len(rest)] = rest
+            abnormal[a : a + len(sizes)] = keys[true].astype(np.uint64) << _LIMB | sizes.astype(np.uint64)
+            n, a = n + len(rest), a + len(sizes)
         normal.sort()
-        values, own = np.unique(abnormal, return_inverse=True)
-        share = np.zeros((len(values), 2), np.int64)
-        np.add.at(share, own, _shares(size))
-        # cells from the lowest: below the first value, the first value, between it and the second, ...
-        edges = np.empty(2 * len(values) + 2, np.int64)
-        edges[0], edges[-1] = 0, len(normal)
-        edges[1:-1:2] = np.searchsorted(normal, values, side="left")
-        edges[2:-1:2] = np.searchsorted(normal, values, side="right")
-        counts, shares = np.zeros(2 * len(values) + 1, np.int64), np.zeros((2 * len(values) + 1, 2), np.int64)
-        counts[1::2], shares[1::2] = np.bincount(own, minlength=len(values)), share
-        return Cells(np.diff(edges)[::-1], counts[::-1], shares[::-1])
+        abnormal.sort()
+        values = (abnormal >> _LIMB).astype(np.uint32)
+        first = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+        above = len(normal)
+        for stop in range(len(first), 0, -_VALUES):
+            groups = first[max(0, stop - _VALUES) : stop]
+            end = int(first[stop]) if stop < len(first) else len(abnormal)
+            edges = np.empty(
+                2 * len(groups) + 1, np.int64
+            )  # below a value, up to it, below the next one, ...
+            edges[:-1:2] = np.searchsorted(normal, values[groups], side="left")
+            edges[1::2] = np.searchsorted(normal, values[groups], side="right")
+            edges[-1], above = above, int(edges[0])
+            counts, shares = np.zeros(2 * len(groups), np.int64), np.zeros((2 * len(groups), 2), np.int64)
+            counts[::2] = np.diff(groups, append=end)
+            for start in range(int(groups[0]), end, _TOGETHER):
+                sizes = abnormal[start : min(start + _TOGETHER, end)] & ((1 << _LIMB) - 1)
+                own = np.searchsorted(groups, np.arange(start, start + len(sizes)), side="right") - 1
+                np.add.at(shares, 2 * own, _shares(sizes.astype(np.int64)))
+            yield Cells(np.diff(edges)[::-1], counts[::-1], shares[::-1])
+        yield Cells(np.array([above]), np.zeros(1, np.int64), np.zeros((1, 2), np.int64))
 
     def _read(
         self, lowest: int = 0, highest: int | None = None
@@ -250,7 +260,8 @@ class _Count:
             if highest is None:
                 yield places, keys, true, region_sizes(mask)
                 continue
-            inside = (keys >= lowest << self.fine) & (keys < highest << self.fine)
+            low, span = keys.dtype.type(lowest << self.fine), keys.dtype.type((highest - lowest) << self.fine)
+            inside = keys - low < span  # what is below wraps around
             wanted = (inside & true).reshape(len(mask), -1).any(axis=1)
             sizes = region_sizes(mask[wanted])[inside.reshape(mask.shape)[wanted][mask[wanted].view(bool)]]
             yield places, keys[inside], true[inside], sizes
@@ -319,7 +330,7 @@ def replicate_areas(ranking: PixelRanking, weights: NDArray[np.float64]) -> dict
             if normal[-1] > 0 and abnormal[-1] > 0:
                 rate = normal / normal[-1]
                 auroc[row] = _area_to(rate, abnormal / abnormal[-1], 1.0)
-                aupro[row] = _area_to(rate, share / share[-1], ranking.limit) / ranking.limit
+                aupro[row] = min(_area_to(rate, share / share[-1], ranking.limit) / ranking.limit, 1.0)
     return {"pixel_auroc": auroc, "aupro": aupro}
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fmfbench.clock import parse_stamps, spread_seconds
 from fmfbench.errors import SourceError
 from fmfbench.sources.matrecording import clean_current
+from fmfbench.wording import counted
 
 __all__ = ["StampedCurrent", "StampedFrames", "is_number", "read_current_table", "read_rows", "read_stamps"]
 
@@ -44,7 +45,8 @@ def read_stamps(path: Path, nominal: int, time_format: str | None) -> StampedFra
     remarks = _missing_seconds(stamps, "frame")
     counts = np.unique(stamps, return_counts=True)[1][1:-1]
     if len(counts) and (counts.min() < nominal or counts.max() > nominal):
-        remarks.append(f"seconds with {counts.min()} to {counts.max()} frames (nominal {nominal})")
+        span = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else f"{counts.min()}"
+        remarks.append(f"seconds with {span} frames (nominal {nominal})")
     return StampedFrames(spread_seconds(stamps, nominal), dated, tuple(remarks))
 
 
@@ -58,9 +60,9 @@ def read_current_table(path: Path, time_format: str | None) -> StampedCurrent:
     counts = np.unique(stamps, return_counts=True)[1][1:-1]
     odd = int(np.sum(counts != _NOMINAL_CURRENT))
     if odd:
-        remarks.append(f"{odd} seconds with other than {_NOMINAL_CURRENT} current rows")
+        remarks.append(f"{counted(odd, 'second')} with other than {_NOMINAL_CURRENT} current rows")
     if bad:
-        remarks.append(f"{bad} current rows with NaN or Inf, kept as NaN")
+        remarks.append(f"{counted(bad, 'current row')} with NaN or Inf, kept as NaN")
     return StampedCurrent(current, spread_seconds(stamps, _NOMINAL_CURRENT), dated, tuple(remarks))
 
 
@@ -126,4 +128,5 @@ def _missing_seconds(stamps: NDArray[np.int64], what: str) -> list[str]:
     gaps = steps[steps > 1] - 1
     if not len(gaps):
         return []
-    return [f"{int(gaps.sum())} seconds without a {what}, in {len(gaps)} gaps (longest {int(gaps.max())} s)"]
+    missing, where = counted(int(gaps.sum()), "second"), counted(len(gaps), "gap")
+    return [f"{missing} without a {what}, in {where} (longest {int(gaps.max())} s)"]

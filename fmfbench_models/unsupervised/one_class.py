@@ -41,17 +41,17 @@ def one_class(
     data: str,
     out: Path,
     *,
-    preset: str | None = None,
+    preset: str | None = "nano",
     epochs: int = 40,
     batch_size: int = 8,
-    lr: float = 1e-3,
+    lr: float = 3e-3,
     seed: int = 0,
     weights: Path | None = None,
     limit: int | None = None,
 ) -> dict[str, Any]:
     """Learn and judge each digit of `data` ("digits" or "mnist5k") into the folder `out`; the table's facts.
 
-    preset: of ST-MAE, its default otherwise. weights: of the trunk, random otherwise. limit: images of each digit, the
+    preset: of ST-MAE, None for its defaults. weights: of the trunk, random otherwise. limit: images of each digit, the
     first ones, None for all.
     """
     recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=lr, lr_steps=(), flip=0.0)
@@ -167,10 +167,10 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, required=True, help="the folder of results; the same call goes on with it"
     )
-    parser.add_argument("--preset", help="of ST-MAE, e.g. paper-base [default: the sizes for 64 x 64 frames]")
+    parser.add_argument("--preset", default="nano", help="of ST-MAE, e.g. paper-base [default: nano]")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--backbone-weights", type=Path, help="VGG-19 with torchvision's names [default: random]"

@@ -1,16 +1,13 @@
 """FmFormer: a cross-modal transformer over video and three-phase current.
 
 Wu, Zhang, Deng, Zhang, Chai, "Cross-Modal Learning for Anomaly Detection in Complex Industrial Process:
-Methodology
-and Benchmark", IEEE TCSVT 35(3):2632-2645, 2025, arXiv 2406.09016. Numbers in brackets are its equations.
+Methodology and Benchmark", IEEE TCSVT 35(3):2632-2645, 2025, arXiv 2406.09016. Numbers in brackets are its
+equations.
 
 Two readings stand side by side. Preset `paper` is the text: a layer is MHSA, MLP, MHCA, MLP; patches go
-through one
-linear map, shared by standard and dilated tokens. Preset `official` is the released code: a layer is MHSA,
-MHCA,
-MLP; patches go through LayerNorm, Linear, LayerNorm, which makes the model blind to the overall level of the
-three
-currents at an instant and to a patch's brightness.
+through one linear map, shared by standard and dilated tokens. Preset `official` is the released code: a layer
+is MHSA, MHCA, MLP; patches go through LayerNorm, Linear, LayerNorm, which makes the model blind to the
+overall level of the three currents at an instant and to a patch's brightness.
 """
 
 from __future__ import annotations
@@ -54,24 +51,22 @@ ALL_ROWS: Mapping[str, int] = {}
 class FmFormerConfig:
     """The defaults are the paper's model.
 
-    num_frames T, size (H, W), current_length Tc: lengths of the native input; with pos_resize "interp"
-    others work.
-    block: order inside a layer, see above. dilated: with the dilated tokens and the decoder's blending
-    branch (10).
-    dilated_impl: "stride15" patches of extent 15 side by side, pixels 0..59 of 64; "nearest" patches of the
-    half-size
-    video, stride 16, pixels 0..62. patch_norm: LayerNorms around the linear maps. share_patch_weights: one
-    map for
-    both token scales, and one position table for them (1); else each has its own.
-    token_order: of the two scales after the class token. pos_resize: how tables meet other lengths: "interp"
-    keeps
-    both ends, "slice" takes the first rows (the released code; longer input is an error).
-    interaction (Table V): "both"; "sa" every MHCA an MHSA, that is two unimodal models whose logits are
-    added (ID 1);
-    "ca" every MHSA an MHCA (ID 2). fusion: class logits of both streams added (12), or "v_only" (ID 2 and 3).
-    official_unimodal: one modality alone as in the released code, its MHCA simply absent; the paper replaces
-    it by an
-    MHSA. spare_head: the released video model's second class head, which nothing uses.
+    num_frames T, size (H, W), current_length Tc: lengths of the native input; with pos_resize "interp" others work.
+    block: order inside a layer, see above.
+    dilated: with the dilated tokens and the decoder's blending branch (10).
+    dilated_impl: "stride15" patches of extent 15 side by side, pixels 0..59 of 64; "nearest" patches of the half-size
+    video, stride 16, pixels 0..62.
+    patch_norm: LayerNorms around the linear maps.
+    share_patch_weights: one map for both token scales, and one position table for them (1); else each has its own.
+    token_order: of the two scales after the class token.
+    pos_resize: how tables meet other lengths: "interp" keeps both ends, "slice" takes the first rows (the released
+    code; longer input is an error).
+    interaction (Table V): "both"; "sa" every MHCA an MHSA, that is two unimodal models whose logits are added (ID 1);
+    "ca" every MHSA an MHCA (ID 2).
+    fusion: class logits of both streams added (12), or "v_only" (ID 2 and 3).
+    official_unimodal: one modality alone as in the released code, its MHCA simply absent; the paper replaces it by an
+    MHSA.
+    spare_head: the released video model's second class head, which nothing uses.
     """
 
     num_frames: int = 10

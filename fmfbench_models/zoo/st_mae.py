@@ -184,7 +184,8 @@ class StMae(Model):
         """The trunk's maps on one grid, all channels together (eqs. 1 and 2), as patches (b, n, K K C)."""
         height, width = (length // STRIDE for length in self.config.size)
         with torch.no_grad():
-            maps = self.backbone(self.input_norm.video(images))
+            scaled = self.input_norm.video(images)
+            maps = self.backbone(scaled.contiguous(memory_format=torch.channels_last))  # faster
             resized = [
                 F.interpolate(one, (height, width), mode="bilinear", align_corners=False) for one in maps
             ]

@@ -50,6 +50,37 @@ def test_labels_exported_score_as_the_store_does(store, files, tmp_path):
     assert "ids only" in run("score", files / "a.npz", "--labels", tmp_path / "ids.npz", code=2).stderr
 
 
+def test_a_folder_is_scored_past_its_bad_files(store, files, tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.npz").write_bytes((files / f"{name}.npz").read_bytes())
+    (tmp_path / "aa.npz").write_bytes(b"no zip")
+    np.savez(tmp_path / "c.npz", sample_id=np.arange(3), score=np.zeros(3))
+    result = run("score", tmp_path, "--data", store, "--csv", tmp_path / "s.csv", code=2)
+    assert [line.split(" | ")[0] for line in result.stdout.splitlines()[2:4]] == ["| a.npz", "| b.npz"]
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3
+    assert "aa.npz: wanted an .npz file" in lines[0]
+    assert "c.npz: nothing scored" in lines[1]
+    assert "2 of 4 prediction files were not scored" in lines[2]
+    document = json.loads(run("score", tmp_path, "--data", store, "--json", code=2).stdout)
+    assert [each["file"] for each in document["scores"]] == ["a.npz", "b.npz"]
+    assert [each["file"] for each in document["failed"]] == ["aa.npz", "c.npz"]
+    assert {row.split(",")[0] for row in (tmp_path / "s.csv").read_text().splitlines()[1:]} == {
+        "a.npz",
+        "b.npz",
+    }
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.npz").unlink()
+    assert run("score", tmp_path, "--data", store, code=2).stdout == ""
+
+
+def test_what_is_wrong_with_the_question_is_said_once(store, files, tmp_path):
+    run("labels", "export", store, "-o", tmp_path / "test.npz", "--split", "test")
+    result = run("score", files, "--labels", tmp_path / "test.npz", "--split", "all", code=2)
+    assert len(result.stderr.splitlines()) == 1
+    assert "wanted labels of split all" in result.stderr
+
+
 def test_labels_of_one_split_are_not_taken_for_another(store, files, tmp_path):
     run("labels", "export", store, "-o", tmp_path / "test.npz", "--split", "test")
     direct = run("score", files / "a.npz", "--data", store, "--json").stdout

@@ -67,6 +67,8 @@ def test_gallery_and_clip(tmp_path: Path) -> None:
         (["--workers", "0"], "workers: wanted 1 or more"),
         (["--gallery", "g.gif"], "ends in .png"),
         (["--clip", "c.mp4"], "ends in .avi"),
+        (["--gallery", "nowhere/g.png"], "wanted an existing folder to write into, found none at nowhere"),
+        (["--clip", "nowhere/c.avi"], "wanted an existing folder to write into, found none at nowhere"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path, wrong: list[str], said: str) -> None:

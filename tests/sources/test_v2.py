@@ -102,7 +102,7 @@ def test_an_unbroken_tree_converts_and_its_oddities_are_remarked(tree: Path, tmp
     edit_lines(tree / "currents" / "two.csv", lambda x: [*x[:-4]])
     data = fmfbench.open_dataset(fmfbench.convert(tmp_path, tmp_path / "out.zarr"))
     remarks = " ".join(data.recordings["one"].attributes["fmfbench.remarks"])
-    assert "seconds without a frame, in 1 gaps" in remarks
+    assert "seconds without a frame, in 1 gap" in remarks
     assert "currents begin 3.00 s after the video" in remarks
     source = open_source(tree)
     assert [r.name for r in source.recordings] == ["one", "two"]

@@ -156,12 +156,16 @@ def _furnace(preset: str, seed: int, recording: int) -> Furnace:
 
 
 def parse_picture_path(path: str | Path, ending: str) -> Path:
-    """The path, if its name ends in `ending`; InputError otherwise."""
+    """The path, if its name ends in `ending` and its folder exists; InputError otherwise."""
     target = Path(path)
     if target.suffix.lower() != ending:
         raise InputError(
             f"{target}: wanted a file name that ends in {ending}, got {target.suffix!r}; name another"
         )
+    if not target.absolute().parent.is_dir():
+        raise InputError(f"{target}: wanted an existing folder to write into, found none at {target.parent}")
+    if target.is_dir():
+        raise InputError(f"{target}: wanted the name of a file to write, found a folder")
     return target
 
 
