@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -417,6 +418,40 @@ def test_a_failed_model_is_shown_with_its_reason_and_tried_again(sim_store, tmp_
     assert (found["itransformer"]["status"], found["fmformer-current"]["status"]) == ("failed", "done")
     assert len(found) >= 18
     assert CliRunner().invoke(main, arguments).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("when", "does", "told"),
+    [
+        ("training", "memory", "CUDA out of memory. Tried to allocate 2.00 GiB."),
+        ("training", "host memory", "MemoryError: 3 GiB"),
+        ("training", "nan", "the loss is not finite at epoch 1, step 1 (loss nan"),
+        ("prediction", "memory", "CUDA out of memory. Tried to allocate 2.00 GiB."),
+        ("prediction", "nan", "scores are NaN"),
+    ],
+)
+def test_a_row_without_memory_or_with_nan_fails_alone(when, does, told, sim_store, tmp_path, monkeypatch):
+    real = ITransformer.forward
+
+    def breaks(self, video=None, current=None):
+        output = real(self, video, current)
+        if self.training != (when == "training") or (when == "prediction" and len(output.logits) < 60):
+            return output  # validation goes in batches of 16
+        if does == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
+        if does == "host memory":
+            raise MemoryError("3 GiB")
+        return type(output)(output.logits * math.nan)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(ITransformer, "forward", breaks)
+        found = rows_of(reproduce("table2", sim_store, out, models=NAMES, **TINY))
+    assert [found[name]["status"] for name in NAMES] == ["failed", "done"]
+    assert told in found["itransformer"]["errors"]["0"]
+    assert "\n" not in found["itransformer"]["errors"]["0"]
+    again = rows_of(reproduce("table2", sim_store, out, models=NAMES, **TINY))
+    assert [again[name]["status"] for name in NAMES] == ["done", "done"]
 
 
 def test_a_training_that_fails_is_not_repeated_for_each_row_that_needs_it(sim_store, tmp_path, monkeypatch):
