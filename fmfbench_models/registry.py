@@ -48,6 +48,8 @@ class Registration:
     held_out: share of the training samples, the last ones in time, that gradient training leaves to `fit`.
     without_gradient: patterns (fnmatch) of parameters that no gradient of the objective reaches, in `tiny`.
     presets: named configurations. recipe: what differs from the shared training recipe (see `recipe.Recipe`).
+    original_recipe: how the publication or its code trained, as far as keys of the recipe say it; None where no source
+        of it could be had. original_recipe_without: what of it they do not say.
     source: the publication. provenance: part -> "paper", "official code", another source, or "choice".
     reinterpretation: its publication could not be had, so it is ours in its spirit; said wherever its
     numbers stand.
@@ -67,6 +69,8 @@ class Registration:
     without_gradient: tuple[str, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    original_recipe: Mapping[str, Any] | None = None
+    original_recipe_without: str = ""
     reinterpretation: bool = False
 
 

@@ -67,6 +67,16 @@ REGISTRATION = Registration(
     build=Flashformer,
     tiny={"current_length": 32, "dim": 24, "depth": 1, "mlp_dim": 48},
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96}},
+    original_recipe={
+        "optimiser": "radam",
+        "lr": 1e-3,
+        "lr_steps": [],
+        "weight_decay": 0.0,
+        "epochs": 100,
+        "batch_size": 16,
+        "clip": 4.0,
+    },
+    original_recipe_without="early stopping after 10 epochs without progress (the best epoch is kept all the same)",
     source="Dao et al., NeurIPS 2022; thuml/iTransformer",
     provenance={
         "exact attention": "paper",

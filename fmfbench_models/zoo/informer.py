@@ -147,6 +147,16 @@ REGISTRATION = Registration(
     build=Informer,
     tiny={"current_length": 32, "dim": 24, "depth": 1, "mlp_dim": 48},
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96}},
+    original_recipe={
+        "optimiser": "radam",
+        "lr": 1e-3,
+        "lr_steps": [],
+        "weight_decay": 0.0,
+        "epochs": 100,
+        "batch_size": 16,
+        "clip": 4.0,
+    },
+    original_recipe_without="early stopping after 10 epochs without progress (the best epoch is kept all the same)",
     source="Zhou et al., AAAI 2021, arXiv 2012.07436; zhouhaoyi/Informer2020, thuml/Time-Series-Library",
     provenance={
         "ProbSparse attention, factor 5": "zhouhaoyi/Informer2020",

@@ -73,6 +73,16 @@ REGISTRATION = Registration(
     build=ITransformer,
     tiny={"current_length": 32, "dim": 24, "depth": 1, "mlp_dim": 48},
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96}},
+    original_recipe={
+        "optimiser": "radam",
+        "lr": 1e-3,
+        "lr_steps": [],
+        "weight_decay": 0.0,
+        "epochs": 100,
+        "batch_size": 16,
+        "clip": 4.0,
+    },
+    original_recipe_without="early stopping after 10 epochs without progress (the best epoch is kept all the same)",
     source="Liu et al., ICLR 2024, arXiv 2310.06625; thuml/iTransformer, thuml/Time-Series-Library",
     provenance={
         "one token a phase, no positions, encoder": "paper",
