@@ -42,8 +42,8 @@ from fmfbench_models.predict import model_protocol, predict
 MODELS = ("current", "visual", "both")
 TITLES = {"current": "current alone", "visual": "video alone", "both": "video and current"}
 COLOURS = {"current": "#c46a1b", "visual": "#2a6f97", "both": "#3a3a3a"}
-SECONDS = (5, 20, 40, 80, 120, 160, 220, 280)  # of current
-FRAMES = (2, 4, 6, 8, 10, 12)
+SECONDS = (5, 20, 80, 160, 220, 280)  # of current
+FRAMES = (2, 4, 6, 10, 12)
 BANDS = ("below 0.1", "0.1 to 0.5", "0.5 to 0.9", "above 0.9")
 GROWN, RING = 6, 3  # pixels
 

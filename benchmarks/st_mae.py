@@ -37,14 +37,14 @@ def explicit(q: Tensor, k: Tensor, v: Tensor, **_: Any) -> Tensor:
     return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1) @ v
 
 
-def milliseconds(work: Callable[[], Any], device: torch.device) -> float:
-    """Of the processor on a CPU, of the clock on a GPU."""
+def milliseconds(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
+    """How long, by the processor's time on a CPU and by the clock on a GPU, and what came of it."""
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     began = clock()
-    work()
+    result = work()
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return 1000 * (clock() - began)
+    return 1000 * (clock() - began), result
 
 
 @torch.inference_mode()
@@ -58,12 +58,14 @@ def measure(rounds: int, batch: int, device: torch.device, **config: Any) -> dic
     for turn in range(rounds + 1):
         for name, attention in kinds.items():
             F.scaled_dot_product_attention = attention
-            maps[name] = model.judge(images)["map"]
+            taken, judged = milliseconds(lambda: model.judge(images), device)
+            rest, _ = milliseconds(lambda: model.compare(patches), device)
+            maps[name] = judged["map"]
             if turn:  # the first is a warm-up
-                times[name].append(milliseconds(lambda: model.judge(images), device) / batch)
-                times[f"{name}_rest"].append(milliseconds(lambda: model.compare(patches), device) / batch)
+                times[name].append(taken / batch)
+                times[f"{name}_rest"].append(rest / batch)
         if turn:
-            times["trunk"].append(milliseconds(lambda: model.patches(images), device) / batch)
+            times["trunk"].append(milliseconds(lambda: model.patches(images), device)[0] / batch)
     F.scaled_dot_product_attention = FUSED
     apart = (maps["fused"] - maps["explicit"]).abs().max() / maps["explicit"].abs().max()
     assert apart < 1e-4, f"the two attentions differ by {apart}"

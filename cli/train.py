@@ -24,6 +24,11 @@ _PATH = click.Path(path_type=Path)
     metavar="KEY=VALUE",
     help="A key of the recipe or of the model, preset, or protocol.KEY; may be repeated.",
 )
+@click.option(
+    "--recipe",
+    type=click.Choice(["shared", "original"]),
+    help="Short for --set recipe=NAME: the recipe of all models [default], or the publication's own.",
+)
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
 @click.option("--protocol", help="Window protocol [default: paper; official with preset=official].")
 @click.option("--context", type=click.Choice(["full", "masked", "strict"]), default="full", show_default=True)
@@ -42,6 +47,7 @@ def command(
     data: Path,
     out: Path,
     assignments: tuple[str, ...],
+    recipe: str | None,
     epochs: int | None,
     protocol: str | None,
     context: str,
@@ -65,6 +71,8 @@ def command(
     from fmfbench_models.train import train
 
     options = dict(parse_assignment(text) for text in assignments)
+    if recipe is not None:
+        options["recipe"] = recipe
     if epochs is not None:
         options["epochs"] = epochs
     run = train(

@@ -66,6 +66,11 @@ def section(info: ModelInfo) -> list[str]:
     if recipe:
         told = ", ".join(f"{key} {value}" for key, value in recipe.items())
         lines += ["", f"Recipe, where it differs from the shared one: {told}."]
+    original = registration(info.name).original_recipe
+    if original is not None:
+        told = ", ".join(f"{key} {value}" for key, value in original.items())
+        left = registration(info.name).original_recipe_without
+        lines += ["", f"Original recipe (`--recipe original`): {told}{f'; without {left}' if left else ''}."]
     if info.presets:
         lines += ["", f"Presets: {', '.join(info.presets)}."]
     return lines

@@ -71,7 +71,8 @@ def predict(
         outliers: predict on the samples of an outlier file instead of a split's, each as that file shows it.
         transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
         per_second: only the last sample of each second, for `score --per-second`.
-        meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, backbone, versions.
+        meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, backbone,
+            recipe, versions.
         pixel_scores: "float16", "float32" or "uint8" also writes the abnormal probability of each pixel, upright,
             in that type: H*W times 2, 4 or 1 bytes a sample before compression, on disk throughout.
 
@@ -120,6 +121,7 @@ def predict(
         "threshold": 0.5,
         "threshold_origin": "fixed",
         "backbone": backbone_of(model),
+        "recipe": model.meta.provenance.get("recipe_name", "shared"),
         "reinterpretation": model.meta.provenance.get("reinterpretation", False),
         "versions": versions(),
         **({} if outliers is None else {"outliers": dict(outliers.meta)}),

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from fmfbench.errors import InputError
 
-__all__ = ["Recipe"]
+__all__ = ["TIME_SERIES_RECIPE", "TIME_SERIES_RECIPE_WITHOUT", "Recipe"]
+
+# The classification scripts of thuml/Time-Series-Library, for models that have no recipe of their own there.
+TIME_SERIES_RECIPE: dict[str, Any] = {
+    "optimiser": "radam",
+    "lr": 1e-3,
+    "lr_steps": [],
+    "weight_decay": 0.0,
+    "epochs": 100,
+    "batch_size": 16,
+    "clip": 4.0,
+}
+TIME_SERIES_RECIPE_WITHOUT = (
+    "early stopping after 10 epochs without progress (the best epoch is kept all the same)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

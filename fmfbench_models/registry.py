@@ -48,6 +48,8 @@ class Registration:
     held_out: share of the training samples, the last ones in time, that gradient training leaves to `fit`.
     without_gradient: patterns (fnmatch) of parameters that no gradient of the objective reaches, in `tiny`.
     presets: named configurations. recipe: what differs from the shared training recipe (see `recipe.Recipe`).
+    original_recipe: how the publication or its code trained, as far as keys of the recipe say it; None where no source
+        of it could be had. original_recipe_without: what of it they do not say.
     source: the publication. provenance: part -> "paper", "official code", another source, or "choice".
     reinterpretation: its publication could not be had, so it is ours in its spirit; said wherever its
     numbers stand.
@@ -67,6 +69,8 @@ class Registration:
     without_gradient: tuple[str, ...] = ()
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    original_recipe: Mapping[str, Any] | None = None
+    original_recipe_without: str = ""
     reinterpretation: bool = False
 
 
@@ -154,6 +158,13 @@ def model_info(name: str) -> ModelInfo:
 
 def create_model(name: str, *, preset: str | None = None, **config: Any) -> Model:
     """Build a model with fresh weights: the defaults, or a preset, changed by what is named in `config`.
+
+    It is a plain `nn.Module` for any training loop: `model(video=..., current=...)` with video (B, 3, T, H, W) uint8 or
+    float, 0..255, RGB, oldest frame first, and current (B, Tc, 3) in A, oldest row first, gives an `Output` of logits
+    (B, 2) and, where `model.dense`, pixel_logits (B, 2, H, W) of the last frame; column 1 is abnormal. What a model of
+    one modality does not use is ignored and may be left out. By default T = 10, H = W = 64, Tc = 440; a configuration
+    with the keys num_frames, size or current_length fixes these. `model.objective(output, batch, alpha)["loss"]` is
+    what fmfbench minimises; models whose `model_info(name).training` is not "gradient" want `model.fit` too.
 
     Unknown keys and values of a wrong kind are an InputError. Facts are in `.meta`.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,27 @@ from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench_models.backbones import check_backbone_weights, trunk_of
 from fmfbench_models.interface import Model
 from fmfbench_models.recipe import Recipe
-from fmfbench_models.registry import Registration, create_model, parse_config, plain, registration
+from fmfbench_models.registry import (
+    Registration,
+    create_model,
+    list_models,
+    parse_config,
+    plain,
+    registration,
+)
 
-__all__ = ["Settings", "make_settings"]
+__all__ = ["Settings", "make_settings", "without_later"]
 
-# Keys of the recipe that older run folders lack, with the value that these had: at that value they are left out.
-LATER = {"validate_every": 1}
+# Keys of the recipe that older run folders lack, with the value that these had: at that value they say nothing.
+LATER = {"validate_every": 1, "shift": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All that decides a run's weights, as run.json has it. backbone: the file its trunk begins with, or None."""
+    """All that decides a run's weights, as run.json has it.
+
+    backbone: the file its trunk begins with, or None. recipe_name: "shared", or "original" for the publication's own.
+    """
 
     model: str
     config: dict[str, Any]
@@ -36,14 +46,23 @@ class Settings:
     seed: int
     fingerprint: str
     backbone: dict[str, str] | None = None
+    recipe_name: str = "shared"
 
     def to_dict(self) -> dict[str, Any]:
-        values = plain(asdict(self))
-        recipe = values["recipe"].items()
-        values["recipe"] = {k: v for k, v in recipe if k not in LATER or v != LATER[k]}
-        if self.backbone is None:
-            del values["backbone"]  # so it is in older folders
-        return values
+        return without_later(plain(asdict(self)))
+
+    def differing(self, found: Mapping[str, Any]) -> list[str]:
+        """Names of what is other in the settings of a run folder, which may be an older one."""
+        own, found = self.to_dict(), without_later(found)
+        return sorted(item.name for item in fields(self) if found.get(item.name) != own.get(item.name))
+
+
+def without_later(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as older versions would have written them, where these could."""
+    defaults = {"backbone": None, "recipe_name": "shared"}
+    kept = {k: v for k, v in settings.items() if k not in defaults or v != defaults[k]}
+    recipe = kept.get("recipe", {}).items()
+    return kept | {"recipe": {k: v for k, v in recipe if k not in LATER or v != LATER[k]}}
 
 
 def make_settings(
@@ -58,11 +77,13 @@ def make_settings(
 ) -> Settings:
     """Sort options into recipe, configuration and protocol; lengths and sizes come from protocol and data.
 
+    The option "recipe" is "shared" (the default) or "original"; keys of the recipe change either.
+
     backbone_weights: a file for the model's trunk (see `backbones.load_backbone_weights`).
     """
     record = registration(model)
     options = dict(options or {})
-    preset = options.pop("preset", None)
+    preset, recipe_name = options.pop("preset", None), options.pop("recipe", "shared")
     overrides = {
         key.removeprefix("protocol."): options.pop(key)
         for key in list(options)
@@ -77,7 +98,9 @@ def make_settings(
             f"the model has {', '.join(sorted(config_keys))}"
         )
     recipe = parse_config(
-        Recipe, dict(record.recipe) | {k: v for k, v in options.items() if k in recipe_keys}, what="recipe"
+        Recipe,
+        named_recipe(record, recipe_name) | {k: v for k, v in options.items() if k in recipe_keys},
+        what="recipe",
     )
     config = _sizes(record, data, chosen) | {k: v for k, v in options.items() if k in config_keys}
     with torch.device("meta"):  # says now what is wrong with it
@@ -91,7 +114,23 @@ def make_settings(
         seed=seed,
         fingerprint=data.fingerprint,
         backbone=None if backbone_weights is None else _backbone(built, Path(backbone_weights)),
+        recipe_name=recipe_name,
     )
+
+
+def named_recipe(record: Registration, name: object) -> dict[str, Any]:
+    """Keys of the recipe that differ from the shared one's."""
+    if name == "shared":
+        return dict(record.recipe)
+    if name != "original":
+        raise InputError(f"{record.name}: recipe: wanted shared or original, came {name!r}")
+    if record.original_recipe is None:
+        known = ", ".join(name for name in list_models() if registration(name).original_recipe is not None)
+        raise InputError(
+            f"{record.name}: wanted a recipe of the original publication, no source of one could be had; "
+            f"models with one: {known}"
+        )
+    return dict(record.original_recipe)
 
 
 def _backbone(model: Model, path: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,8 @@ def train(
 
     Args:
         model: a name of `list_models()`.
-        options: keys of the recipe and of the model's configuration; "preset"; "protocol.KEY" for a protocol's
-            fields.
+        options: keys of the recipe and of the model's configuration; "preset"; "recipe", which is "shared" or
+            "original"; "protocol.KEY" for a protocol's fields.
         protocol: "paper" unless the preset is "official".
         context: which splits a window may see ("full", "masked", "strict").
         device: "cpu" or "cuda"; a GPU where there is one.
@@ -202,6 +202,7 @@ class _Run:
             "seed": self.settings.seed,
             "context": self.settings.context,
             "recipe": plain(asdict(self.recipe)),
+            "recipe_name": self.settings.recipe_name,
             "normal_only": self.recipe.normal_only,
             "samples": {
                 "training": len(self.fit_ids),
@@ -358,9 +359,7 @@ class _Run:
     def _claim_alone(self, path: Path) -> None:
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
-            own = self.settings.to_dict()
-            keys = (item.name for item in fields(self.settings))
-            differing = sorted(key for key in keys if found.get(key) != own.get(key))
+            differing = self.settings.differing(found)
             if differing:
                 raise InputError(
                     f"{self.out}: holds a run with other {', '.join(differing)}; choose another folder or delete it"

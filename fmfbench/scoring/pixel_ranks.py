@@ -138,9 +138,7 @@ class Area:
 
     @property
     def aupro(self) -> float:
-        return min(
-            self._overlap / self.limit, 1.0
-        )  # many rounded pieces may add up to a digit more than the whole
+        return min(self._overlap / self.limit, 1.0)  # sums of thousands of trapezoids round to either side
 
 
 def _area_to(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
@@ -332,7 +330,7 @@ def replicate_areas(ranking: PixelRanking, weights: NDArray[np.float64]) -> dict
             if normal[-1] > 0 and abnormal[-1] > 0:
                 rate = normal / normal[-1]
                 auroc[row] = _area_to(rate, abnormal / abnormal[-1], 1.0)
-                aupro[row] = _area_to(rate, share / share[-1], ranking.limit) / ranking.limit
+                aupro[row] = min(_area_to(rate, share / share[-1], ranking.limit) / ranking.limit, 1.0)
     return {"pixel_auroc": auroc, "aupro": aupro}
 
 

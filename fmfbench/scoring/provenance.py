@@ -14,10 +14,15 @@ _REINTERPRETATION = (
 
 
 def provenance_notes(meta: Mapping[str, object]) -> tuple[str, ...]:
-    """Notes from a prediction file's meta: which weights its convolutional trunk began with, and whether the model is
-    a re-interpretation. What is not there, or not as `fmfbench predict` writes it, gives none."""
+    """Notes from a prediction file's meta: which weights its convolutional trunk began with, whether it was trained by
+    another recipe than the shared one, and whether the model is a re-interpretation. What is not there, or not as
+    `fmfbench predict` writes it, gives none."""
     backbone = backbone_text(meta.get("backbone"))
     notes = [] if backbone is None else [f"backbone {backbone}"]
+    if meta.get("recipe") == "original":
+        notes.append(
+            "trained by the recipe of the original publication, not by the one that all models share"
+        )
     if meta.get("reinterpretation") is True:
         notes.append(_REINTERPRETATION)
     return tuple(notes)

@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from fmfbench.errors import FmfbenchError, TrainingError
+from fmfbench.errors import FmfbenchError, InputError, TrainingError
 from fmfbench.torch import WindowDataset, make_loader
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.interface import Batch
 from fmfbench_models.registry import create_model, registration
 from fmfbench_models.reproduce.experiment import Row, Training, variant_of
 from fmfbench_models.reproduce.work import Work
+from fmfbench_models.reproduce.workplace import read_json
 from fmfbench_models.samples import Selection, fit_and_validation, held_out_part
 from fmfbench_models.settings import Settings
 from fmfbench_models.step import make_optimiser, make_step, to_device, widened
@@ -46,6 +47,7 @@ class Estimator:
                 facts["variant"] = variant_of(registration(training.model), self.work.preset)[0]
                 if (training.name, seed) in planned or self.work.is_trained(training, seed):
                     continue
+                self._refuse_other_run(training, seed)
                 planned.add((training.name, seed))
                 train, steps, epochs = train + cost["train_seconds"], steps + cost["steps"], cost["epochs"]
                 if (self.work.run(training, seed) / "state.safetensors").is_file():
@@ -59,6 +61,13 @@ class Estimator:
             "predict_seconds": predict,
             "estimated_seconds": train + predict,
         }
+
+    def _refuse_other_run(self, training: Training, seed: int) -> None:
+        folder = self.work.run(training, seed)
+        found = read_json(folder / "run.json")
+        differing = self.work.settings(training, seed).differing(found) if found else []
+        if differing:
+            raise InputError(f"{folder}: holds a run with other {', '.join(differing)}")
 
     def _cost(self, training: Training) -> dict[str, Any]:
         if training.name not in self._costs:

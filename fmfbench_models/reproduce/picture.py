@@ -119,7 +119,8 @@ def footnotes(document: Mapping[str, Any], rows: Mapping[str, Sequence[Mapping[s
     trained = document["trained_lengths"]
     notes.append(
         f"One model, trained with {trained['video']:g} s of video and {trained['current']:g} s of current; only the "
-        f"windows at prediction change. Bands: 95 % intervals. {document['data']['test_samples']} test frames."
+        f"windows at prediction change. Bands: 95 % intervals. {document['data']['test_samples']} test frames"
+        + (", the last of each second." if document["sample_set"] == "per-second" else ".")
     )
     reference = document["reference"]
     if reference:

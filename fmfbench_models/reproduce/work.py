@@ -25,7 +25,7 @@ from fmfbench_models.registry import create_model, plain
 from fmfbench_models.reproduce.backbones import BackboneFile
 from fmfbench_models.reproduce.experiment import Preset, Row, Training, training_options
 from fmfbench_models.reproduce.workplace import Stopwatch, Workplace, read_json, write_json
-from fmfbench_models.settings import Settings, make_settings
+from fmfbench_models.settings import Settings, make_settings, without_later
 from fmfbench_models.train import train
 from fmfbench_models.zoo.fmformer import FmFormer, fuse_unimodal
 
@@ -104,8 +104,9 @@ class Work:
             return create_model(training.model, **config)
 
     def is_trained(self, training: Training, seed: int) -> bool:
+        """Whether a finished run of these very settings is there."""
         facts = read_json(self.run(training, seed) / "run.json")
-        return bool(facts and facts["finished"])
+        return bool(facts and facts["finished"] and not self.settings(training, seed).differing(facts))
 
     def result(self, row: Row, seed: int) -> dict[str, Any] | None:
         """What an earlier call found for a row; None where there is nothing, or something of other settings."""
@@ -113,7 +114,7 @@ class Work:
         if found is None or found["status"] != "done":
             return found
         try:
-            return found if found["job"] == self.job(row, seed) else None
+            return found if known_job(found["job"]) == self.job(row, seed) else None
         except InputError:  # its settings no longer hold; making it will say why
             return None
 
@@ -231,6 +232,11 @@ def changed(model: Model, row: Row) -> Model:
 def fused(models: Sequence[Model]) -> Model:
     visual, current = models
     return fuse_unimodal(cast(FmFormer, visual), cast(FmFormer, current))
+
+
+def known_job(found: dict[str, Any]) -> dict[str, Any]:
+    """A job as this version would write it."""
+    return found | {"trainings": [without_later(training) for training in found["trainings"]]}
 
 
 def made_for(path: Path, job: dict[str, Any]) -> bool:

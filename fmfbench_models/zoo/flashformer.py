@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from fmfbench_models.blocks import PostNormBlock, SeriesEmbedding, SeriesHead, needed
 from fmfbench_models.interface import Model, Output
+from fmfbench_models.recipe import TIME_SERIES_RECIPE, TIME_SERIES_RECIPE_WITHOUT
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "Flashformer", "FlashformerConfig"]
@@ -67,6 +68,8 @@ REGISTRATION = Registration(
     build=Flashformer,
     tiny={"current_length": 32, "dim": 24, "depth": 1, "mlp_dim": 48},
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96}},
+    original_recipe=TIME_SERIES_RECIPE,
+    original_recipe_without=TIME_SERIES_RECIPE_WITHOUT,
     source="Dao et al., NeurIPS 2022; thuml/iTransformer",
     provenance={
         "exact attention": "paper",

@@ -126,6 +126,14 @@ REGISTRATION = Registration(
     build=Flowformer,
     tiny={"current_length": 32, "dim": 24, "depth": 1, "mlp_dim": 48},
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96}},
+    original_recipe={
+        "optimiser": "radam",
+        "lr": 1e-3,
+        "lr_steps": [],
+        "weight_decay": 0.0,
+        "epochs": 100,
+        "batch_size": 16,
+    },
     source="Wu et al., ICML 2022, arXiv 2202.06258; thuml/Flowformer, thuml/iTransformer",
     provenance={
         "flow attention": "paper",

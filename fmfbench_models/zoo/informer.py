@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from fmfbench.errors import InputError
 from fmfbench_models.blocks import PostNormBlock, SeriesEmbedding, SeriesHead, needed
 from fmfbench_models.interface import Model, Output
+from fmfbench_models.recipe import TIME_SERIES_RECIPE, TIME_SERIES_RECIPE_WITHOUT
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "Informer", "InformerConfig"]
@@ -147,6 +148,8 @@ REGISTRATION = Registration(
     build=Informer,
     tiny={"current_length": 32, "dim": 24, "depth": 1, "mlp_dim": 48},
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96}},
+    original_recipe=TIME_SERIES_RECIPE,
+    original_recipe_without=TIME_SERIES_RECIPE_WITHOUT,
     source="Zhou et al., AAAI 2021, arXiv 2012.07436; zhouhaoyi/Informer2020, thuml/Time-Series-Library",
     provenance={
         "ProbSparse attention, factor 5": "zhouhaoyi/Informer2020",

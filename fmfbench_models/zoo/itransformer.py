@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fmfbench_models.blocks import PostNormBlock, SeriesHead, needed
 from fmfbench_models.interface import Model, Output
+from fmfbench_models.recipe import TIME_SERIES_RECIPE, TIME_SERIES_RECIPE_WITHOUT
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "ITransformer", "ITransformerConfig"]
@@ -73,6 +74,8 @@ REGISTRATION = Registration(
     build=ITransformer,
     tiny={"current_length": 32, "dim": 24, "depth": 1, "mlp_dim": 48},
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96}},
+    original_recipe=TIME_SERIES_RECIPE,
+    original_recipe_without=TIME_SERIES_RECIPE_WITHOUT,
     source="Liu et al., ICLR 2024, arXiv 2310.06625; thuml/iTransformer, thuml/Time-Series-Library",
     provenance={
         "one token a phase, no positions, encoder": "paper",

@@ -184,7 +184,8 @@ class StMae(Model):
         """The trunk's maps on one grid, all channels together (eqs. 1 and 2), as patches (b, n, K K C)."""
         height, width = (length // STRIDE for length in self.config.size)
         with torch.no_grad():
-            maps = self.backbone(self.input_norm.video(images))
+            scaled = self.input_norm.video(images)
+            maps = self.backbone(scaled.contiguous(memory_format=torch.channels_last))  # faster
             resized = [
                 F.interpolate(one, (height, width), mode="bilinear", align_corners=False) for one in maps
             ]
@@ -344,6 +345,14 @@ REGISTRATION = Registration(
         },
     },
     recipe={"normal_only": True, "lr": 1e-3, "lr_steps": [], "flip": 0.0},
+    original_recipe={
+        "normal_only": True,
+        "lr": 1e-4,
+        "lr_steps": [],
+        "epochs": 400,
+        "batch_size": 8,
+        "flip": 0.0,
+    },
     source='Yao, Wang, Yu, "Siamese Transition Masked Autoencoders as Uniform Unsupervised Visual Anomaly Detector"',
     provenance={
         "last ReLU of VGG-19's first four blocks on one grid, frozen": "paper",

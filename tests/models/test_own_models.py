@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,10 @@ def test_the_readmes_model_is_listed_trained_predicted_and_a_row_of_the_table(
     install, furnace_store, tmp_path
 ):
     code = readme_block("python", "class MyModel")
-    assert "mypackage.mymodel:REGISTRATION" in readme_block("toml", "fmfbench.models")
+    project = tomllib.loads(readme_block("toml", "fmfbench.models"))["project"]
+    assert project["entry-points"]["fmfbench.models"] == {"mymodel": "mypackage.mymodel:REGISTRATION"}
+    assert project["name"]
+    assert project["version"]  # pip installs nothing without
     install(code)
     assert "mymodel" in list_models()
     assert model_info("mymodel").parameters == 3 * 440 * 96 + 96 + 2 * 96 + 2
@@ -124,6 +128,23 @@ def test_a_model_works_in_a_loop_of_ones_own():
     assert output.pixel_logits.shape == (2, 2, 64, 64)
     output.logits.sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_by_default_a_model_takes_and_gives_what_create_model_says(name):
+    model, info = create_model(name).eval(), model_info(name)
+    inputs = {
+        "video": torch.randint(0, 256, (1, 3, 10, 64, 64), dtype=torch.uint8),
+        "current": torch.full((1, 440, 3), 8000.0),
+    }
+    used = {name: value for name, value in inputs.items() if name in model.takes(inputs)}
+    with torch.inference_mode():
+        for given in (inputs, used):
+            output = model(**given)
+            assert output.logits.shape == (1, 2)
+            assert (None if output.pixel_logits is None else output.pixel_logits.shape) == (
+                (1, 2, 64, 64) if info.dense else None
+            )
 
 
 def test_the_card_is_what_the_code_says():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -419,6 +420,40 @@ def test_a_failed_model_is_shown_with_its_reason_and_tried_again(sim_store, tmp_
     assert CliRunner().invoke(main, arguments).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("when", "does", "told"),
+    [
+        ("training", "memory", "CUDA out of memory. Tried to allocate 2.00 GiB."),
+        ("training", "host memory", "MemoryError: 3 GiB"),
+        ("training", "nan", "the loss is not finite at epoch 1, step 1 (loss nan"),
+        ("prediction", "memory", "CUDA out of memory. Tried to allocate 2.00 GiB."),
+        ("prediction", "nan", "scores are NaN"),
+    ],
+)
+def test_a_row_without_memory_or_with_nan_fails_alone(when, does, told, sim_store, tmp_path, monkeypatch):
+    real = ITransformer.forward
+
+    def breaks(self, video=None, current=None):
+        output = real(self, video, current)
+        if self.training != (when == "training") or (when == "prediction" and len(output.logits) < 60):
+            return output  # validation goes in batches of 16
+        if does == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB.")
+        if does == "host memory":
+            raise MemoryError("3 GiB")
+        return type(output)(output.logits * math.nan)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(ITransformer, "forward", breaks)
+        found = rows_of(reproduce("table2", sim_store, out, models=NAMES, **TINY))
+    assert [found[name]["status"] for name in NAMES] == ["failed", "done"]
+    assert told in found["itransformer"]["errors"]["0"]
+    assert "\n" not in found["itransformer"]["errors"]["0"]
+    again = rows_of(reproduce("table2", sim_store, out, models=NAMES, **TINY))
+    assert [again[name]["status"] for name in NAMES] == ["done", "done"]
+
+
 def test_a_training_that_fails_is_not_repeated_for_each_row_that_needs_it(sim_store, tmp_path, monkeypatch):
     calls = []
 
@@ -432,7 +467,11 @@ def test_a_training_that_fails_is_not_repeated_for_each_row_that_needs_it(sim_st
     assert [name for _, name in calls] == ["fmformer-visual", "fmformer-current"]
 
 
-def test_a_folder_with_another_recipes_run_fails_that_row_and_says_so(sim_store, tmp_path, monkeypatch):
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_folder_with_another_recipes_run_fails_that_row_and_says_so(
+    finished, sim_store, tmp_path, monkeypatch
+):
+    """A finished one too: its model is not the one that the table would say it is."""
     out = tmp_path / "out"
     reproduce("table2", sim_store, out, models=["itransformer"], **TINY)
     other = load_preset("tiny")
@@ -440,10 +479,30 @@ def test_a_folder_with_another_recipes_run_fails_that_row_and_says_so(sim_store,
         **{**vars(other), "options": {"every": 16, "batch_size": 8}}))  # fmt: skip
     run = out / "runs" / SIZE / "itransformer" / "seed0" / "run.json"
     facts = json.loads(run.read_text())
-    write_json(run, facts | {"finished": False})
+    write_json(run, facts | {"finished": finished})
+    (step,) = plan("table2", sim_store, out, models=["itransformer"], **TINY)["steps"]
+    assert step["state"].endswith("holds a run with other recipe")
     found = rows_of(reproduce("table2", sim_store, out, models=["itransformer"], **TINY))["itransformer"]
     assert found["status"] == "failed"
     assert "holds a run with other recipe" in found["errors"]["0"]
+
+
+def test_work_of_before_a_key_of_the_recipe_was_there_is_still_done(sim_store, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    before = reproduce("table2", sim_store, out, models=["itransformer"], **TINY)
+    run = out / "runs" / SIZE / "itransformer" / "seed0" / "run.json"
+    result = out / "results" / SIZE / "itransformer-seed0.json"
+    monkeypatch.setattr(work, "train", None)
+    monkeypatch.setattr(work, "predict", None)
+    for change in ({"shift": 0, "validate_every": 1}, {}):
+        facts, job = json.loads(run.read_text()), json.loads(result.read_text())
+        plain = {
+            key: value for key, value in facts["recipe"].items() if key not in ("shift", "validate_every")
+        }
+        write_json(run, facts | {"recipe": plain | change})
+        job["job"]["trainings"][0]["recipe"] = plain | change
+        write_json(result, job)
+        assert reproduce("table2", sim_store, out, models=["itransformer"], **TINY) == before
 
 
 # --- data that is not simulated, seeds, plans, what is refused

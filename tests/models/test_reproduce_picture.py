@@ -40,6 +40,7 @@ def document(rows, simulated=True):
         "title": "Fig. 6, FmFormer on windows of other lengths: full size, store furnace",
         "notice": "SIMULATED DATA",
         "data": {"simulated": simulated, "test_samples": 50},
+        "sample_set": "every frame",
         "rows": rows,
         "reference": load_experiment("fig6").reference,
         "trained_lengths": {"video": 1.44, "current": 220.0},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -11,11 +12,15 @@ import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 from torch.nn import functional as F
 
+import fmfbench
 from fmfbench.errors import InputError
+from fmfbench.scoring.predictions import read_predictions
 from fmfbench_models import FitData, create_model, load_checkpoint
 from fmfbench_models.anomaly_map import anomaly_map, blur, intensity, orientation, spread, youden_threshold
 from fmfbench_models.checkpoint import save_checkpoint
+from fmfbench_models.predict import predict
 from fmfbench_models.registry import registration
+from fmfbench_models.train import train
 from fmfbench_models.zoo.st_mae import gather_halves, scatter_halves, to_features, to_patches
 
 TRUNK = 10_585_152
@@ -546,3 +551,48 @@ def test_finds_a_patch_that_its_surroundings_do_not_predict():
     assert roc_auc_score(labels, spread(maps).numpy()) > 0.95
     pixel = np.concatenate([good_mask, bad_mask])
     assert roc_auc_score(pixel.ravel(), maps.numpy().ravel()) > 0.9
+
+
+# --- from a store to a score
+
+
+@pytest.fixture(scope="module")
+def trained(furnace_store, tmp_path_factory):
+    tiny = {k: v for k, v in registration("st_mae").tiny.items() if k != "size"}
+    lengths = {"protocol.num_frames": 2, "protocol.stride": 1, "protocol.current_seconds": 2}
+    options = {**tiny, **lengths, "epochs": 12, "batch_size": 8, "lr": 3e-3, "patch": 1}
+    out = tmp_path_factory.mktemp("st_mae") / "run"
+    return train("st_mae", furnace_store, out, options=options, device="cpu")
+
+
+def test_a_run_learns_from_normal_frames_and_finds_the_others(trained, furnace_store, tmp_path):
+    file = predict(trained, furnace_store, tmp_path / "p.npz", device="cpu", pixel_scores="float32")
+    predictions = read_predictions(file)
+    data = fmfbench.open_dataset(furnace_store)
+    label = data.class_labels(predictions.sample_id)
+    assert predictions.meta["normal_only"]
+    assert roc_auc_score(label, predictions.score) > 0.95
+    found = fmfbench.score(file, data, split="test")
+    assert found.metrics["accuracy"] > 0.8
+    assert found.metrics["miou"] is not None
+    assert found.evidence.ranking["pixel_auroc"] > 0.9
+    model = load_checkpoint(trained)
+    facts = model.meta.provenance["thresholds"]
+    assert facts["samples"] == "validation"
+    assert facts["abnormal_labels_used"] == 0
+    assert model.meta.provenance["recipe"]["normal_only"]
+    assert model.meta.provenance["backbone"]["weights"] == "random"
+    # the thresholds are part of what was saved
+    assert model.log_pixel_threshold != 0
+    assert model.log_image_threshold != 0
+
+
+def test_validation_loss_is_the_models_own(trained):
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    assert epochs[-1]["val_loss"] < 0.5 * epochs[0]["val_loss"]
+    model = load_checkpoint(trained)
+    weight = model.config.orientation_weight
+    assert epochs[-1]["loss"] == pytest.approx(
+        epochs[-1]["intensity"] + weight * epochs[-1]["orientation"], rel=1e-5
+    )

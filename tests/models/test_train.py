@@ -203,6 +203,49 @@ def test_official_preset_brings_its_protocol(furnace_store):
 # --------------------------------------------------------------------------------------------------------
 
 
+def test_the_original_recipe_is_the_publications_and_is_recorded(furnace_store, options, tmp_path):
+    from fmfbench.scoring.score import score
+    from fmfbench_models import list_models
+    from fmfbench_models.predict import predict
+    from fmfbench_models.registry import registration
+
+    data = fmfbench.open_dataset(furnace_store)
+    having = {name for name in list_models() if registration(name).original_recipe is not None}
+    assert having >= {"informer", "flowformer", "flashformer", "itransformer", "clipbert", "bilm", "st_mae"}
+    sizes = {key: value for key, value in options.items() if key.startswith("protocol.")}
+    for name in list_models():
+        call = {"options": {**sizes, "recipe": "original", "every": 2}}
+        if name in having:
+            settings = make_settings(name, data, **call)
+            told = registration(name).original_recipe
+            for key, value in told.items():
+                found = getattr(settings.recipe, key)
+                assert (list(found) if isinstance(found, tuple) else found) == value
+            assert settings.recipe.every == 2
+            assert settings.to_dict()["recipe_name"] == "original"
+        else:
+            with pytest.raises(
+                InputError, match=f"{name}: wanted a recipe of the original publication, no source"
+            ):
+                make_settings(name, data, **call)
+    with pytest.raises(InputError, match="wanted shared or original, came 'mine'"):
+        make_settings("vit", data, options={**sizes, "recipe": "mine"})
+    informer = make_settings("informer", data, options={**sizes, "recipe": "original"}).recipe
+    assert (informer.optimiser, informer.lr, informer.clip, informer.epochs) == ("radam", 1e-3, 4.0, 100)
+    small = {**sizes, "dim": 24, "depth": 1, "mlp_dim": 48, "epochs": 1}
+    run = train(
+        "itransformer", furnace_store, tmp_path / "run", options={**small, "recipe": "original"}, device="cpu"
+    )
+    with pytest.raises(InputError, match="holds a run with other recipe, recipe_name"):
+        train("itransformer", furnace_store, run, options=small, device="cpu")
+    assert load_checkpoint(run).meta.provenance["recipe_name"] == "original"
+    path = predict(run, furnace_store, tmp_path / "a.npz", device="cpu")
+    assert (
+        "note: trained by the recipe of the original publication"
+        in score(path, data, resamples=20).to_markdown()
+    )
+
+
 def test_validation_is_apart_from_fitting(furnace_store):
     data = fmfbench.open_dataset(furnace_store)
     fit, validation = fit_and_validation(data)
