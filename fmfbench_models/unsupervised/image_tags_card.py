@@ -95,22 +95,17 @@ def _by_kind(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
 
 
 def _by_ratio(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
+    ratios = list(next(iter(runs.values()))[0]["ratios"])
     rows = []
     for name, made in runs.items():
-        rows.append(
-            [
-                name,
-                *(
-                    _cell(made, lambda run, r=ratio: run["ratios"][r]["accuracy"])
-                    for ratio in made[0]["ratios"]
-                ),
-            ]
-        )
+        cells = [_cell(made, lambda run, r=ratio: run["ratios"][r]["accuracy"]) for ratio in ratios]
+        rows.append([name, *cells])
         if name in PAPER_MNIST_RATIOS:
-            rows.append(
-                [f"*paper, {name.split(',')[0]}*", *(f"*{value:.4f}*" for value in PAPER_MNIST_RATIOS[name])]
-            )
-    return rows
+            paper = PAPER_MNIST_RATIOS[name]
+            rows.append([f"*paper, {name.split(',')[0]}*", *(f"*{value:.4f}*" for value in paper)])
+    shares = [[int(part) for part in ratio.split(":")] for ratio in ratios]
+    floor = [f"{max(share) / sum(share):.4f}" for share in shares]
+    return [*rows, ["always the more frequent", *floor]]
 
 
 def _cell(runs: Sequence[Run], value: Callable[[Run], float]) -> str:

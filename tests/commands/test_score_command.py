@@ -42,6 +42,23 @@ def test_json_is_one_document_and_nothing_else(files):
     assert document["undefined"]["miou"] == "no mask in the file"
 
 
+def test_the_limit_of_aupro_is_asked_for_and_said(files):
+    file, labels, _ = files
+    with np.load(file) as plain:
+        pixels = np.random.default_rng(1).random((len(plain["score"]), 3, 5)).astype(np.float16)
+        np.savez(file, **plain, pixel_score=pixels)
+    arguments = [str(file), "--labels", str(labels), "--resamples", "50"]
+    found = [
+        json.loads(CliRunner().invoke(command, [*arguments, "--json", *limit]).stdout)["ranking"]
+        for limit in ([], ["--aupro-limit", "1"])
+    ]
+    assert [each["aupro_limit"] for each in found] == [0.3, 1.0]
+    assert found[0]["aupro"] < found[1]["aupro"]
+    assert found[0]["pixel_auroc"] == found[1]["pixel_auroc"]
+    text = CliRunner().invoke(command, [*arguments, "--aupro-limit", "0.5"]).stdout
+    assert "| AUPRO, FPR to 0.5 | 0." in text
+
+
 def test_the_table_spells_out_the_papers_names(files):
     file, labels, accuracy = files
     result = CliRunner().invoke(command, [str(file), "--labels", str(labels)])
@@ -59,6 +76,11 @@ def test_the_table_spells_out_the_papers_names(files):
         (["FILE", "--labels", "none.npz"], "none.npz"),
         (["FILE", "--labels", "FILE"], "missing; write one with `fmfbench labels export`"),
         (["FILE", "--labels", "LABELS", "--split", "train"], "not in split train"),
+        (["FILE", "--labels", "LABELS", "--aupro-limit", "0"], "AUPRO limit above 0 and at most 1, found 0"),
+        (
+            ["FILE", "--labels", "LABELS", "--aupro-limit", "1.5"],
+            "AUPRO limit above 0 and at most 1, found 1.5",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(files, arguments, words):

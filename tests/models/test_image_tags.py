@@ -243,6 +243,8 @@ def test_the_table_has_each_method_beside_the_papers_figures(few, tmp_path):
     assert text.count("| *paper, L_quintuple* |") == 2
     assert "*paper, L_inter*" not in text
     assert "*0.9971*" in text
+    floor = ("0.9500", "0.9000", "0.8000", "0.7500", "0.6667", "0.5000", "0.6667", "0.7500", "0.8000")
+    assert f"| always the more frequent | {' | '.join(floor)} |" in text
     assert "64 train, 48 validation, 100 test pairs; 1 epochs; mean of 2 seeds" in text
     runs = [json.loads((tmp_path / f"few-inter-paper-{seed}.json").read_text()) for seed in (0, 1)]
     mean, low, high = mean_interval([run["ratios"]["1:1"]["fpr"] for run in runs])

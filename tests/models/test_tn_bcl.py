@@ -460,6 +460,48 @@ def test_training_mode_needs_no_tree():
     assert "distance" not in model(**model.takes(batch)).aux
 
 
+def planted(size, seed):
+    """Abnormal clips have a red spot somewhere, abnormal currents one phase above the others."""
+    generator = torch.Generator().manual_seed(seed)
+    batch = windows(size, seed, torch.randint(0, 2, (size,), generator=generator))
+    video = torch.randint(60, 120, (size, 3, 4, 16, 24), generator=generator)
+    for row in torch.nonzero(batch["class_label"])[:, 0].tolist():
+        top, left = (int(torch.randint(0, side, (1,), generator=generator)) for side in (11, 19))
+        video[row, 0, :, top : top + 5, left : left + 5] += 100
+    current = 8000 + 300 * torch.randn(size, 32, 3, generator=generator)
+    current[..., 0] += 1500 * batch["class_label"][:, None]
+    return batch | {"video": video.to(torch.uint8), "current": current}
+
+
+def test_learns_a_planted_rule_and_finds_all_three_kinds():
+    train, validation, test = planted(320, 1), planted(120, 2), planted(160, 3)
+    model = tiny().train()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        rows = torch.randperm(320, generator=generator)[:32]
+        batch = {name: value[rows] for name, value in train.items()}
+        loss = model.objective(model(**model.takes(batch)), batch, 1.0)["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.fit(FitData(train=[train], validation=[validation]))
+    model.eval()
+    normal, abnormal = (torch.nonzero(test["class_label"] == value)[:60, 0] for value in (0, 1))
+
+    def scores(clips, currents):
+        with torch.no_grad():
+            return model(test["video"][clips], test["current"][currents]).scores()
+
+    good = scores(normal, normal)
+    assert (good > 0.5).float().mean() < 0.2
+    for clips, currents in ((abnormal, abnormal), (abnormal, normal), (normal, abnormal)):
+        count = min(len(clips), len(currents))
+        bad = scores(clips[:count], currents[:count])
+        assert (bad > 0.5).float().mean() > 0.9
+        assert (bad[:, None] > good).float().mean() > 0.95  # AUROC
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

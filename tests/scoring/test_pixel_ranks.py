@@ -183,6 +183,22 @@ def test_worked_example(tmp_path):
     assert found.regions == 2
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("limit", [0.01, 0.3, 0.7, 1.0])
+def test_perfect_and_opposite(tmp_path, kind, limit):
+    """However many pieces the area has, it is not more than the whole."""
+    mask, values = scene(2, 30, levels=200)
+    best = rank_pixels(
+        stored(tmp_path, as_kind(np.where(mask, 1, values / 2), kind)), pack_masks(mask), limit=limit
+    )
+    assert best.auroc == 1
+    assert 1 - 1e-12 < best.aupro <= 1
+    worst = rank_pixels(
+        stored(tmp_path, as_kind(np.where(mask, 0, 0.5 + values / 2), kind)), pack_masks(mask)
+    )
+    assert worst.auroc == worst.aupro == 0
+
+
 @pytest.mark.parametrize("limit", [0, -0.1, 1.01, float("nan")])
 def test_limits_that_are_none(limit, data, guess, save):
     with pytest.raises(InputError, match="AUPRO limit above 0"):
