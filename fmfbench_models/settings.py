@@ -127,8 +127,8 @@ def named_recipe(record: Registration, name: object) -> dict[str, Any]:
     if record.original_recipe is None:
         known = ", ".join(name for name in list_models() if registration(name).original_recipe is not None)
         raise InputError(
-            f"{record.name}: wanted a recipe of the original publication, no source of one could be had; "
-            f"models with one: {known}"
+            f"{record.name}: wanted a recipe of the original publication, its sources give none (FmFormer's is the "
+            f"shared one); models with one: {known}"
         )
     return dict(record.original_recipe)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -89,14 +90,13 @@ class Estimator:
         if record.training != "fitted":
             update = make_step(model, make_optimiser(model, recipe), recipe)
             steps, step_seconds = recipe.epochs * (len(fit) // size), self._timed(lambda: update(batch))
-        once = (
-            0.0 if record.training == "gradient" else (len(fit) + len(held) + len(validation)) / size * read
-        )
+        model.eval()
         forward = read
-        if record.training == "gradient":  # one that is fitted says nothing before it is
-            model.eval()
-            with torch.inference_mode():
-                forward += self._timed(lambda: widened(model(**model.takes(batch))))
+        # another package's model may say nothing before it is fitted
+        with suppress(*(() if record.training == "gradient" else (Exception,))), torch.inference_mode():
+            forward += self._timed(lambda: widened(model(**model.takes(batch))))
+        seen = 0 if record.training == "gradient" else len(fit) + len(held) + len(validation)
+        once = seen / size * forward
         checked = len(validation[:: recipe.validate_every])
         checks = 0.0 if record.training == "fitted" else recipe.epochs * checked / size * forward
         return {

@@ -176,7 +176,7 @@ def plan_markdown(plan: Mapping[str, Any]) -> str:
         "",
         *(f"backbone of {name}: {text}" for name, text in plan["backbones"].items()),
         f"about {duration(plan['estimated_seconds'])} in all, from a few steps of each model on this machine as it is "
-        "now; fitting without gradients is counted as one reading of its windows",
+        "now; fitting without gradients is counted as one pass over its windows",
     ])  # fmt: skip
 
 

@@ -225,7 +225,7 @@ def test_the_original_recipe_is_the_publications_and_is_recorded(furnace_store, 
             assert settings.to_dict()["recipe_name"] == "original"
         else:
             with pytest.raises(
-                InputError, match=f"{name}: wanted a recipe of the original publication, no source"
+                InputError, match=f"{name}: wanted a recipe of the original publication, its sources"
             ):
                 make_settings(name, data, **call)
     with pytest.raises(InputError, match="wanted shared or original, came 'mine'"):
