@@ -174,8 +174,9 @@ def test_table2_has_every_model_and_none_has_failed(everything):
     assert rows["fmformer"]["metrics"]["miou"]["value"] is not None
     assert rows["informer"]["metrics"]["miou"]["value"] is None
     with_trunk = {name for name, row in rows.items() if row["backbone"]}
-    assert with_trunk == {"clipbert", "bilm"}
+    assert with_trunk == {"clipbert", "bilm", "st_mae"}
     assert rows["bilm"]["backbone"] == "ResNet18, first weights drawn at random"
+    assert rows["st_mae"]["backbone"] == "Vgg19, first weights drawn at random"
 
 
 def test_a_rows_figures_are_those_of_its_prediction_file(everything, sim_store):
