@@ -117,7 +117,9 @@ def with_interval(figures: dict[str, Any], name: str) -> str:
     if value is None:
         return "-"
     interval = (figures["intervals"] or {}).get(name) or (figures["ranking"]["intervals"] or {}).get(name)
-    return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+    return (
+        f"{value:.3f}" if interval is None else f"{value:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+    )
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -226,7 +228,7 @@ def draw(out: dict[str, Any], folder: Path) -> None:
     ):
         for name, points in out["windows"][kind].items():
             x = [float(at) if kind == "current" else (int(at) - 1) * step for at in points]
-            low, high = ([p["interval"][i] for p in points.values()] for i in (0, 1))
+            low, high = ([p["interval"][end] for p in points.values()] for end in ("low", "high"))
             axis.fill_between(x, low, high, color=COLOURS[name], alpha=0.12, linewidth=0)
             axis.plot(
                 x,
@@ -255,9 +257,9 @@ def draw(out: dict[str, Any], folder: Path) -> None:
         )
     counts = [band["num_samples"] for band in visibility(out, "both")]
     axis.set_xticks(range(len(BANDS)), [f"{band}\n{n} frames" for band, n in zip(BANDS, counts, strict=True)])
-    axis.set(xlabel="visibility of the place of the spot", ylabel="accuracy", ylim=(0.4, 1.0))
+    axis.set(xlabel="visibility of the place of the spot", ylabel="accuracy", ylim=(0.2, 1.0))
     axis.grid(axis="y", alpha=0.25)
-    axis.legend(frameon=False, fontsize=8, loc="upper left")
+    axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=3)
     axis.set_title("FMF-Sim full, seed 0: accuracy by visibility", fontsize=10)
     figure.savefig(folder / "visibility.png", dpi=130)
     plt.close(figure)
