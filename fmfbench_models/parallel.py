@@ -53,6 +53,7 @@ def joined(device: str | None = None) -> Iterator[World]:
     # Only a run that went well is taken down together: one that failed must not wait for the others, which may be
     # waiting for it. Its exit closes the connections, and torchrun ends them.
     yield World(dist.get_rank(), size, torch.device(kind))
+    dist.barrier()  # gloo may abort a process whose peer closes its connections first
     dist.destroy_process_group()
 
 
