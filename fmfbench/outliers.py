@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import PredictionError
-from fmfbench.scoring.npz import NpzFile
+from fmfbench.scoring.npz import NpzFile, writing_npz
 from fmfbench.scoring.problems import check_target
 
 __all__ = ["KINDS", "Outliers", "read_outliers", "write_outliers"]
@@ -95,13 +95,8 @@ def write_outliers(path: str | os.PathLike[str], outliers: Outliers) -> Path:
         name: np.asarray(getattr(outliers, name), dtype) for name, dtype in _DTYPES.items()
     }
     arrays["meta"] = np.array(json.dumps(dict(outliers.meta), sort_keys=True, allow_nan=False))
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing_npz(path, arrays):
+        pass
     return path
 
 

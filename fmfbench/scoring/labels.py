@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fmfbench.errors import PredictionError, WindowError
 from fmfbench.scoring.masks import pack_masks, packed_length, padding_is_set
-from fmfbench.scoring.npz import NpzFile
+from fmfbench.scoring.npz import NpzFile, writing_npz
 from fmfbench.scoring.problems import check_target
 from fmfbench.windows.splits import carved_rows
 
@@ -203,13 +203,8 @@ def write_labels(path: str | os.PathLike[str], labels: Labels, ids_only: bool = 
         arrays["class_label"] = labels.class_label
         if labels.mask_bits is not None:
             arrays["mask_bits"] = labels.mask_bits
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing_npz(path, arrays):
+        pass
     return path
 
 

@@ -1,6 +1,6 @@
-"""A reader of .npz files that may come from strangers.
+"""A reader of .npz files that may come from strangers, and a writer that leaves a whole file or none.
 
-Nothing is unpickled, extracted or written, and no array is allocated before its header, its announced size
+Reading, nothing is unpickled, extracted or written, and no array is allocated before its header, its announced size
 and the caller's limits agree. A member is read once, in blocks. What numpy.load would trust is checked here:
 the size of the zip's directory, the number and names of members, doubles, encryption, the .npy header (read
 with a regular expression, not evaluated) against the size of the member, and the checksum.
@@ -8,10 +8,12 @@ with a regular expression, not evaluated) against the size of the member, and th
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -23,7 +25,7 @@ from numpy.typing import NDArray
 
 from fmfbench.errors import PredictionError
 
-__all__ = ["Header", "NpzFile"]
+__all__ = ["Header", "NpzFile", "writing_npz"]
 
 _MAX_READ = 1 << 22
 _BLOCK_BYTES = 1 << 20
@@ -281,3 +283,20 @@ def _fill(stream: IO[bytes], target: memoryview) -> None:
 def _expect_end(stream: IO[bytes]) -> None:
     if stream.read(1):  # the last read also checks the checksum
         raise EOFError("its data are longer than announced")
+
+
+@contextmanager
+def writing_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Iterator[Path]:
+    """Write `arrays` under a temporary name beside `path`; it takes the place of `path` when the block is left.
+
+    What the block does with the temporary file, which it is given, belongs to the writing: if it raises, `path` is
+    as it was.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

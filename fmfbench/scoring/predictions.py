@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import PredictionError
 from fmfbench.scoring.masks import pack_masks
-from fmfbench.scoring.npz import NpzFile
+from fmfbench.scoring.npz import NpzFile, writing_npz
 from fmfbench.scoring.pixel_scores import check_values
 from fmfbench.scoring.prediction_reader import PredictionReader, Predictions, Target
 from fmfbench.scoring.problems import Problems, check_target
@@ -95,10 +95,7 @@ def write_predictions(
             check_values(scores)
         except PredictionError as error:
             raise PredictionError(f"{path}: nothing written: {error}") from None
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    with writing_npz(path, arrays) as temporary:
         if scores is not None:
             _append(temporary, "pixel_score", scores)
         try:
@@ -106,9 +103,6 @@ def write_predictions(
         except PredictionError as error:
             text = str(error).replace(str(temporary), str(path)).replace("nothing scored", "nothing written")
             raise PredictionError(text) from None
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

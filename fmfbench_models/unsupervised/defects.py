@@ -26,6 +26,7 @@ from fmfbench_models.unsupervised.image_folders import (
     read_masks,
 )
 from fmfbench_models.unsupervised.learn import (
+    add_learning_arguments,
     chunks,
     describe_trunk,
     judge_images,
@@ -139,22 +140,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m fmfbench_models.unsupervised.defects", description=__doc__
     )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", type=Path, help="of categories, or one category")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="the folder of results; the same call goes on with it"
-    )
-    parser.add_argument("--preset", default="paper-base", help="of ST-MAE [default: paper-base]")
     parser.add_argument(
         "--size", type=int, nargs=2, metavar=("H", "W"), help="of the images [default: the preset's]"
     )
-    parser.add_argument("--epochs", type=int, default=400)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--backbone-weights", type=Path, help="VGG-19 with torchvision's names [default: random]"
-    )
+    add_learning_arguments(parser, preset="paper-base", epochs=400, lr=1e-4)
     options = parser.parse_args()
     facts = defects(
         options.folder,

@@ -23,6 +23,7 @@ from fmfbench.scoring.ranks import auroc, rank
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.unsupervised.digits import DIGITS, halves, load_digits, resized
 from fmfbench_models.unsupervised.learn import (
+    add_learning_arguments,
     describe_trunk,
     judge_images,
     learn,
@@ -162,19 +163,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m fmfbench_models.unsupervised.one_class", description=__doc__
     )
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", choices=list(DIGITS), required=True)
-    parser.add_argument(
-        "--out", type=Path, required=True, help="the folder of results; the same call goes on with it"
-    )
-    parser.add_argument("--preset", default="nano", help="of ST-MAE, e.g. paper-base [default: nano]")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--backbone-weights", type=Path, help="VGG-19 with torchvision's names [default: random]"
-    )
+    add_learning_arguments(parser, preset="nano", epochs=40, lr=3e-3)
     parser.add_argument("--limit", type=int, help="images of each digit [default: all]")
     options = parser.parse_args()
     facts = one_class(
