@@ -81,6 +81,24 @@ def test_signature_shows_in_mean_and_fluctuation(plan: Plan, current: Current) -
     assert 1.15 < ratio < 2.2
 
 
+@pytest.mark.parametrize("preset", ["small", "full"])
+def test_signature_stirs_in_bursts_as_strong_as_feeding(preset: str) -> None:
+    """In a stretch of some seconds the one cannot be told from the other; over a minute bursts are commoner."""
+    plan = make_plan(PRESETS[preset], len(PRESETS[preset].recordings) - 1, 0)
+    current = make_current(plan)
+    seconds = current.time / SECOND
+    _, _, stir = semi_molten(plan, seconds)
+    developed, absent = current.signature == 1.0, current.signature == 0.0
+    lively = parts.STIR[0] * parts.BURST_SIZE[0] * 0.9
+    in_burst = developed & (stir > lively)
+    assert 0.3 < in_burst.sum() / developed.sum() < 0.8
+    assert (stir[developed] < 0.15 * parts.STIR[1]).mean() > 0.1  # and between bursts it is nearly quiet
+    fast = np.abs(np.diff(current.amperes, axis=0, prepend=current.amperes[:1])).mean(axis=1)
+    fed = absent & (current.feeding > 0.9)
+    assert 0.7 < fast[in_burst].mean() / fast[fed].mean() < 1.4
+    assert fed.sum() / absent.sum() < 0.6 * in_burst.sum() / developed.sum()
+
+
 def test_feeding_mimics_the_signature(current: Current) -> None:
     quiet = current.signature == 0.0
     fed, calm = quiet & (current.feeding > 0.9), quiet & (current.feeding == 0.0)
@@ -101,7 +119,7 @@ def test_twin_has_the_same_current_without_the_signature(plan: Plan, current: Cu
 
 
 def test_current_alone_tells_something_but_not_all() -> None:
-    """A line through three features of the last 80 s, fitted on train and judged on test."""
+    """A line through four features of the last 80 s, fitted on train and judged on test."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -7,7 +7,9 @@ or it is chosen.
 
 from __future__ import annotations
 
-__all__ = ["NAME", "VERSION"]
+__all__ = ["NAME", "STREAMS", "VERSION"]
 
 NAME = "FMF-Sim"
-VERSION = "1.0"  # any change of the output, however small, changes this: it is part of every random stream
+VERSION = "1.1"  # any change of the output, however small, changes this
+# Keys every random stream. A version that changes one part keeps it, so that the other parts stay as they were.
+STREAMS = "1.0"

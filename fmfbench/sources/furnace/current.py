@@ -21,31 +21,35 @@ __all__ = ["Current", "make_current", "semi_molten"]
 
 FloatArray = npt.NDArray[np.float64]
 
-SET_POINT = (7900.0, 9700.0)  # A, range of a phase's set point
-SET_POINT_DRIFT = 520.0  # A, deviation of the electrode controller's wander
+SET_POINT = (8600.0, 10400.0)  # A, range of a phase's set point
+SET_POINT_DRIFT = 250.0  # A, deviation of the electrode controller's wander
 SET_POINT_DRIFT_SECONDS = 400.0
-COMMON_NOISE = 330.0  # A, all three arcs share one melt
-PHASE_NOISE = 260.0  # A, each arc its own
+COMMON_NOISE = 260.0  # A, all three arcs share one melt
+PHASE_NOISE = 220.0  # A, each arc its own
 NOISE_SECONDS = 1.6
-WHITE_NOISE = 220.0  # A
+WHITE_NOISE = 180.0  # A
 SLOW_NOISE = 300.0  # A
 SLOW_NOISE_SECONDS = 14.0
 RESTLESSNESS = 0.16  # log deviation of the slow change of the fluctuation's strength
 RESTLESSNESS_SECONDS = 300.0
 
-FEEDING_EVERY = (12.0, 60.0)  # s between feedings
-FEEDING_SECONDS = (5.0, 16.0)
+FEEDING_EVERY = (11.0, 44.0)  # s between feedings
+FEEDING_SECONDS = (4.0, 10.0)
 FEEDING_DROP = (100.0, 1000.0)  # A, cold ore between electrode and melt
-FEEDING_STIR = (0.3, 0.9)  # added relative fluctuation
+FEEDING_STIR = (1.8, 3.2)  # added relative fluctuation, as strong as a burst of the signature
 EXHAUST_EVERY = (20.0, 150.0)
 EXHAUST_SECONDS = (1.5, 7.0)
 EXHAUST_SWING = 900.0  # A, deviation; gas breaks out and shakes one arc
 
-LEAD_SECONDS = (12.0, 35.0)  # the signature begins so long before onset
-FADE_SECONDS = (6.0, 25.0)  # and is gone so long after the fading has begun
-DRIFT = (-500.0, -80.0)  # A, mean shift at full signature
+LEAD_SECONDS = (12.0, 24.0)  # the signature begins so long before onset
+FADE_SECONDS = (6.0, 16.0)  # and is gone so long after the fading has begun
+DRIFT = (-700.0, -200.0)  # A, mean shift at full signature
 IMBALANCE = 150.0  # A, deviation of each phase's own shift
-STIR = (0.5, 1.1)  # added relative fluctuation at full signature
+STIR = (2.2, 3.8)  # added relative fluctuation at full signature, in a burst of size 1
+BURST_SHARE = 0.9  # of it comes in bursts, the rest all the time
+BURST_SIZE = (0.8, 1.2)
+BURST_SECONDS = (4.0, 10.0)
+BURST_EVERY = (1.0, 6.0)  # s between bursts
 LIMITS = (5000.0, 14000.0)  # A, the range of the dataset's example rows
 
 
@@ -65,7 +69,9 @@ def make_current(plan: Plan) -> Current:
     seconds = time / SECOND
     signature, drift, stir = semi_molten(plan, seconds)
     feeding, feeding_drop, feeding_stir = _feeding(plan.stream("feeding"), seconds)
-    strength = _restlessness(plan.stream("restlessness"), len(seconds)) * (1.0 + stir + feeding_stir)
+    strength = _restlessness(plan.stream("restlessness"), len(seconds)) * (
+        1.0 + np.maximum(stir, feeding_stir)
+    )
     amperes = (
         _set_point(plan.stream("set point"), len(seconds))
         + _fluctuation(plan.stream("fluctuation"), len(seconds)) * strength[:, None]
@@ -85,7 +91,8 @@ def semi_molten(plan: Plan, seconds: FloatArray) -> tuple[FloatArray, FloatArray
     """The signature of semi-molten melt at times `seconds` (M,).
 
     Returns its development (M,) 0..1, the mean shift it brings (M, 3) A and the added relative fluctuation (M,).
-    It begins LEAD_SECONDS * pace before onset, is half developed at onset, and fades after the offset.
+    It begins LEAD_SECONDS * pace before onset, is half developed at onset, and fades after the offset. The
+    fluctuation comes in bursts that look like feeding and are commoner: a few seconds tell little, a minute more.
     """
     level = np.zeros(len(seconds))
     drift = np.zeros((len(seconds), 3))
@@ -104,10 +111,25 @@ def semi_molten(plan: Plan, seconds: FloatArray) -> tuple[FloatArray, FloatArray
         own = np.minimum(rise, fall)
         shift = stream.uniform(*DRIFT) + IMBALANCE * stream.normals(3)
         added = stream.uniform(*STIR)
+        bursts = _bursts(stream, seconds, onset - lead, offset + fade)
         level = np.maximum(level, own)
         drift += own[:, None] * shift
-        stir = np.maximum(stir, own * added)
+        stir = np.maximum(stir, own * added * (BURST_SHARE * bursts + 1.0 - BURST_SHARE))
     return level, drift, stir
+
+
+def _bursts(stream: Stream, seconds: FloatArray, first: float, last: float) -> FloatArray:
+    """(M,) relative strength of the bursts between `first` and `last` s, about 1 in a burst and 0 between.
+
+    Like feeding they keep their own time whatever the pace.
+    """
+    strength, at = np.zeros(len(seconds)), first
+    while at < last:
+        length = stream.uniform(*BURST_SECONDS)
+        size = stream.uniform(*BURST_SIZE)
+        strength = np.maximum(strength, size * _hump(seconds, at, length, rise=0.3 * length))
+        at += length + stream.uniform(*BURST_EVERY)
+    return strength
 
 
 def _set_point(stream: Stream, count: int) -> FloatArray:
@@ -133,7 +155,7 @@ def _restlessness(stream: Stream, count: int) -> FloatArray:
 
 
 def _feeding(stream: Stream, seconds: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Ore feeding, which looks like the signature but is shorter: state 0..1, drop in A, added fluctuation; (M,)."""
+    """Ore feeding, which looks like a burst of the signature: state 0..1, drop in A, added fluctuation; (M,)."""
     state, drop, stir = np.zeros(len(seconds)), np.zeros(len(seconds)), np.zeros(len(seconds))
     for start, length in _moments(stream, seconds, FEEDING_EVERY, FEEDING_SECONDS):
         own = _hump(seconds, start, length, rise=0.3 * length)

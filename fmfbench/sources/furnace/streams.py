@@ -1,6 +1,6 @@
 """Random numbers that depend on nothing but their key.
 
-A stream is keyed by (version, seed, recording, part, block). It is read only through the raw 64-bit output of
+A stream is keyed by (STREAMS, seed, recording, part, block). It is read only through the raw 64-bit output of
 Philox, which numpy promises to keep, and turned into numbers by exact arithmetic here: numpy makes no such promise
 for `Generator.normal` and its like, and the events and labels must be the same on every version and machine.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from fmfbench.sources.furnace import NAME, VERSION
+from fmfbench.sources.furnace import NAME, STREAMS
 
 __all__ = ["Stream", "open_stream", "red_noise"]
 
@@ -60,7 +60,7 @@ class Stream:
 
 def open_stream(seed: int, recording: str, part: str, block: int = 0) -> Stream:
     """The stream of one part of one recording; `block` tells apart stretches of time drawn independently."""
-    return Stream(f"{NAME} {VERSION}|seed {seed}|{recording}|{part}|{block}")
+    return Stream(f"{NAME} {STREAMS}|seed {seed}|{recording}|{part}|{block}")
 
 
 def red_noise(stream: Stream, count: int, correlation_steps: float) -> FloatArray:
