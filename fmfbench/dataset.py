@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -156,6 +158,14 @@ class Dataset:
     def fingerprint(self) -> str:
         """sha256 over names, frame counts, sizes, splits and labels: equal when scores are comparable."""
         return str(self.attributes["fmfbench.fingerprint"])
+
+    @property
+    def sources_digest(self) -> str | None:
+        """sha256 over names and contents of the files that the store was made of: unlike the fingerprint it also
+        tells frames and currents apart. None where the store does not say."""
+        sources = self.attributes.get("fmfbench.sources") or []
+        named = sorted((str(source.get("path")), str(source.get("sha256"))) for source in sources)
+        return hashlib.sha256(json.dumps(named).encode()).hexdigest() if named else None
 
     @property
     def default_layer(self) -> str | None:

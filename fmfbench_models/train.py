@@ -348,7 +348,8 @@ class _Run:
     # ---------------------------------------------------------------------------------------------------
 
     def _facts(self) -> dict[str, Any]:
-        return {"schema": 1, **self.settings.to_dict(), "data": str(self.data.path), "versions": versions()}
+        facts = {"data": str(self.data.path), "sources": self.data.sources_digest, "versions": versions()}
+        return {"schema": 1, **self.settings.to_dict(), **facts}
 
     def _claim_folder(self) -> None:
         """A folder belongs to one run: another's settings are refused, the same ones go on."""
@@ -360,6 +361,8 @@ class _Run:
         if path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             differing = self.settings.differing(found)
+            if found.get("sources") not in (None, self.data.sources_digest):  # None: an older folder
+                differing.append("source files of the data")
             if differing:
                 raise InputError(
                     f"{self.out}: holds a run with other {', '.join(differing)}; choose another folder or delete it"

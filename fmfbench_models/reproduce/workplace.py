@@ -67,6 +67,11 @@ class Workplace:
                     f"{self.out}: wanted a folder of {data.name} (fingerprint {data.fingerprint[:12]}), found one "
                     f"of {found.get('data')} ({str(found.get('fingerprint'))[:12]}); choose another folder"
                 )
+            if found.get("sources") not in (None, data.sources_digest):  # None: an older folder
+                raise InputError(
+                    f"{self.out}: wanted a folder of the files that {data.path} was made of, found one of files of "
+                    f"the same labels and other frames or currents; choose another folder"
+                )
         elif self.out.exists() and (not self.out.is_dir() or any(map(is_foreign, self.out.iterdir()))):
             raise InputError(
                 f"{self.out}: wanted a new or empty folder, or one of an earlier call; found other files"
@@ -77,7 +82,8 @@ class Workplace:
         self.check(data)
         mark = self.out / "reproduce.json"
         if not mark.is_file():
-            write_json(mark, {"schema": 1, "data": data.name, "fingerprint": data.fingerprint})
+            facts = {"data": data.name, "fingerprint": data.fingerprint, "sources": data.sources_digest}
+            write_json(mark, {"schema": 1, **facts})
         for left in self.out.glob("predictions/*/.predict-*"):
             shutil.rmtree(left, ignore_errors=True)
         for pattern in ("predictions/*/*.part", "results/*/.*.tmp", "runs/*/*/.*.tmp", ".*.tmp"):

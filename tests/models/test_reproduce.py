@@ -495,11 +495,10 @@ def test_work_of_before_a_key_of_the_recipe_was_there_is_still_done(sim_store, t
     result = out / "results" / SIZE / "itransformer-seed0.json"
     monkeypatch.setattr(work, "train", None)
     monkeypatch.setattr(work, "predict", None)
-    for change in ({"shift": 0, "validate_every": 1}, {}):
+    later = {"shift": 0, "validate_every": 1, "validate": True}
+    for change in (later, {}):
         facts, job = json.loads(run.read_text()), json.loads(result.read_text())
-        plain = {
-            key: value for key, value in facts["recipe"].items() if key not in ("shift", "validate_every")
-        }
+        plain = {key: value for key, value in facts["recipe"].items() if key not in later}
         write_json(run, facts | {"recipe": plain | change})
         job["job"]["trainings"][0]["recipe"] = plain | change
         write_json(result, job)
@@ -614,6 +613,14 @@ def test_a_folder_belongs_to_one_data_set(sim_store, furnace_store, tmp_path):
     reproduce("table2", sim_store, tmp_path / "out", models=["expert"], **TINY)
     with pytest.raises(InputError, match="choose another folder"):
         reproduce("table2", furnace_store, tmp_path / "out", models=["expert"], **TINY)
+    mark = tmp_path / "out" / "reproduce.json"
+    facts = json.loads(mark.read_text())
+    mark.write_text(json.dumps(facts | {"sources": "0" * 64}))
+    with pytest.raises(InputError, match="the same labels and other frames or currents"):
+        reproduce("table2", sim_store, tmp_path / "out", models=["expert"], **TINY)
+    del facts["sources"]  # a folder of before this was kept
+    mark.write_text(json.dumps(facts))
+    reproduce("table2", sim_store, tmp_path / "out", models=["expert"], **TINY)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("all of it")
     with pytest.raises(InputError, match="found other files"):

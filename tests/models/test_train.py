@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,20 @@ def test_a_finished_run_is_left_alone(finished, furnace_store, options):
     before = (finished / "last.safetensors").stat().st_mtime_ns
     train("fmformer", furnace_store, finished, options={**options, **QUICK}, device="cpu")
     assert (finished / "last.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_run_on_other_files_of_the_same_labels_is_refused(finished, furnace_store, options, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    facts = json.loads(path.read_text())
+    assert facts["sources"] == fmfbench.open_dataset(furnace_store).sources_digest is not None
+    asked = {"options": {**options, **QUICK}, "device": "cpu"}
+    path.write_text(json.dumps(facts | {"sources": "0" * 64}))
+    with pytest.raises(InputError, match="holds a run with other source files of the data"):
+        train("fmformer", furnace_store, tmp_path / "run", **asked)
+    del facts["sources"]  # a folder of before this was kept
+    path.write_text(json.dumps(facts))
+    train("fmformer", furnace_store, tmp_path / "run", **asked)
 
 
 def test_another_runs_folder_is_refused(finished, furnace_store, options, tmp_path):
@@ -392,7 +407,7 @@ def test_validation_figures_against_a_plain_count(options):
 # -------------------------------------------------------------------------------------------------
 
 
-def torchrun(script, *arguments, processes=2):
+def torchrun(script, *arguments, processes=2, attempts=2):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, f"--nproc-per-node={processes}", str(script), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -402,17 +417,15 @@ def torchrun(script, *arguments, processes=2):
     except subprocess.TimeoutExpired:
         process.terminate()  # torchrun passes it on to its workers; a kill would leave them behind
         _, told = process.communicate()
-    if "terminate called without an active exception" in told:
-        return torchrun(
-            script, *arguments, processes=processes
-        )  # gloo's own race while it closes; not ours to test
+    # Seldom a worker dies in C++ while its interpreter closes, everything done. Once is let pass, twice is a failure.
+    if attempts > 1 and "terminate called without an active exception" in told:
+        return torchrun(script, *arguments, processes=processes, attempts=attempts - 1)
     return process.returncode, told
 
 
 SCRIPT = """
 import json, sys, torch
 torch.set_num_threads(1)
-from fmfbench_models.nano import train_nano
 from fmfbench_models.parallel import World, gather_by_id, joined
 from fmfbench_models.train import train
 
