@@ -74,6 +74,7 @@ def command(
       fmfbench score predictions.npz --data fmf.zarr
     """
     from fmfbench.dataset import open_dataset
+    from fmfbench.errors import InputError
     from fmfbench.outliers import read_outliers
     from fmfbench.windows.corrupt import corruption
     from fmfbench_models.predict import predict
@@ -82,6 +83,13 @@ def command(
     if corrupt is not None:
         source, transform = corruption(source, corrupt)
     injected = None if outliers is None else read_outliers(outliers)
+    if injected is not None:
+        asked = click.get_current_context().get_parameter_source("split")
+        if asked is not click.core.ParameterSource.DEFAULT:
+            raise InputError(
+                f"--split {split}: wanted a split or --outliers, came both; {outliers} says which samples"
+            )
+        split = str(injected.meta.get("split", "all"))
     written = predict(
         run,
         source,
@@ -102,8 +110,8 @@ def command(
         click.echo(json.dumps(_summary(written, data, split), indent=2))
         return
     if outliers is None:
-        asked = " --per-second" * per_second
-        click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}{asked}")
+        every = " --per-second" * per_second
+        click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}{every}")
     else:
         click.echo(f"{written}: next: fmfbench outliers score {written} {outliers}")
 

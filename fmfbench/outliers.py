@@ -147,6 +147,10 @@ def _parse(arrays: Mapping[str, NDArray[Any]]) -> Outliers:
         raise PredictionError(f"kind has values above {len(KINDS)}, or a flag is neither 0 nor 1")
     if min(found.sample_id.min(), found.video_id.min(), found.current_id.min()) < 0:
         raise PredictionError("a sample id is below 0")
+    changed = (found.video_id != found.sample_id) | (found.current_id != found.sample_id)
+    changed |= (found.video_shuffled > 0) | (found.current_shuffled > 0)
+    if (changed != (found.kind > 0)).any():
+        raise PredictionError("a sample of kind 0 is not shown as it is, or an outlier is")
     return found
 
 

@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 import fmfbench
 from fmfbench.dataset import Dataset
-from fmfbench.errors import InputError
+from fmfbench.errors import InputError, PredictionError
 from fmfbench.outliers import Outliers
 from fmfbench.scoring.pixel_scores import PIXEL_TYPES
 from fmfbench.scoring.predictions import write_predictions
+from fmfbench.scoring.problems import check_target
 from fmfbench.torch import WindowDataset, make_loader
 from fmfbench.windows.injected import InjectedWindows
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
@@ -79,11 +80,13 @@ def predict(
     Raises:
         InputError: no such split or protocol, windows that do not fit the model, pixel scores of a model that is
             not dense, or outliers once a second.
+        PredictionError: `out` cannot be written, or the model gives NaN.
     """
     if outliers is not None and per_second:
         raise InputError(
             "predict: wanted outliers or per_second, came both; outliers are samples of their own"
         )
+    check_target(Path(out))
     if not isinstance(model, Model):
         model = load_checkpoint(model)
     if not isinstance(data, Dataset):
@@ -128,10 +131,13 @@ def predict(
         **({"sample_set": "per-second"} if per_second else {}),
         **(meta or {}),
     }
-    with tempfile.TemporaryDirectory(dir=Path(out).absolute().parent, prefix=".predict-") as scratch:
+    # On some systems the file behind a memory map cannot go while it is mapped, as it is by an error's traceback.
+    with tempfile.TemporaryDirectory(
+        dir=Path(out).absolute().parent, prefix=".predict-", ignore_cleanup_errors=True
+    ) as scratch:
         arrays = _run(model, loader, len(windows), target, chosen.transposed, Path(scratch), pixel_scores)
         written = write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
-        del arrays  # the file behind a memory map cannot go while it is mapped on some systems
+        del arrays
     return written
 
 
@@ -207,7 +213,11 @@ def _run(
 
 
 def _stored(probability: NDArray[np.float32], pixel_type: str) -> NDArray[Any]:
-    """Rounded to the nearest of the type; uint8 counts 255ths."""
+    """Rounded to the nearest of the type; uint8 counts 255ths. PredictionError for NaN, which uint8 cannot say."""
+    if np.isnan(probability).any():
+        raise PredictionError(
+            "pixel scores: wanted numbers in [0, 1], the model gave NaN; look at its weights"
+        )
     if pixel_type == "uint8":
         return np.round(probability * 255).astype(np.uint8)
     return probability.astype(pixel_type)

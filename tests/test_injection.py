@@ -249,6 +249,8 @@ def test_what_is_no_outlier_file_is_refused(data, tmp_path):
         "kind has values above 3": {"kind": np.full_like(good.kind, 4)},
         "flag is neither 0 nor 1": {"video_shuffled": np.full_like(good.kind, 2)},
         "a sample id is below 0": {"current_id": good.current_id - 100_000},
+        "kind 0 is not shown as it is": {"video_id": np.where(good.kind == 0, 0, good.video_id)},
+        "or an outlier is": {"kind": np.maximum(good.kind, 1)},
         "meta is not that of outlier schema": {"meta": np.array(json.dumps(meta | {"schema": 2}))},
         "not that of outlier schema 1": {"meta": np.array(json.dumps(meta | {"seed": -1}))},
         "meta is": {"meta": np.zeros(3)},

@@ -6,6 +6,7 @@ the FmFormer paper calls FDR); each kind is held against all normal samples of t
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.errors import PredictionError
 from fmfbench.outliers import KINDS, Outliers, read_outliers
 from fmfbench.scoring import ranks
 from fmfbench.scoring.bootstrap import (
@@ -93,7 +95,8 @@ def score_outliers(
     """Score a prediction file on exactly the samples of an outlier file, kind by kind.
 
     Raises:
-        PredictionError: a file that cannot be read, or that does not cover exactly those samples.
+        PredictionError: a file that cannot be read, that does not cover exactly those samples, or that says it was
+            made on another outlier file.
         InputError: a bootstrap that cannot be.
     """
     check_resampling(resamples, block_seconds, seed)
@@ -102,6 +105,12 @@ def score_outliers(
         sample_id=made.sample_id, split=str(made.meta.get("split", "all")), fingerprint=made.fingerprint
     )
     found = read_predictions(predictions, target)
+    own = json.loads(json.dumps(dict(made.meta)))  # as a prediction file keeps it: lists for tuples
+    if found.meta.get("outliers", own) != own:
+        raise PredictionError(
+            f"{found.file}: wanted predictions on this outlier file, found some on another (seed "
+            f"{_seed(found.meta['outliers'])}, here {made.seed}); predict again with --outliers"
+        )
     wrong = (found.decision != (made.kind > 0)).astype(float)
     correlation = correlation_seconds(wrong, made.recording, made.frame_time)
     blocks = cut_blocks(made.recording, made.frame_time, correlation, block_seconds)
@@ -123,6 +132,10 @@ def score_outliers(
         outliers=made.meta,
         meta=found.meta,
     )
+
+
+def _seed(meta: Any) -> Any:
+    return meta.get("seed", "unknown") if isinstance(meta, Mapping) else "unknown"
 
 
 def _row(

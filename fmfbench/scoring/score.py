@@ -215,7 +215,13 @@ def read_for(
         strict_protocol=protocol_name(protocol) if context == "strict" else None,
         per_second=per_second,
     )
-    return read_predictions(predictions, target), labels
+    found = read_predictions(predictions, target)
+    if "outliers" in found.meta:
+        raise PredictionError(
+            f"{found.file}: wanted predictions on the samples as they are, found some on an outlier file; "
+            f"give them to `fmfbench outliers score`"
+        )
+    return found, labels
 
 
 def scored_labels(data: LabelSource | Labels, split: str, context: str | None, protocol: Any) -> Labels:

@@ -92,6 +92,22 @@ def test_bad_input_is_one_line_and_code_2(awkward_store, tmp_path, arguments, me
     assert not (tmp_path / "o.npz").exists()
 
 
+def test_what_is_predicted_on_outliers_is_no_split(file, awkward_store, tmp_path):
+    made = read_outliers(file)
+    asked = ("predict", tmp_path, "--data", awkward_store, "--outliers", file, "-o", tmp_path / "p.npz")
+    result = run(*asked, "--split", "test", code=2)
+    assert "--split test: wanted a split or --outliers, came both" in result.stderr
+    zeros = np.zeros(len(made))
+    for meta, code in (({"outliers": dict(made.meta)}, 2), ({}, 0)):
+        data = fmfbench.open_dataset(awkward_store)
+        ids = data.sample_ids("test")
+        write_predictions(tmp_path / "p.npz", sample_id=ids, score=np.zeros(len(ids)), meta=meta)
+        result = run("score", tmp_path / "p.npz", "--data", awkward_store, "--resamples", "50", code=code)
+        assert ("give them to `fmfbench outliers score`" in result.stderr) == bool(code)
+        write_predictions(tmp_path / "o.npz", sample_id=made.sample_id, score=zeros, meta=meta)
+        run("outliers", "score", tmp_path / "o.npz", file)
+
+
 def test_a_file_that_is_none_is_one_line_and_code_2(awkward_store, tmp_path):
     (tmp_path / "o.npz").write_bytes(b"no")
     for arguments in (

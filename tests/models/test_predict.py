@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 import fmfbench
-from fmfbench.errors import InputError, MissingDependencyError
+from fmfbench.errors import InputError, MissingDependencyError, PredictionError
 from fmfbench.scoring.masks import unpack_masks
 from fmfbench.scoring.predictions import read_predictions
 from fmfbench.scoring.score import score
@@ -154,7 +154,7 @@ def test_dense_only_model_scores_by_its_highest_pixel(furnace_store, options, tm
     assert read_predictions(tmp_path / "p.npz").score[5] == pytest.approx(expected, abs=1e-6)
 
 
-def test_refusals(run, furnace_store, tmp_path):
+def test_refusals(run, furnace_store, tmp_path, monkeypatch):
     model = create_model("fmformer", depth=1)
     with pytest.raises(InputError, match="never trained; name a protocol"):
         predict(model, furnace_store, tmp_path / "p.npz")
@@ -164,7 +164,24 @@ def test_refusals(run, furnace_store, tmp_path):
         predict(run, furnace_store, tmp_path / "p.npz", split="unused")
     with pytest.raises(InputError, match="no such store"):
         predict(run, tmp_path / "nowhere", tmp_path / "p.npz")
-    assert not (tmp_path / "p.npz").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "fmfbench_models.predict._run", None
+        )  # what cannot be written is refused before the work
+        with pytest.raises(PredictionError, match="wanted an existing folder"):
+            predict(run, furnace_store, tmp_path / "no" / "p.npz")
+        with pytest.raises(PredictionError, match="found a folder"):
+            predict(run, furnace_store, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "uint8"])
+def test_pixel_scores_of_nan_are_refused(kind, furnace_store, options, tmp_path):
+    model = create_model("fmformer", **{k: v for k, v in options.items() if "." not in k})
+    model.decoder.out.bias.data.fill_(float("nan"))
+    with pytest.raises(PredictionError, match="the model gave NaN"):
+        predict(model, furnace_store, tmp_path / "p.npz", protocol="short", pixel_scores=kind)
+    assert not list(tmp_path.iterdir())
 
 
 # --- online ---------------------------------------------------------------------------------------------------------

@@ -121,6 +121,18 @@ def test_files_that_do_not_cover_the_outliers_are_refused(made, tmp_path):
     score_outliers(path, made)
 
 
+def test_predictions_on_another_outlier_file_are_refused(made, tmp_path):
+    path = tmp_path / "p.npz"
+    predicted(path, made, np.zeros(3000), meta={"outliers": dict(made.meta)})
+    score_outliers(path, made)
+    predicted(path, made, np.zeros(3000), meta={"outliers": {**made.meta, "seed": 8}})
+    with pytest.raises(PredictionError, match=r"found some on another \(seed 8, here 7\)"):
+        score_outliers(path, made)
+    predicted(path, made, np.zeros(3000), meta={"outliers": "mine"})
+    with pytest.raises(PredictionError, match="seed unknown"):
+        score_outliers(path, made)
+
+
 def test_a_bootstrap_that_cannot_be_is_refused(made, tmp_path):
     path = predicted(tmp_path / "p.npz", made, np.zeros(3000))
     for wrong in ({"resamples": 19}, {"block_seconds": 0.0}, {"seed": -1}):
