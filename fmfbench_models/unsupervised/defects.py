@@ -3,12 +3,13 @@
     python -m fmfbench_models.unsupervised.defects mvtec/ --out results/mvtec --preset paper-base --epochs 400 \\
         --backbone-weights vgg19.pth
 
-The folder may hold categories or be one. A category that is done is not done again.
+The folder may hold categories or be one. A category that is done is not done again, unless its files have changed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
 from pathlib import Path
@@ -34,7 +35,7 @@ from fmfbench_models.unsupervised.learn import (
     make_st_mae,
     trunk_patches,
 )
-from fmfbench_models.unsupervised.results import ResultFolder, auroc_interval, exit_code
+from fmfbench_models.unsupervised.results import ResultFolder, auroc_interval, check_seed, exit_code
 
 __all__ = ["defects", "defects_table"]
 
@@ -54,7 +55,12 @@ def defects(
     """Learn and judge each category of `root` into the folder `out`; the table's facts. config: of ST-MAE.
 
     Pixel AUROC is over all pixels of a category's test images together.
+
+    Raises:
+        SourceError: a folder, an image or a mask that is not as it should be.
+        InputError: a seed out of range, or `out` holds something else.
     """
+    check_seed(seed, "defects")
     recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=lr, lr_steps=(), flip=0.0)
     settings = {
         "preset": preset,
@@ -67,14 +73,31 @@ def defects(
     }
     categories = [read_category(folder) for folder in find_categories(root)]  # what is wrong is said at once
     folder = ResultFolder(out, settings)
+    rows = []
     for category in categories:
-        if folder.read(category.name) is None:
-            facts = judged(category, recipe, seed, weights, preset, config)
-            folder.write(category.name, facts)
-    table = {"settings": settings, "rows": [folder.read(category.name) for category in categories]}
+        part, files = f"category-{category.name}", fingerprint(category)
+        facts = folder.read(part)
+        if facts is None or facts.get("files") != files:
+            facts = {**judged(category, recipe, seed, weights, preset, config), "files": files}
+            folder.write(part, facts)
+        rows.append(facts)
+    table = {"settings": settings, "rows": rows}
     folder.write("table", table)
     folder.write_text("table.md", defects_table(table))
     return table
+
+
+def fingerprint(category: Category) -> str:
+    """sha256 over names and sizes of a category's files: the settings do not say of which images a result is.
+
+    Not over what is in them: that would read a whole data set to find that nothing is left to do.
+    """
+    masks = [test.mask for test in category.test if test.mask is not None]
+    digest = hashlib.sha256()
+    for path in [*category.train, *(test.path for test in category.test), *masks]:
+        name = path.relative_to(category.folder).as_posix()
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def judged(
@@ -89,6 +112,7 @@ def judged(
     started = time.process_time()
     model = make_st_mae(seed, trunk_seed=seed, weights=weights, preset=preset, **config)
     size = model.config.size
+    mask = read_masks(category.test, size)  # before the long part: a mask that does not fit is said at once
     loss = learn(
         model, trunk_patches(model, read_images(category.train, size)), recipe, seed, what=category.name
     )
@@ -98,7 +122,7 @@ def judged(
         score, found = judge_images(model, patches)
         scores.append(score)
         maps.append(found)
-    label, mask = category.labels, read_masks(category.test, size)
+    label = category.labels
     image, resamples = auroc_interval(label, np.concatenate(scores), label, seed)
     pixel = auroc(rank(mask.ravel(), np.concatenate(maps).ravel()))
     return {

@@ -39,8 +39,9 @@ class TestImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
-    """One kind of object or texture; images in the order of their names."""
+    """One kind of object or texture in a folder; images in the order of their names."""
 
+    folder: Path
     name: str
     train: tuple[Path, ...]
     test: tuple[TestImage, ...]
@@ -66,7 +67,7 @@ def find_categories(root: Path) -> list[Path]:
 
 def read_category(folder: Path) -> Category:
     """What images a category has. SourceError: no normal ones to train on, nothing to test, a defective image without
-    mask or a mask without image."""
+    mask or with two, or a mask without image."""
     train = tuple(images_in(folder / "train" / GOOD))
     if not train:
         raise SourceError(f"{folder / 'train' / GOOD}: wanted normal images to train on, found none")
@@ -97,7 +98,8 @@ def read_category(folder: Path) -> Category:
             raise SourceError(f"{first}: wanted an image {min(masks)} in {group}, there is none")
     if not tests:
         raise SourceError(f"{folder / 'test'}: wanted images to test, found none")
-    return Category(name=folder.name, train=train, test=tuple(tests))
+    name = folder.resolve().name if folder.name in {"", ".."} else folder.name  # a link keeps its own name
+    return Category(folder=folder, name=name, train=train, test=tuple(tests))
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -107,8 +109,14 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def masks_in(folder: Path) -> dict[str, Path]:
-    """Mask files by the stem of their image."""
-    return {path.stem.removesuffix("_mask"): path for path in images_in(folder)}
+    """Mask files by the stem of their image. SourceError: two of one image."""
+    masks: dict[str, Path] = {}
+    for path in images_in(folder):
+        stem = path.stem.removesuffix("_mask")
+        other = masks.setdefault(stem, path)
+        if other != path:
+            raise SourceError(f"{path}: wanted one mask of image {stem}, found also {other.name}; remove one")
+    return masks
 
 
 def read_images(paths: Sequence[Path], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -126,13 +134,22 @@ def read_images(paths: Sequence[Path], size: tuple[int, int]) -> NDArray[np.uint
 
 
 def read_masks(tests: Sequence[TestImage], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(n, H, W) 0/1, 1 for defect, the nearest pixel of each mask; all 0 where an image has none."""
+    """(n, H, W) 0/1, 1 for defect, the nearest pixel of each mask; all 0 where an image has none.
+
+    SourceError: a mask of another size than its image, which would be stretched over other places.
+    """
     import cv2
 
     masks = np.zeros((len(tests), *size), np.uint8)
     for row, test in enumerate(tests):
         if test.mask is not None:
             mask = (read(test.mask, cv2.IMREAD_GRAYSCALE) > 0).astype(np.uint8)
+            wanted = read(test.path, cv2.IMREAD_COLOR).shape[:2]
+            if mask.shape != wanted:
+                raise SourceError(
+                    f"{test.mask}: wanted {wanted[0]} x {wanted[1]} pixels (height x width) as its image "
+                    f"{test.path.name}, came {mask.shape[0]} x {mask.shape[1]}; give the mask that belongs to it"
+                )
             masks[row] = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
     return masks
 

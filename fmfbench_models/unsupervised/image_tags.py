@@ -3,9 +3,9 @@
     python -m fmfbench_models.unsupervised.image_tags --data digits --out DIR
 
 Each run (data, method, seed) has a split, tags, weights and outliers of its own, all from its seed, and ends in one
-JSON file of DIR; a run whose file is there is not made again. DIR/DATA.md has the table of all of them. Thresholds are
-found on validation pairs, in which outliers of the three kinds stand one to one; test pairs are looked at once, and
-nothing was chosen by what they say.
+JSON file of DIR; a run whose file is there is not made again. DIR/DATA.md has the table of all runs of that data in
+DIR, also of those that other calls made. Thresholds are found on validation pairs, in which outliers of the three kinds
+stand one to one; test pairs are looked at once, and nothing was chosen by what they say.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from fmfbench.scoring.ranks import auroc, rank
 from fmfbench_models.blocks import PatchEmbedding
 from fmfbench_models.contrastive import Loss, Mining, contrastive_loss, relations
 from fmfbench_models.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
-from fmfbench_models.unsupervised.results import exit_code
+from fmfbench_models.unsupervised.results import check_seed, exit_code, make_folder
 from fmfbench_models.unsupervised.tag_pairs import (
     IMAGE_SETS,
     KINDS,
@@ -102,7 +103,8 @@ class ImageTagNet(nn.Module):
 
 
 def run_one(settings: TagSettings, images: Images) -> dict[str, Any]:
-    """Split, train, find thresholds, and score outliers at every ratio."""
+    """Split, train, find thresholds, and score outliers at every ratio. InputError: a seed out of range."""
+    check_seed(settings.seed, "image_tags")
     splitting, tagging, spoiling = (np.random.default_rng([settings.seed, stream]) for stream in range(3))
     train, validation, test = split(images, splitting)
     vectors = class_vectors(tagging)
@@ -207,45 +209,74 @@ def _figures(
 
 
 def run_all(data: str, out: Path, seeds: int, methods: Sequence[str], epochs: int | None = None) -> Path:
-    """Make the runs that are not there yet, then the table of all; its path.
+    """Make the runs that are not there yet, then the table of all that are there; its path.
 
     Raises:
-        InputError: no such data or method, no seeds, or a run in `out` that was made with other settings.
+        InputError: no such data or method, no seeds, or a run of `data` in `out` that was made with other settings.
     """
     from fmfbench_models.unsupervised.image_tags_card import tags_markdown
 
     unknown = [name for name in methods if name not in METHODS]
-    if unknown or seeds < 1 or (epochs is not None and epochs < 1):
+    if unknown or not methods or seeds < 1 or (epochs is not None and epochs < 1):
         raise InputError(
             f"image_tags: wanted methods of {'; '.join(METHODS)}, and seeds and epochs of 1 or more, came "
-            f"{'; '.join(methods)}, {seeds} and {epochs}"
+            f"{'; '.join(methods) or 'none'}, {seeds} and {epochs}"
         )
     images = load_images(data)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     epochs = EPOCHS[data] if epochs is None else epochs
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in methods}
-    todo = [(name, seed) for seed in range(seeds) for name in methods]
+    wanted = {
+        name: TagSettings(data=data, loss=loss, mining=mining, seed=0, epochs=epochs)
+        for name, (loss, mining) in METHODS.items()
+    }
+    for settings in wanted.values():
+        _found(out, settings)  # one that does not belong in the table is said before the long part
+    todo = [(name, seed) for seed in range(seeds) for name in dict.fromkeys(methods)]
     for name, seed in tqdm(todo, unit="run", desc=data, disable=None):
-        loss, mining = METHODS[name]
-        settings = TagSettings(data=data, loss=loss, mining=mining, seed=seed, epochs=epochs)
-        runs[name].append(_made(settings, images, out / f"{data}-{loss}-{mining}-{seed}.json"))
+        settings = replace(wanted[name], seed=seed)
+        file = out / _file_name(settings)
+        if not file.is_file():
+            _write(file, json.dumps(run_one(settings, images), indent=1))
+    runs = {name: _found(out, settings) for name, settings in wanted.items()}
     path = out / f"{data}.md"
-    path.write_text(tags_markdown(data, runs) + "\n", encoding="utf-8")
+    _write(path, tags_markdown(data, {name: made for name, made in runs.items() if made}))
     return path
 
 
-def _made(settings: TagSettings, images: Images, path: Path) -> dict[str, Any]:
-    """The result of a run: as its file says, or made now and written there."""
-    if path.is_file():
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if found.get("schema") != SCHEMA or found.get("settings") != asdict(settings):
+def _file_name(settings: TagSettings) -> str:
+    return f"{settings.data}-{settings.loss}-{settings.mining}-{settings.seed}.json"
+
+
+def _found(out: Path, settings: TagSettings) -> list[dict[str, Any]]:
+    """The runs in `out` that differ from `settings` in the seed alone, in the order of seeds.
+
+    Raises:
+        InputError: one of them was made with other settings.
+    """
+    seeds = sorted(
+        int(found[1])
+        for path in out.iterdir()
+        if (
+            found := re.fullmatch(
+                rf"{settings.data}-{settings.loss}-{settings.mining}-(0|[1-9][0-9]*)\.json", path.name
+            )
+        )
+    )
+    runs = []
+    for seed in seeds:
+        own = replace(settings, seed=seed)
+        path = out / _file_name(own)
+        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if run.get("schema") != SCHEMA or run.get("settings") != asdict(own):
             raise InputError(f"{path}: holds a run with other settings; choose another folder or delete it")
-        return found
-    result = run_one(settings, images)
+        runs.append(run)
+    return runs
+
+
+def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(text + "\n", encoding="utf-8")
     os.replace(temporary, path)
-    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -42,10 +42,11 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
 def tags_markdown(data: str, runs: Mapping[str, Sequence[Run]]) -> str:
     """Tables of one data set: all figures and kinds at 1:1, and accuracy at every ratio."""
     some = next(iter(runs.values()))[0]
-    samples, seeds = some["samples"], len(next(iter(runs.values())))
+    samples = some["samples"]
     lines = [
         f"`{data}`: {samples['train']} train, {samples['validation']} validation, {samples['test']} test pairs; "
-        f"{some['settings']['epochs']} epochs; mean of {seeds} seeds and its 95 % t interval.",
+        f"{some['settings']['epochs']} epochs; "
+        f"{_seeds([len(made) for made in runs.values()])}.",
         "",
         "One to one; beneath, in italics, the paper's Table I on the whole of MNIST:",
         "",
@@ -63,6 +64,19 @@ def tags_markdown(data: str, runs: Mapping[str, Sequence[Run]]) -> str:
         *table(("method", *some["ratios"]), _by_ratio(runs)),
     ]
     return "\n".join(lines)
+
+
+def _seeds(counts: Sequence[int]) -> str:
+    """What the figures are of, by the number of runs of each method."""
+    few, many = min(counts), max(counts)
+    if many == 1:
+        return "one seed, so without intervals"
+    if few == many:
+        return f"mean of {many} seeds and its 95 % t interval"
+    alone = "; no interval where there is one seed" if few == 1 else ""
+    return (
+        f"mean of {few} to {many} seeds, as many as there are of the method, and its 95 % t interval{alone}"
+    )
 
 
 def _kinds(run: Run) -> list[str]:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fmfbench.errors import InputError
 from fmfbench.scoring.ranks import auroc, rank
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.unsupervised.digits import DIGITS, halves, load_digits, resized
@@ -30,7 +31,7 @@ from fmfbench_models.unsupervised.learn import (
     make_st_mae,
     trunk_patches,
 )
-from fmfbench_models.unsupervised.results import ResultFolder, auroc_interval, exit_code
+from fmfbench_models.unsupervised.results import ResultFolder, auroc_interval, check_seed, exit_code
 
 __all__ = ["one_class", "one_class_table"]
 
@@ -54,7 +55,15 @@ def one_class(
 
     preset: of ST-MAE, None for its defaults. weights: of the trunk, random otherwise. limit: images of each digit, the
     first ones, None for all.
+
+    Raises:
+        InputError: a seed out of range, fewer than 2 images of each digit, or `out` holds something else.
     """
+    check_seed(seed, "one_class")
+    if limit is not None and limit < 2:
+        raise InputError(
+            f"one_class: wanted a limit of 2 or more images of each digit, one to learn and one to judge, came {limit}"
+        )
     recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=lr, lr_steps=(), flip=0.0)
     settings = {
         "data": data,
@@ -165,7 +174,7 @@ def main() -> None:
     )
     parser.add_argument("--data", choices=list(DIGITS), required=True)
     add_learning_arguments(parser, preset="nano", epochs=40, lr=3e-3)
-    parser.add_argument("--limit", type=int, help="images of each digit [default: all]")
+    parser.add_argument("--limit", type=int, help="images of each digit, 2 or more [default: all]")
     options = parser.parse_args()
     facts = one_class(
         options.data,

@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from fmfbench.errors import FmfbenchError, InputError
 from fmfbench.scoring.ranks import auroc, rank, rank_replicates
 
-__all__ = ["ResultFolder", "auroc_interval", "exit_code"]
+__all__ = ["ResultFolder", "auroc_interval", "check_seed", "exit_code", "make_folder"]
 
 RESAMPLES = 2000
 
 
 class ResultFolder:
-    """Parts by name, a JSON file each. InputError: the folder holds results of other settings."""
+    """Parts by name, a JSON file each. InputError: the folder holds results of other settings, or is a file."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         own = json.loads(json.dumps(settings))
         file = path / "settings.json"
         if file.is_file():
@@ -35,7 +35,7 @@ class ResultFolder:
                 raise InputError(
                     f"{path}: holds results of other {', '.join(differing)}; choose another folder or delete it"
                 )
-        elif any(path.iterdir()):
+        elif not all(unfinished(entry) for entry in path.iterdir()):
             raise InputError(
                 f"{path}: wanted a new or empty folder, or results to go on with; found other files"
             )
@@ -54,6 +54,28 @@ class ResultFolder:
         temporary = self.path / f".{name}.tmp"
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, self.path / name)
+
+
+def make_folder(path: Path) -> None:
+    """The folder and those above it, where they are not there yet. InputError: one of them is a file."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        found = next(above for above in (path, *path.parents) if os.path.lexists(above))
+        raise InputError(
+            f"{path}: wanted a folder for the results, but {found} is there and is no folder; choose another"
+        ) from error
+
+
+def unfinished(path: Path) -> bool:
+    """Whether a file is what a killed write leaves; it belongs to no one and the next write replaces it."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def check_seed(seed: int, where: str) -> None:
+    """InputError: a seed that NumPy or PyTorch would not take."""
+    if not 0 <= seed < 2**32:
+        raise InputError(f"{where}: wanted a seed from 0 to 2^32 - 1, came {seed}; choose another")
 
 
 def auroc_interval(
@@ -79,10 +101,17 @@ def auroc_interval(
 
 
 def exit_code(main: Callable[[], None]) -> int:
-    """Run a command; an error of fmfbench becomes one line on stderr and its exit code."""
+    """Run a command; an error of fmfbench or of the file system becomes one line on stderr and an exit code."""
     try:
         main()
     except FmfbenchError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(
+            f"Error: {where}{error.strerror or error}; put that right and call again: what is done is kept",
+            file=sys.stderr,
+        )
+        return 1
     return 0

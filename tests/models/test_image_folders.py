@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -104,6 +105,21 @@ def test_categories_of_a_folder_and_a_category_itself(root, tmp_path):
             find_categories(nothing)
 
 
+def test_a_category_is_named_by_its_folder(plate, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(plate)
+    assert read_category(tmp_path / "link").name == "link"
+    monkeypatch.chdir(plate)
+    (here,) = find_categories(Path("."))
+    assert read_category(here).name == "plate"
+    assert read_category(Path("test/..")).name == "plate"
+
+
+def test_masks_may_have_the_name_of_their_image(plate):
+    folder = plate / "ground_truth/hole"
+    (folder / "003_mask.png").rename(folder / "003.png")
+    assert read_category(plate).test[9].mask == folder / "003.png"
+
+
 def test_images_are_upright_rgb(root):
     (image,) = read_images([root / "plate/train/good/000.png"], (48, 64))
     stored = stripes(np.random.default_rng(0))[0]
@@ -134,7 +150,13 @@ def test_masks(root, tmp_path):
     assert (np.abs(half[6:].sum((1, 2)) - 64.0) <= 17).all()  # 8 x 8, give or take an edge
     cv2.imwrite(str(tmp_path / "faint.png"), np.array([[0, 1, 3], [255, 0, 128]], np.uint8))
     faint = TestImage(path=tmp_path / "x.png", defect="hole", mask=tmp_path / "faint.png")
+    cv2.imwrite(str(tmp_path / "x.png"), np.zeros((2, 3, 3), np.uint8))
     assert read_masks([faint], (2, 3))[0].tolist() == [[0, 1, 1], [1, 0, 1]]
+    for shape in ((3, 2), (2, 4), (4, 6)):
+        cv2.imwrite(str(tmp_path / "x.png"), np.zeros((*shape, 3), np.uint8))
+        wanted = f"faint.png: wanted {shape[0]} x {shape[1]} pixels .* its image x.png, came 2 x 3"
+        with pytest.raises(SourceError, match=wanted):
+            read_masks([faint], (2, 3))
 
 
 def without_training(folder):
@@ -161,6 +183,10 @@ def with_a_stray_mask(folder):
     (folder / "test/hole/002.png").unlink()
 
 
+def with_two_masks(folder):
+    shutil.copy(folder / "ground_truth/hole/003_mask.png", folder / "ground_truth/hole/003.png")
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -170,6 +196,7 @@ def with_a_stray_mask(folder):
         (without_a_mask, "003.png: wanted its mask .*003_mask.png, there is none"),
         (without_masks, "000.png: wanted its mask"),
         (with_a_stray_mask, "002_mask.png: wanted an image 002"),
+        (with_two_masks, "003_mask.png: wanted one mask of image 003, found also 003.png"),
     ],
 )
 def test_refused_folders(plate, spoil, message):
@@ -229,7 +256,7 @@ def test_auroc_is_sklearns_of_scores_and_maps(root, results):
 def test_goes_on_where_it_stopped(root, results, tmp_path, monkeypatch):
     out, facts = results
     copy = shutil.copytree(out, tmp_path / "copy")
-    (copy / "wire.json").unlink()
+    (copy / "category-wire.json").unlink()
     called = []
     once = defects_module.learn
     monkeypatch.setattr(defects_module, "learn", lambda *a, **k: (called.append(k["what"]), once(*a, **k))[1])
@@ -243,6 +270,46 @@ def test_goes_on_where_it_stopped(root, results, tmp_path, monkeypatch):
     (tmp_path / "other/notes.txt").write_text("mine")
     with pytest.raises(InputError, match="found other files"):
         run(root, tmp_path / "other")
+
+
+def test_other_images_are_judged_anew(root, plate, results, tmp_path, monkeypatch):
+    """A result is of the files that it was made of, whatever folder they are in."""
+    out = shutil.copytree(results[0], tmp_path / "copy")
+    called = []
+    once = defects_module.judged
+    monkeypatch.setattr(defects_module, "judged", lambda *a: (called.append(a[0].name), once(*a))[1])
+    assert run(plate, out)["rows"] == results[1]["rows"][:1]
+    assert called == []
+    for change in ("train/good/011.png", "test/good/005.png"):
+        (plate / change).unlink()
+        again = run(plate, out)
+        assert len(called) == 1
+        called.clear()
+        assert again["rows"][0] != results[1]["rows"][0]
+        assert json.loads((out / "category-plate.json").read_text()) == again["rows"][0]
+    larger = cv2.imread(str(plate / "test/hole/000.png"))
+    mask = plate / "ground_truth/hole/000_mask.png"
+    cv2.imwrite(str(mask), np.full(larger.shape[:2], 255, np.uint8))
+    run(plate, out)
+    assert called == ["plate"]
+
+
+def test_a_mask_that_does_not_fit_is_said_before_learning(plate, tmp_path, monkeypatch):
+    cv2.imwrite(str(plate / "ground_truth/hole/004_mask.png"), np.zeros((4, 4), np.uint8))
+    monkeypatch.setattr(defects_module, "learn", lambda *a, **k: pytest.fail("learned"))
+    with pytest.raises(SourceError, match="004_mask.png: wanted 48 x 64 pixels"):
+        run(plate, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["settings", "table"])
+def test_a_category_may_have_any_name(plate, tmp_path, name):
+    root = tmp_path / "root"
+    root.mkdir()
+    plate.rename(root / name)
+    facts = run(root, tmp_path / "out", epochs=1)
+    assert [row["category"] for row in facts["rows"]] == [name]
+    again = run(root, tmp_path / "out", epochs=1)
+    assert again == facts
 
 
 def test_only_good_images_have_no_auroc(plate, tmp_path):
@@ -265,4 +332,8 @@ def test_command(root, tmp_path, monkeypatch, capsys):
     captured = capsys.readouterr()
     assert captured.err.startswith("Error: ")
     assert captured.err.count("\n") == 1
+    assert not (tmp_path / "other").exists()
+    monkeypatch.setattr("sys.argv", [*argv[:3], str(tmp_path / "other"), "--seed", "-1"])
+    assert exit_code(defects_module.main) == 2
+    assert "defects: wanted a seed from 0" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 
 import numpy as np
 import pytest
@@ -203,6 +204,52 @@ def test_runs_that_are_there_are_not_made_again(few, tmp_path, monkeypatch, caps
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == first
     with pytest.raises(InputError, match="holds a run with other settings"):
         run_all("few", tmp_path, 1, methods, epochs=2)
+
+
+def test_the_table_is_of_all_runs_in_the_folder(few, tmp_path):
+    run_all("few", tmp_path, 2, ["TBNN"])
+    (tmp_path / "few-tbnn-hard-x.json").write_text("not a run")
+    (tmp_path / "other-cmml-hard-0.json").write_text("of other data")
+    text = run_all("few", tmp_path, 1, ["CMML"]).read_text()
+    assert text.count("| TBNN |") == text.count("| CMML |") == 3
+    assert "L_inter" not in text
+    assert "1 epochs; mean of 1 to 2 seeds, as many as there are of the method" in text
+    assert "no interval where there is one seed" in text
+    assert (
+        run_all("few", tmp_path, 2, ["CMML", "TBNN"]).read_text()
+        == run_all("few", tmp_path, 1, ["TBNN"]).read_text()
+    )
+    # a run that does not belong in the table is said before others are made
+    with pytest.raises(InputError, match="few-cmml-hard-0.json: holds a run with other settings"):
+        run_all("few", tmp_path, 1, ["L_inter, hard mining"], epochs=2)
+    assert not (tmp_path / "few-inter-hard-0.json").exists()
+
+
+def test_a_method_named_twice_counts_once(few, tmp_path):
+    once = run_all("few", tmp_path / "a", 1, ["TBNN"]).read_text()
+    assert run_all("few", tmp_path / "b", 1, ["TBNN", "TBNN"]).read_text() == once
+    assert "mean of" not in once
+    assert "1 epochs; one seed, so without intervals." in once
+    assert not re.search(r"\d to \d", once)
+
+
+def test_no_methods_are_refused(few, tmp_path):
+    with pytest.raises(InputError, match="1 or more, came none, 1 and None"):
+        run_all("few", tmp_path / "out", 1, [])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_refuses_a_seed_below_0(few):
+    with pytest.raises(InputError, match="image_tags: wanted a seed from 0"):
+        run_one(settings(seed=-1), few)
+
+
+def test_a_file_as_folder_is_one_line_and_code_2(few, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main(["--data", "few", "--out", str(tmp_path / "file")]) == 2
+    error = capsys.readouterr().err
+    assert "file is there and is no folder" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

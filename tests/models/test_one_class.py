@@ -25,7 +25,7 @@ from fmfbench_models.unsupervised.learn import (
     trunk_patches,
 )
 from fmfbench_models.unsupervised.one_class import nearest_distance, one_class, one_class_table
-from fmfbench_models.unsupervised.results import auroc_interval, exit_code
+from fmfbench_models.unsupervised.results import ResultFolder, auroc_interval, check_seed, exit_code
 
 SMALL = {
     "size": [16, 24],
@@ -212,6 +212,88 @@ def test_every_digit_from_end_to_end(tmp_path):
     assert (tmp_path / "a/digit-4.json").read_bytes() == kept
     with pytest.raises(InputError, match="holds results of other seed"):
         one_class("digits", tmp_path / "a", epochs=1, limit=12, seed=1)
+
+
+@pytest.mark.usefixtures("quick")
+def test_two_images_of_each_digit_are_enough(tmp_path):
+    facts = one_class("digits", tmp_path / "a", epochs=1, limit=2)
+    assert {(row["learned"], row["judged"]) for row in facts["rows"]} == {(1, 10)}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--limit", "1"], "wanted a limit of 2 or more images of each digit"),
+        (["--limit", "0"], "one to judge, came 0"),
+        (["--limit", "-3"], "came -3"),
+        (["--seed", "-1"], "wanted a seed from 0 to 2^32 - 1, came -1"),
+    ],
+)
+def test_bad_numbers_are_said_before_the_folder_is_claimed(tmp_path, monkeypatch, capsys, options, message):
+    out = tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["one_class", "--data", "digits", "--out", str(out), *options])
+    assert exit_code(module.main) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_seeds_that_numpy_and_pytorch_take():
+    for seed in (0, 2**32 - 1):
+        check_seed(seed, "x")
+        np.random.default_rng(seed)
+        torch.Generator().manual_seed(10 * seed + 9)
+    for seed in (-1, 2**32):
+        with pytest.raises(InputError, match=f"x: wanted a seed .* came {seed}; choose"):
+            check_seed(seed, "x")
+
+
+# --- the folder of results
+
+
+def test_what_a_killed_write_leaves_is_no_result(tmp_path):
+    (tmp_path / ".settings.json.tmp").write_text("{")
+    ResultFolder(tmp_path, {"a": 1})
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.json"]
+    for k, name in enumerate([".notes", "notes.tmp"]):
+        other = tmp_path / str(k)
+        other.mkdir()
+        (other / name).write_text("mine")
+        with pytest.raises(InputError, match="found other files"):
+            ResultFolder(other, {"a": 1})
+
+
+def test_a_file_is_no_folder_of_results(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for path in (file, file / "below", file / "far/below"):
+        with pytest.raises(InputError, match=f"{path}: wanted a folder .* {file} is there and is no folder"):
+            ResultFolder(path, {})
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "absent")
+    with pytest.raises(InputError, match="link is there and is no folder"):
+        ResultFolder(link, {})
+    assert file.read_text() == "mine"
+    ResultFolder(tmp_path / "new/folder", {})
+
+
+def test_errors_of_the_file_system_are_one_line_and_code_1(capsys):
+    def denied():
+        raise PermissionError(13, "Permission denied", "/there/settings.json")
+
+    def unnamed():
+        raise OSError("disk gone")
+
+    assert exit_code(denied) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: /there/settings.json: Permission denied; ")
+    assert error.count("\n") == 1
+    assert exit_code(unnamed) == 1
+    assert capsys.readouterr().err.startswith("Error: disk gone; ")
+    assert exit_code(lambda: None) == 0
+    with pytest.raises(KeyError):  # a mistake in the code is not made to look like one of the user
+        exit_code(lambda: {}["absent"])
 
 
 @pytest.mark.usefixtures("quick")
