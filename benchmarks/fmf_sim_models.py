@@ -5,8 +5,10 @@
     fmfbench train fmformer --data full.zarr --out runs/visual --set modality=visual ...   likewise current, both
     python benchmarks/fmf_sim_models.py --data full.zarr --twin twin.zarr --truth furnace/truth --runs runs --out OUT
 
-runs/ holds the run folders visual, current and both. Every figure is of the last test sample of each second. What is
-written: OUT/fmf_sim.md, .json, windows.png, visibility.png, and the prediction files, which a second call reads again.
+runs/ holds the run folders visual, current and both, and any number of current-SECONDS: the current alone, trained on
+windows of that length. "Logits added" is `fuse_unimodal` of visual and current: nothing is trained for it. Every figure
+is of the last test sample of each second. What is written: OUT/fmf_sim.md, .json, windows.png, visibility.png, and the
+prediction files, which a second call reads again.
 
 The controls, all with the weights as they are:
 - twin: windows of the same furnace without any anomaly, judged against the labels of the furnace with them;
@@ -19,10 +21,11 @@ All of it is on FMF-Sim and says nothing about real furnaces.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -37,25 +40,46 @@ from fmfbench.scoring.predictions import read_predictions
 from fmfbench.scoring.score import score
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models import load_checkpoint
+from fmfbench_models.interface import Model
 from fmfbench_models.predict import model_protocol, predict
+from fmfbench_models.zoo.fmformer import FmFormer, fuse_unimodal
 
 MODELS = ("current", "visual", "both")
-TITLES = {"current": "current alone", "visual": "video alone", "both": "video and current"}
-COLOURS = {"current": "#c46a1b", "visual": "#2a6f97", "both": "#3a3a3a"}
-SECONDS = (5, 20, 80, 160, 220, 280)  # of current
+FUSED = "fused"
+TITLES = {
+    "current": "current alone",
+    "visual": "video alone",
+    "both": "video and current",
+    FUSED: "both, logits added",
+}
+COLOURS = {
+    "current": "#c46a1b",
+    "visual": "#2a6f97",
+    "both": "#3a3a3a",
+    FUSED: "#9a9a9a",
+    "current, trained on it": "#e8a86a",
+}
+SECONDS = (5, 20, 55, 110, 220)  # of current
 FRAMES = (2, 4, 6, 10, 12)
 BANDS = ("below 0.1", "0.1 to 0.5", "0.5 to 0.9", "above 0.9")
 GROWN, RING = 6, 3  # pixels
 
 
-def prediction(folder: Path, name: str, run: Path, data: Dataset, **options: Any) -> Path:
+def prediction(folder: Path, name: str, model: Model, data: Dataset, **options: Any) -> Path:
+    """The file NAME.npz, made unless it is there from these weights and these data."""
     path = folder / f"{name}.npz"
-    if not path.is_file():
-        predict(run, data, path, per_second=True, device="cpu", **options)
+    seen = options.get("protocol", model_protocol(model)).to_dict()
+    made = hashlib.sha256(json.dumps([seen, data.fingerprint, data.sources_digest]).encode())
+    for key, value in model.state_dict().items():
+        made.update(key.encode() + value.numpy().tobytes())
+    if not path.is_file() or read_predictions(path).meta.get("made_of") != made.hexdigest():
+        predict(
+            model, data, path, per_second=True, device="cpu", meta={"made_of": made.hexdigest()}, **options
+        )
     return path
 
 
-def cover(places: dict[int, Any], size: tuple[int, int]):
+def cover(places: dict[int, Any]):
     """A transform that hides the region of `places` (by sample id) in all frames of a window."""
 
     def transform(sample: dict[str, torch.Tensor], _generator: Any = None) -> dict[str, torch.Tensor]:
@@ -124,50 +148,69 @@ def with_interval(figures: dict[str, Any], name: str) -> str:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     data, twin = fmfbench.open_dataset(options.data), fmfbench.open_dataset(options.twin)
-    runs = {name: options.runs / name for name in MODELS}
+    models = {name: load_checkpoint(options.runs / name) for name in MODELS}
+    models[FUSED] = fused(models["visual"], models["current"])
     out: dict[str, Any] = {"models": {}, "windows": {"current": {}, "video": {}}, "controls": {}}
     paths = {}
-    for name, run in runs.items():
-        model = load_checkpoint(run)
-        paths[name] = path = prediction(options.out, name, run, data)
+    for name, model in models.items():
+        paths[name] = path = prediction(options.out, name, model, data)
         scored = score(path, data, per_second=True, truth=options.truth).to_dict()
         out["models"][name] = {
             "parameters": model.num_parameters(),
             "config": model.meta.config,
-            "trained": {key: model.meta.provenance.get(key) for key in ("recipe", "seed", "epoch")},
+            "trained": {key: model.meta.provenance.get(key) for key in ("recipe", "seed", "trained")},
             "score": scored,
         }
+        if name == FUSED:
+            continue
         ids = read_predictions(path).sample_id
         labels = data.class_labels(ids)
         control: dict[str, Any] = {"own": auroc_against(labels, path)}
         control["moved labels"] = moved_label_auroc(data, path)
-        control["twin"] = auroc_against(labels, prediction(options.out, f"{name}-twin", run, twin))
+        twin_path = prediction(options.out, f"{name}-twin", model, twin)
+        if not np.array_equal(read_predictions(twin_path).sample_id, ids):
+            raise SystemExit(f"{options.twin}: wanted the twin of {options.data}, found one of other samples")
+        control["twin"] = auroc_against(labels, twin_path)
         if name != "current":
-            height, width = (
-                next(iter(data.recordings.values())).height,
-                next(iter(data.recordings.values())).width,
-            )
-            hide = cover(covered_places(data, ids), (height, width))
+            hide = cover(covered_places(data, ids))
             control["covered"] = auroc_against(
-                labels, prediction(options.out, f"{name}-covered", run, data, transform=hide)
+                labels, prediction(options.out, f"{name}-covered", model, data, transform=hide)
             )
         out["controls"][name] = control
         protocol = model_protocol(model)
         if name != "visual":
             out["windows"]["current"][name] = {
-                seconds: accuracy(data, prediction(options.out, f"{name}-current-{seconds}", run, data,
+                seconds: accuracy(data, prediction(options.out, f"{name}-current-{seconds}", model, data,
                                                    protocol=replace(protocol, current_seconds=float(seconds))))
                 for seconds in SECONDS
             }  # fmt: skip
         if name != "current":
             out["windows"]["video"][name] = {
-                frames: accuracy(data, prediction(options.out, f"{name}-video-{frames}", run, data,
+                frames: accuracy(data, prediction(options.out, f"{name}-video-{frames}", model, data,
                                                   protocol=replace(protocol, num_frames=frames)))
                 for frames in FRAMES
             }  # fmt: skip
-    for first, second in (("both", "visual"), ("visual", "current")):
+    trained = {load_checkpoint(run): run.name for run in sorted(options.runs.glob("current*"))}
+    lengths = {model_protocol(model).current_seconds: (model, name) for model, name in trained.items()}
+    out["windows"]["current"]["current, trained on it"] = {
+        seconds: accuracy(data, prediction(options.out, name, model, data))
+        for seconds, (model, name) in sorted(lengths.items())
+    }
+    seen = model_protocol(models["both"])
+    out["trained"] = {"current": seen.current_seconds, "video": seen.num_frames}
+    for first, second in (("both", "visual"), (FUSED, "visual"), ("both", FUSED), ("visual", "current")):
         out[f"{first} less {second}"] = compare(paths[first], paths[second], data, per_second=True).to_dict()
     return out
+
+
+def fused(visual: Model, current: Model) -> Model:
+    """Both as one model, which sees what they saw."""
+    model = fuse_unimodal(cast(FmFormer, visual), cast(FmFormer, current))
+    seen = replace(
+        model_protocol(visual), current_seconds=model_protocol(current).current_seconds, name="fused"
+    )
+    model.meta = replace(model.meta, protocol=seen.to_dict())
+    return model
 
 
 def accuracy(data: Dataset, path: Path) -> dict[str, Any]:
@@ -181,14 +224,14 @@ def markdown(out: dict[str, Any]) -> str:
         "| FmFormer, nano | parameters | accuracy | F1 | FDR | MDR | mIoU | AUROC |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name in MODELS:
+    for name, title in TITLES.items():
         figures = out["models"][name]
         cells = [with_interval(figures["score"], metric) for metric in names]
-        lines.append(f"| {TITLES[name]} | {figures['parameters']:,} | {' | '.join(cells)} |")
-    lines += ["", "| visibility | frames, abnormal | " + " | ".join(TITLES[n] for n in MODELS) + " |"]
-    lines.append("|---|---|---|---|---|")
+        lines.append(f"| {title} | {figures['parameters']:,} | {' | '.join(cells)} |")
+    lines += ["", "| visibility | frames, abnormal | " + " | ".join(TITLES.values()) + " |"]
+    lines.append("|---|---|" + "---|" * len(TITLES))
     for place, title in enumerate(BANDS):
-        bands = [visibility(out, name)[place] for name in MODELS]
+        bands = [visibility(out, name)[place] for name in TITLES]
         cells = [f"{band['metrics']['accuracy']:.3f}" for band in bands]
         lines.append(f"| {title} | {bands[0]['num_samples']}, {bands[0]['abnormal']} | {' | '.join(cells)} |")
     lines += [
@@ -236,31 +279,32 @@ def draw(out: dict[str, Any], folder: Path) -> None:
                 "o-",
                 ms=4,
                 color=COLOURS[name],
-                label=TITLES[name],
+                label=TITLES.get(name, name),
             )
-        axis.axvline(220 if kind == "current" else 9 * step, color="0.6", lw=0.8, ls=":")
+        seen = out["trained"]["current"] if kind == "current" else (out["trained"]["video"] - 1) * step
+        axis.axvline(seen, color="0.6", lw=0.8, ls=":")
         axis.set(xlabel=title)
         axis.grid(alpha=0.25)
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_ylabel("accuracy, last sample of each second")
     figure.suptitle(
-        "FMF-Sim full, seed 0: FmFormer nano on windows of other lengths (trained at the dotted line)",
+        "FMF-Sim: FmFormer nano on windows of other lengths (trained at the dotted line, or on each length)",
         fontsize=10,
     )
     figure.savefig(folder / "windows.png", dpi=130)
     plt.close(figure)
     figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-    for place, name in enumerate(MODELS):
+    for place, name in enumerate(TITLES):
         values = [band["metrics"]["accuracy"] for band in visibility(out, name)]
         axis.bar(
-            np.arange(len(BANDS)) + 0.27 * (place - 1), values, 0.25, color=COLOURS[name], label=TITLES[name]
+            np.arange(len(BANDS)) + 0.21 * (place - 1.5), values, 0.2, color=COLOURS[name], label=TITLES[name]
         )
     counts = [band["num_samples"] for band in visibility(out, "both")]
     axis.set_xticks(range(len(BANDS)), [f"{band}\n{n} frames" for band, n in zip(BANDS, counts, strict=True)])
     axis.set(xlabel="visibility of the place of the spot", ylabel="accuracy", ylim=(0.2, 1.0))
     axis.grid(axis="y", alpha=0.25)
-    axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=3)
-    axis.set_title("FMF-Sim full, seed 0: accuracy by visibility", fontsize=10)
+    axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=4)
+    axis.set_title("FMF-Sim: accuracy by visibility", fontsize=10)
     figure.savefig(folder / "visibility.png", dpi=130)
     plt.close(figure)
 
@@ -276,8 +320,8 @@ def main() -> None:
     (options.out / "fmf_sim.md").write_text(markdown(out))
     draw(out, options.out)
     print(markdown(out))
-    for pairing in ("both less visual", "visual less current"):
-        print(pairing, json.dumps(out[pairing], default=str)[:600])
+    for pairing in ("both less visual", "fused less visual", "both less fused", "visual less current"):
+        print(pairing, json.dumps(out[pairing], default=str))
 
 
 if __name__ == "__main__":
