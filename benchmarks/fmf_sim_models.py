@@ -57,7 +57,7 @@ COLOURS = {
     "visual": "#2a6f97",
     "both": "#3a3a3a",
     FUSED: "#9a9a9a",
-    "current, trained on it": "#e8a86a",
+    "current alone, trained on each": "#e8a86a",
 }
 SECONDS = (5, 20, 55, 110, 220)  # of current
 FRAMES = (2, 4, 6, 10, 12)
@@ -192,7 +192,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             }  # fmt: skip
     trained = {load_checkpoint(run): run.name for run in sorted(options.runs.glob("current*"))}
     lengths = {model_protocol(model).current_seconds: (model, name) for model, name in trained.items()}
-    out["windows"]["current"]["current, trained on it"] = {
+    out["windows"]["current"]["current alone, trained on each"] = {
         seconds: accuracy(data, prediction(options.out, name, model, data))
         for seconds, (model, name) in sorted(lengths.items())
     }
@@ -288,7 +288,7 @@ def draw(out: dict[str, Any], folder: Path) -> None:
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_ylabel("accuracy, last sample of each second")
     figure.suptitle(
-        "FMF-Sim: FmFormer nano on windows of other lengths (trained at the dotted line, or on each length)",
+        "FMF-Sim: FmFormer nano on windows of other lengths (trained at the dotted line where not said otherwise)",
         fontsize=10,
     )
     figure.savefig(folder / "windows.png", dpi=130)
