@@ -1,4 +1,4 @@
-"""What training changes in its windows: mirrored, moved, in another light.
+"""What training changes in its windows: mirrored, moved, in another light; other levels and phases of the current.
 
 Each change depends on (seed, epoch, sample id) alone: not on order, batch, workers or device.
 """
@@ -12,7 +12,17 @@ from torch import Tensor
 
 from fmfbench_models.recipe import Recipe
 
-__all__ = ["augment", "flip_windows", "jitter_windows", "shift_windows", "uniform"]
+__all__ = [
+    "augment",
+    "flip_windows",
+    "jitter_current",
+    "jitter_windows",
+    "shift_windows",
+    "shuffle_phases",
+    "uniform",
+]
+
+LEVEL = 1500.0  # A by which a strength of 1 moves the current
 
 
 def augment(
@@ -21,7 +31,9 @@ def augment(
     """All changes that the recipe asks for; a batch is a mapping of tensors as the loader gives it."""
     batch = flip_windows(batch, recipe.flip, seed, epoch, transposed=transposed)
     batch = shift_windows(batch, recipe.shift, seed, epoch)
-    return jitter_windows(batch, recipe.jitter, seed, epoch)
+    batch = jitter_windows(batch, recipe.jitter, seed, epoch)
+    batch = jitter_current(batch, recipe.current_jitter, seed, epoch)
+    return shuffle_phases(batch, seed, epoch) if recipe.shuffle_phases else batch
 
 
 def flip_windows(
@@ -81,6 +93,34 @@ def jitter_windows(batch: dict[str, Tensor], strength: float, seed: int, epoch: 
     )
     changed = video.float().mul_(1 + gain).add_(64 * offset).clamp_(0, 255)
     return batch | {"video": changed.round_().to(video.dtype)}
+
+
+def jitter_current(batch: dict[str, Tensor], strength: float, seed: int, epoch: int) -> dict[str, Tensor]:
+    """Another furnace's level and restlessness for each sample: x -> m + gain (x - m) + offset, m a phase's mean.
+
+    gain in 1 +- strength, one for the window; offset in +- 1500 A strength for all phases, and as much again for
+    each its own. What a window tells by change alone is left as it is.
+    """
+    if strength == 0 or "current" not in batch:
+        return batch
+    ids, current = batch["sample_id"].cpu().numpy(), batch["current"]
+    draws = (
+        np.stack([2 * uniform(ids, seed, epoch, stream) - 1 for stream in range(5, 10)], axis=1) * strength
+    )
+    gain, together, own = (torch.from_numpy(part).to(current) for part in np.split(draws, (1, 2), axis=1))
+    mean = current.mean(dim=1, keepdim=True)
+    changed = mean + (1 + gain[:, None]) * (current - mean) + LEVEL * (together + own)[:, None]
+    return batch | {"current": changed}
+
+
+def shuffle_phases(batch: dict[str, Tensor], seed: int, epoch: int) -> dict[str, Tensor]:
+    """The three phases of each sample in an order of its own: a furnace does not care which is called A."""
+    if "current" not in batch:
+        return batch
+    ids, current = batch["sample_id"].cpu().numpy(), batch["current"]
+    order = np.argsort([uniform(ids, seed, epoch, stream) for stream in range(10, 13)], axis=0).T
+    index = torch.from_numpy(order).to(current.device)[:, None].expand_as(current)
+    return batch | {"current": current.gather(2, index)}
 
 
 def uniform(ids: NDArray[np.int64], seed: int, epoch: int, stream: int = 0) -> NDArray[np.float64]:

@@ -35,6 +35,8 @@ class Recipe:
     flip: probability of a horizontal flip of frames and mask together.
     jitter: strength of the random gain and offset of a window's light (ours; 0 as in the paper).
     shift: pixels that a window is moved at most, frames and mask together (ours; 0 as in the paper).
+    current_jitter: strength of the random gain and level of a window's current (ours; 0 as in the paper).
+    shuffle_phases: give each window's phases in a random order (ours; off as in the paper).
     clip: largest gradient norm, 0 for none.
     normal_only: nothing abnormal is seen before testing: training, validation and `Model.fit` get the windows that
     show normal frames of the train split alone, and the current's statistics are of those.
@@ -55,6 +57,8 @@ class Recipe:
     flip: float = 0.5
     jitter: float = 0.0
     shift: int = 0
+    current_jitter: float = 0.0
+    shuffle_phases: bool = False
     clip: float = 0.0
     normal_only: bool = False
     every: int = 1
@@ -69,8 +73,9 @@ class Recipe:
             raise InputError(f"recipe: lr must be above 0, came {self.lr}")
         if not 0 <= self.flip <= 1:
             raise InputError(f"recipe: flip must be in [0, 1], came {self.flip}")
-        if not 0 <= self.jitter < 1:
-            raise InputError(f"recipe: jitter must be in [0, 1), came {self.jitter}")
+        for name in ("jitter", "current_jitter"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"recipe: {name} must be in [0, 1), came {getattr(self, name)}")
         if self.shift < 0:
             raise InputError(f"recipe: shift must be 0 or more pixels, came {self.shift}")
 

@@ -28,7 +28,7 @@ from fmfbench_models.registry import (
 __all__ = ["Settings", "make_settings", "without_later"]
 
 # Keys of the recipe that older run folders lack, with the value that these had: at that value they say nothing.
-LATER = {"validate_every": 1, "shift": 0, "validate": True}
+LATER = {"validate_every": 1, "shift": 0, "validate": True, "current_jitter": 0.0, "shuffle_phases": False}
 
 
 @dataclass(frozen=True, kw_only=True)

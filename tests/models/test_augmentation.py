@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from fmfbench_models.augmentation import augment, flip_windows, jitter_windows, shift_windows
+from fmfbench_models.augmentation import (
+    augment,
+    flip_windows,
+    jitter_current,
+    jitter_windows,
+    shift_windows,
+    shuffle_phases,
+)
 from fmfbench_models.recipe import Recipe
 
 
@@ -98,6 +107,58 @@ def test_shift_depends_on_seed_epoch_and_sample_alone():
     assert torch.equal(batch["video"], shiftable()["video"])
 
 
+def currents():
+    generator = torch.Generator().manual_seed(0)
+    current = (
+        9000
+        + 500 * torch.randn(60, 11, 3, generator=generator)
+        + 400 * torch.randn(60, 1, 3, generator=generator)
+    )
+    return {"current": current, "sample_id": torch.arange(500, 560)}
+
+
+def test_jittered_current_keeps_its_shape_and_takes_another_level():
+    """Against a straight line fitted to each phase: one gain for a window, an offset for each phase."""
+    before, after = (
+        currents()["current"].double().numpy(),
+        jitter_current(currents(), 0.3, 0, 3)["current"].numpy(),
+    )
+    gains, offsets = [], []
+    for x, y in zip(before, after, strict=True):
+        fits = [np.polyfit(x[:, phase], y[:, phase], 1) for phase in range(3)]
+        assert all(np.allclose(np.polyval(fit, x[:, p]), y[:, p], atol=0.01) for p, fit in enumerate(fits))
+        assert np.ptp([fit[0] for fit in fits]) < 1e-4
+        gains.append(fits[0][0])
+        offsets.append(y.mean(0) - x.mean(0))
+    assert 0.7 <= min(gains) < 0.8
+    assert 1.2 < max(gains) <= 1.3
+    together, own = np.mean(offsets, axis=1), np.ptp(offsets, axis=1)
+    assert min(np.abs(together).max(), own.max()) > 300
+    assert np.abs(offsets).max() <= 900.01
+
+
+def test_shuffled_phases_are_whole_and_come_in_all_six_orders():
+    before, after = currents()["current"], shuffle_phases(currents(), 0, 3)["current"]
+    found = set()
+    for x, y in zip(before, after, strict=True):
+        (order,) = [o for o in itertools.permutations(range(3)) if torch.equal(x[:, list(o)], y)]
+        found.add(order)
+    assert len(found) == 6
+
+
+@pytest.mark.parametrize("change", [lambda *a: jitter_current(a[0], 0.3, *a[1:]), shuffle_phases])
+def test_changes_of_the_current_depend_on_seed_epoch_and_sample_alone(change):
+    whole = change(currents(), 0, 3)["current"]
+    part = {name: value[[7, 3]] for name, value in currents().items()}
+    assert torch.allclose(change(part, 0, 3)["current"], whole[[7, 3]])
+    for seed, epoch in ((1, 3), (0, 4)):
+        assert not torch.allclose(change(currents(), seed, epoch)["current"], whole)
+    batch = currents()
+    change(batch, 0, 3)
+    assert torch.equal(batch["current"], currents()["current"])
+    assert change(shiftable(), 0, 3).keys() == shiftable().keys()
+
+
 def test_a_recipe_asks_for_what_it_names_and_no_more():
     plain = augment(shiftable(), Recipe(flip=0.0), 0, 0, transposed=False)
     assert torch.equal(plain["video"], shiftable()["video"])
@@ -107,3 +168,11 @@ def test_a_recipe_asks_for_what_it_names_and_no_more():
     )
     assert torch.equal(everything["video"], by_hand["video"])
     assert torch.equal(everything["mask"], by_hand["mask"])
+    assert torch.equal(
+        augment(currents(), Recipe(flip=0.0), 0, 0, transposed=False)["current"], currents()["current"]
+    )
+    moved = augment(
+        currents(), Recipe(flip=0.0, current_jitter=0.2, shuffle_phases=True), 0, 0, transposed=False
+    )
+    by_hand = shuffle_phases(jitter_current(currents(), 0.2, 0, 0), 0, 0)
+    assert torch.equal(moved["current"], by_hand["current"])

@@ -495,7 +495,13 @@ def test_work_of_before_a_key_of_the_recipe_was_there_is_still_done(sim_store, t
     result = out / "results" / SIZE / "itransformer-seed0.json"
     monkeypatch.setattr(work, "train", None)
     monkeypatch.setattr(work, "predict", None)
-    later = {"shift": 0, "validate_every": 1, "validate": True}
+    later = {
+        "shift": 0,
+        "validate_every": 1,
+        "validate": True,
+        "current_jitter": 0.0,
+        "shuffle_phases": False,
+    }
     for change in (later, {}):
         facts, job = json.loads(run.read_text()), json.loads(result.read_text())
         plain = {key: value for key, value in facts["recipe"].items() if key not in later}

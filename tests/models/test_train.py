@@ -187,6 +187,7 @@ def test_another_runs_folder_is_refused(finished, furnace_store, options, tmp_pa
         ({"lr": -1.0}, "lr must be above 0"),
         ({"flip": 1.5}, "flip must be in"),
         ({"jitter": 1.0}, "jitter must be in"),
+        ({"current_jitter": -0.1}, "current_jitter must be in [0, 1), came -0.1"),
         ({"shift": -1}, "shift must be 0 or more pixels, came -1"),
         ({"preset": "poster"}, "wanted a preset"),
         ({"protocol.num_frames": 3}, "even number of frames"),
