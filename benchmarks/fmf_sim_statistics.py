@@ -75,12 +75,15 @@ def frame_statistics(recording: Recording) -> dict[str, FloatArray]:
 
 
 def current_features(amperes: FloatArray, horizons: tuple[int, ...]) -> FloatArray:
-    """(M, k) trailing mean, deviation and roughness of the phases over each horizon."""
+    """(M, k) trailing mean, deviation and roughness of the phases over each horizon, and the means' differences."""
     phases = np.concatenate([amperes, amperes.mean(axis=1, keepdims=True)], axis=1)
     steps = np.diff(phases, axis=0, prepend=phases[:1])
-    columns = []
+    columns: list[FloatArray] = []
+    means: list[FloatArray] = []
     for seconds in horizons:
         mean = _trailing(phases, 2 * seconds)
+        columns += [shorter - mean for shorter in means]
+        means.append(mean)
         spread = np.sqrt(np.maximum(_trailing(phases**2, 2 * seconds) - mean**2, 1.0))
         columns += [mean, np.log(spread), np.log(_trailing(steps**2, 2 * seconds) + 1.0)]
     return np.concatenate(columns, axis=1)

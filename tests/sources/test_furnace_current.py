@@ -59,7 +59,7 @@ def test_signature_begins_before_onset_and_ends_after_offset(plan: Plan) -> None
         if gap.sum() < 10 * parts.LEAD_SECONDS[1]:
             continue
         leads.append(onset - seconds[gap & (level > 0.0)][0])
-        assert level[np.searchsorted(seconds, onset)] == pytest.approx(0.5, abs=0.02)
+        assert level[np.searchsorted(seconds, onset)] == pytest.approx(parts.AT_ONSET, abs=0.02)
         if frame_seconds[after.onset] - offset > sum(b for _, b in (parts.LEAD_SECONDS, parts.FADE_SECONDS)):
             assert level[np.searchsorted(seconds, offset + parts.FADE_SECONDS[1] + 0.2)] == 0.0
     assert len(leads) > 8

@@ -10,7 +10,7 @@ from fmfbench.sources.furnace import glare, mist, shell
 from fmfbench.sources.furnace.anomaly import draw_glow, draw_masks, soft_step
 from fmfbench.sources.furnace.camera import DEAD_ZONE, Encoder, expose
 from fmfbench.sources.furnace.plan import PRESETS, Plan, make_plan
-from fmfbench.sources.furnace.render import BLOCK_FRAMES, Block, Furnace
+from fmfbench.sources.furnace.render import BLOCK_FRAMES, HOT, INCANDESCENCE, Block, Furnace
 from fmfbench.sources.furnace.streams import open_stream
 from fmfbench.sources.furnace.texture import DriftingTexture, smooth_noise
 from fmfbench.sources.furnace.timing import SECOND
@@ -109,7 +109,7 @@ def test_glare_comes_and_goes(long_furnace: Furnace) -> None:
 
 def test_reflections_move_and_flicker(long_furnace: Furnace) -> None:
     patches = [p for p in long_furnace.reflections if p.last - p.first > 50]
-    assert len(patches) > 40
+    assert len(patches) > 30
     travel = [np.hypot(p.row[-1] - p.row[0], p.column[-1] - p.column[0]) / (len(p.row) / 25) for p in patches]
     assert np.median(travel) > 2.0  # pixels a second
     middle = [p.strength[20:-20] for p in patches]
@@ -118,7 +118,13 @@ def test_reflections_move_and_flicker(long_furnace: Furnace) -> None:
     present = np.zeros(long_furnace.plan.frames, dtype=bool)
     for patch in long_furnace.reflections:
         present[patch.first : patch.last] = True
-    assert 0.1 < present.mean() < 0.4
+    assert 0.03 < present.mean() < 0.2
+
+
+def test_reflections_are_more_orange_than_a_spot_of_their_brightness(long_furnace: Furnace) -> None:
+    for patch in long_furnace.reflections:
+        shine = float(patch.strength.max())
+        assert patch.orange > INCANDESCENCE[1] + HOT * min(shine, glare.REFLECTION_STRENGTH[1])
 
 
 def test_reflection_is_drawn_inside_its_frames_only(furnace: Furnace) -> None:
@@ -158,7 +164,7 @@ def test_spot_grows_to_its_apex_and_fades(furnace: Furnace) -> None:
 def test_glow_lags_the_mask_and_outlives_it(furnace: Furnace) -> None:
     spot = furnace.spots[1]
     event = spot.event
-    assert spot.glow[0] < 0.1 * spot.glow.max()
+    assert spot.glow[0] < 0.2 * spot.glow.max() < spot.glow[25]  # a second later it is there
     assert spot.glow.argmax() >= event.apex - event.onset
     glow = draw_glow((spot,), event.offset + 1, event.offset + 3, 48, 64)
     assert glow.max() > 3.0

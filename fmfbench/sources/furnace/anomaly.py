@@ -24,14 +24,14 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 UNIT = 1 << 16  # the size of a spot at its apex; distance is UNIT there on the mean border
-ONSET_SIZE, OFFSET_SIZE = (0.16, 0.45), (0.2, 0.6)  # shares of the apex' area
+ONSET_SIZE, OFFSET_SIZE = (0.3, 0.6), (0.3, 0.65)  # shares of the apex' area
 RADIUS = (0.075, 0.17)  # of the frame's width, down and across alike
 LOBES = 8  # of 16: how much the border deviates from an ellipse
-GLOW = (52.0, 170.0)  # grey levels of red at the apex
-ONSET_GLOW, OFFSET_GLOW = 0.5, 0.45  # of the apex' glow
-WARMING_SECONDS = 0.7
-COOLING_SECONDS = 0.5  # after the offset
-SPREAD_SECONDS = 2.0  # the visible size follows the mask's so late
+GLOW = (75.0, 180.0)  # grey levels of red at the apex
+ONSET_GLOW, OFFSET_GLOW = 0.8, 0.65  # of the apex' glow
+WARMING_SECONDS = 0.2
+COOLING_SECONDS = 0.2  # after the offset
+SPREAD_SECONDS = 1.2  # the visible size follows the mask's so late
 EDGE = 0.75  # width of the glowing border, in units of the apex' area
 
 

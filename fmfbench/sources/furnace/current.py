@@ -22,18 +22,18 @@ __all__ = ["Current", "make_current", "semi_molten"]
 FloatArray = npt.NDArray[np.float64]
 
 SET_POINT = (8600.0, 10400.0)  # A, range of a phase's set point
-SET_POINT_DRIFT = 250.0  # A, deviation of the electrode controller's wander
-SET_POINT_DRIFT_SECONDS = 400.0
+SET_POINT_DRIFT = 550.0  # A, deviation of the electrode controller's wander
+SET_POINT_DRIFT_SECONDS = 1500.0
 COMMON_NOISE = 260.0  # A, all three arcs share one melt
 PHASE_NOISE = 220.0  # A, each arc its own
 NOISE_SECONDS = 1.6
 WHITE_NOISE = 180.0  # A
 SLOW_NOISE = 300.0  # A
-SLOW_NOISE_SECONDS = 14.0
+SLOW_NOISE_SECONDS = 20.0
 RESTLESSNESS = 0.16  # log deviation of the slow change of the fluctuation's strength
 RESTLESSNESS_SECONDS = 300.0
 
-FEEDING_EVERY = (11.0, 44.0)  # s between feedings
+FEEDING_EVERY = (9.0, 36.0)  # s between feedings
 FEEDING_SECONDS = (4.0, 10.0)
 FEEDING_DROP = (100.0, 1000.0)  # A, cold ore between electrode and melt
 FEEDING_STIR = (1.8, 3.2)  # added relative fluctuation, as strong as a burst of the signature
@@ -42,14 +42,15 @@ EXHAUST_SECONDS = (1.5, 7.0)
 EXHAUST_SWING = 900.0  # A, deviation; gas breaks out and shakes one arc
 
 LEAD_SECONDS = (12.0, 24.0)  # the signature begins so long before onset
+AT_ONSET = 0.75  # how far it has developed at onset
 FADE_SECONDS = (6.0, 16.0)  # and is gone so long after the fading has begun
-DRIFT = (-700.0, -200.0)  # A, mean shift at full signature
+DRIFT = (-1000.0, -450.0)  # A, mean shift at full signature
 IMBALANCE = 150.0  # A, deviation of each phase's own shift
 STIR = (2.2, 3.8)  # added relative fluctuation at full signature, in a burst of size 1
 BURST_SHARE = 0.9  # of it comes in bursts, the rest all the time
 BURST_SIZE = (0.8, 1.2)
 BURST_SECONDS = (4.0, 10.0)
-BURST_EVERY = (1.0, 6.0)  # s between bursts
+BURST_EVERY = (2.0, 8.0)  # s between bursts
 LIMITS = (5000.0, 14000.0)  # A, the range of the dataset's example rows
 
 
@@ -91,7 +92,7 @@ def semi_molten(plan: Plan, seconds: FloatArray) -> tuple[FloatArray, FloatArray
     """The signature of semi-molten melt at times `seconds` (M,).
 
     Returns its development (M,) 0..1, the mean shift it brings (M, 3) A and the added relative fluctuation (M,).
-    It begins LEAD_SECONDS * pace before onset, is half developed at onset, and fades after the offset. The
+    It begins LEAD_SECONDS * pace before onset, is developed to AT_ONSET there, and fades around the offset. The
     fluctuation comes in bursts that look like feeding and are commoner: a few seconds tell little, a minute more.
     """
     level = np.zeros(len(seconds))
@@ -106,7 +107,7 @@ def semi_molten(plan: Plan, seconds: FloatArray) -> tuple[FloatArray, FloatArray
         lead = stream.uniform(*LEAD_SECONDS) * plan.pace
         fade = stream.uniform(*FADE_SECONDS) * plan.pace
         early = stream.uniform(0.0, 0.6) * fade  # the melt recovers before the shell has cooled
-        rise = np.clip((seconds - (onset - lead)) / (2.0 * lead), 0.0, 1.0)
+        rise = np.clip((seconds - (onset - lead)) / lead * AT_ONSET, 0.0, 1.0)
         fall = np.clip((offset - early + fade - seconds) / fade, 0.0, 1.0)
         own = np.minimum(rise, fall)
         shift = stream.uniform(*DRIFT) + IMBALANCE * stream.normals(3)

@@ -30,10 +30,11 @@ GLARE_BLINDING_SHARE = 0.35
 GLARE_FLICKER = 0.16
 GLARE_COLOUR = (1.0, 0.86, 0.62)
 
-REFLECTION_PAUSE = (5.0, 80.0)
-REFLECTION_SECONDS = (1.2, 9.0)
+REFLECTION_PAUSE = (8.0, 130.0)
+REFLECTION_SECONDS = (1.0, 5.5)
 REFLECTION_STRENGTH = (22.0, 120.0)  # grey levels of red
-REFLECTION_SPEED = (0.06, 0.28)  # frame widths a second
+REFLECTION_ORANGE = (0.42, 0.6)  # green over red: light of flames is more orange than hot steel
+REFLECTION_SPEED = (0.16, 0.36)  # frame widths a second
 REFLECTION_FLICKER = (0.2, 0.55)  # relative deviation
 REFLECTION_FLICKER_SECONDS = 0.14
 REFLECTION_ROWS, REFLECTION_COLUMNS = (0.34, 0.9), (0.14, 0.86)  # of the frame: on the shell
@@ -110,7 +111,7 @@ def _reflection(plan: Plan, k: int, episode: Episode, seconds: npt.NDArray[np.fl
     aspect = 0.6 + 0.8 * stream.uniform()
     depth = stream.uniform(*REFLECTION_FLICKER)
     strength = stream.uniform(*REFLECTION_STRENGTH)
-    orange = 0.22 + 0.14 * stream.uniform()
+    orange = stream.uniform(*REFLECTION_ORANGE)
     flicker = red_noise(stream, count, REFLECTION_FLICKER_SECONDS * FRAMES_PER_SECOND)
     shake = [red_noise(stream, count, 0.5 * FRAMES_PER_SECOND) for _ in range(2)]
     level = envelope(seconds[first:last], episode, 0.4, 0.4) * np.clip(1.0 + depth * flicker, 0.05, 2.0)

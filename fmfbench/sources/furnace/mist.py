@@ -24,11 +24,11 @@ IntArray = npt.NDArray[np.int64]
 HAZE = 0.16  # optical depth between the episodes
 HAZE_SPREAD = 0.6  # log deviation
 HAZE_SECONDS = 12.0
-EPISODE_PAUSE = (8.0, 85.0)  # s
-EPISODE_SECONDS = (2.6, 9.0)
+EPISODE_PAUSE = (6.0, 56.0)  # s
+EPISODE_SECONDS = (3.5, 9.0)
 FLANK_SECONDS = 0.9
 THIN, THICK = (0.5, 2.6), (4.2, 8.5)  # peak optical depth; THICK hides everything
-THICK_SHARE = 0.65
+THICK_SHARE = 0.7
 STRUCTURE = 0.34  # relative deviation of the depth over the frame
 COLOUR = (168.0, 170.0, 174.0)
 
