@@ -136,6 +136,33 @@ def auroc_against(labels: np.ndarray, path: Path) -> tuple[float, float]:
     return float(roc_auc_score(labels, found.score)), float((found.score > 0.5).mean())
 
 
+def by_sight(
+    data: Dataset, paths: dict[str, Path], truth: Path, num_frames: int, stride: int
+) -> dict[str, Any]:
+    """Samples whose window never shows the place of the spot (visibility below 0.1 in each of its frames), those whose
+    last frame does (above 0.5), and the rest: how many, each model's accuracy there and its share of all its errors."""
+    first = read_predictions(next(iter(paths.values())))
+    recording, frame = data.locate(first.sample_id)
+    labels = data.class_labels(first.sample_id)
+    now, best = np.zeros(len(frame)), np.zeros(len(frame))
+    for number, name in enumerate(data.recordings):
+        own = recording == number
+        visibility = np.load(truth / f"{name}.npz")["visibility"]
+        seen = visibility[np.clip(frame[own][:, None] - stride * np.arange(num_frames), 0, None)]
+        now[own], best[own] = seen[:, 0], seen.max(axis=1)
+    groups = {"never seen": best < 0.1, "in the open": now >= 0.5}
+    groups["between"] = ~(groups["never seen"] | groups["in the open"])
+    wrong = {name: (read_predictions(path).score > 0.5) != labels for name, path in paths.items()}
+    return {
+        title: {
+            "samples": int(group.sum()),
+            "accuracy": {name: float(1 - errors[group].mean()) for name, errors in wrong.items()},
+            "errors": {name: float(errors[group].sum() / errors.sum()) for name, errors in wrong.items()},
+        }
+        for title, group in groups.items()
+    }
+
+
 def with_interval(figures: dict[str, Any], name: str) -> str:
     value = figures["metrics"].get(name, figures["ranking"].get(name))
     if value is None:
@@ -198,6 +225,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
     seen = model_protocol(models["both"])
     out["trained"] = {"current": seen.current_seconds, "video": seen.num_frames}
+    out["by sight"] = by_sight(data, paths, options.truth, seen.num_frames, seen.stride)
     for first, second in (("both", "visual"), (FUSED, "visual"), ("both", FUSED), ("visual", "current")):
         out[f"{first} less {second}"] = compare(paths[first], paths[second], data, per_second=True).to_dict()
     return out
@@ -234,6 +262,11 @@ def markdown(out: dict[str, Any]) -> str:
         bands = [visibility(out, name)[place] for name in TITLES]
         cells = [f"{band['metrics']['accuracy']:.3f}" for band in bands]
         lines.append(f"| {title} | {bands[0]['num_samples']}, {bands[0]['abnormal']} | {' | '.join(cells)} |")
+    lines += ["", "| place of the spot | samples | " + " | ".join(TITLES.values()) + " |"]
+    lines.append("|---|---|" + "---|" * len(TITLES))
+    for title, group in out["by sight"].items():
+        cells = [f"{group['accuracy'][name]:.3f} ({group['errors'][name]:.2f})" for name in TITLES]
+        lines.append(f"| {title} | {group['samples']} | {' | '.join(cells)} |")
     lines += [
         "",
         "| AUROC (share called abnormal) | as it is | moved labels | twin | covered |",
