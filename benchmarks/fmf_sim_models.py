@@ -175,9 +175,16 @@ def with_interval(figures: dict[str, Any], name: str) -> str:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     data, twin = fmfbench.open_dataset(options.data), fmfbench.open_dataset(options.twin)
+    made = json.loads((options.truth.parent / "fmf-sim.json").read_text())
     models = {name: load_checkpoint(options.runs / name) for name in MODELS}
     models[FUSED] = fused(models["visual"], models["current"])
-    out: dict[str, Any] = {"models": {}, "windows": {"current": {}, "video": {}}, "controls": {}}
+    furnace = f"FMF-Sim {made['version']} {made['preset']}, seed {made['seed']}"
+    out: dict[str, Any] = {
+        "furnace": furnace,
+        "models": {},
+        "windows": {"current": {}, "video": {}},
+        "controls": {},
+    }
     paths = {}
     for name, model in models.items():
         paths[name] = path = prediction(options.out, name, model, data)
@@ -321,7 +328,7 @@ def draw(out: dict[str, Any], folder: Path) -> None:
         axis.legend(frameon=False, fontsize=8)
     axes[0].set_ylabel("accuracy, last sample of each second")
     figure.suptitle(
-        "FMF-Sim: FmFormer nano on windows of other lengths (trained at the dotted line where not said otherwise)",
+        f"{out['furnace']}: FmFormer nano on windows of other lengths (trained at the dotted line where not said)",
         fontsize=10,
     )
     figure.savefig(folder / "windows.png", dpi=130)
@@ -337,7 +344,7 @@ def draw(out: dict[str, Any], folder: Path) -> None:
     axis.set(xlabel="visibility of the place of the spot", ylabel="accuracy", ylim=(0.2, 1.0))
     axis.grid(axis="y", alpha=0.25)
     axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=4)
-    axis.set_title("FMF-Sim: accuracy by visibility", fontsize=10)
+    axis.set_title(f"{out['furnace']}: FmFormer nano, accuracy by visibility", fontsize=10)
     figure.savefig(folder / "visibility.png", dpi=130)
     plt.close(figure)
 

@@ -5,9 +5,10 @@
     python benchmarks/fmf_sim_seeds.py --runs runs --furnace seed1 seed1.zarr --furnace seed2 seed2.zarr --out OUT
 
 runs/ holds the run folders current, visual and both; --furnace names a simulated folder (for its truth) and its store.
-No model has seen these furnaces. Figures are of the last test sample of each second; hidden is a visibility below 0.1.
-The last line holds all furnaces: its interval is of the mean of their differences, which are independent. All of it is
-on FMF-Sim and says nothing about real furnaces.
+No model has seen these furnaces. "Logits added" is `fuse_unimodal` of visual and current: nothing is trained for it.
+Figures are of the last test sample of each second; hidden is a visibility below 0.1.
+The last line holds all furnaces: its interval is of the mean of their differences, which are independent. All of it
+is on FMF-Sim and says nothing about real furnaces.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fmf_sim_models import MODELS, accuracy, prediction
+from fmf_sim_models import FUSED, MODELS, accuracy, fused, prediction
 
 import fmfbench
 from fmfbench.scoring.compare import compare
@@ -29,19 +30,24 @@ from fmfbench_models.interface import Model
 
 @dataclass(frozen=True)
 class Row:
-    """One furnace's figures, models in the order of MODELS."""
+    """One furnace's figures, models in the order of MODELS and then their logits added."""
 
     name: str
     accuracies: list[float]
-    miou: list[float]  # of video alone and of both
-    gain: tuple[float, float, float]  # both less video: the difference, its low and its high end
+    gains: list[
+        tuple[float, float, float]
+    ]  # both, and added, less video: the difference, its low and its high end
     hidden: int
     hidden_accuracies: list[float]
 
     def markdown(self) -> str:
-        difference, low, high = self.gain
-        cells = [*map(figure, self.accuracies), f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"]
-        cells += [*map(figure, self.miou), str(self.hidden), *map(figure, self.hidden_accuracies)]
+        gains = [f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]" for difference, low, high in self.gains]
+        cells = [
+            *map(figure, self.accuracies),
+            *gains,
+            str(self.hidden),
+            *map(figure, self.hidden_accuracies),
+        ]
         return f"| {self.name} | {' | '.join(cells)} |"
 
 
@@ -52,17 +58,18 @@ def figure(value: float) -> str:
 def measure(models: dict[str, Model], folder: Path, store: Path, out: Path) -> Row:
     data = fmfbench.open_dataset(store)
     paths = {name: prediction(out, f"{store.stem}-{name}", model, data) for name, model in models.items()}
-    gain = compare(paths["both"], paths["visual"], data, per_second=True).to_dict()["metrics"]["accuracy"]
-    scored = {
-        name: score(path, data, per_second=True, truth=folder / "truth").to_dict()
+    hidden = {
+        name: hidden_band(score(path, data, per_second=True, truth=folder / "truth").to_dict())
         for name, path in paths.items()
     }
-    hidden = {name: hidden_band(figures) for name, figures in scored.items()}
+    gains = [
+        compare(paths[name], paths["visual"], data, per_second=True).to_dict()["metrics"]["accuracy"]
+        for name in ("both", FUSED)
+    ]
     return Row(
         name=store.stem,
         accuracies=[accuracy(data, path)["accuracy"] for path in paths.values()],
-        miou=[scored[name]["metrics"]["miou"] for name in ("visual", "both")],
-        gain=(gain["difference"], gain["low"], gain["high"]),
+        gains=[(gain["difference"], gain["low"], gain["high"]) for gain in gains],
         hidden=hidden["both"]["num_samples"],
         hidden_accuracies=[band["metrics"]["accuracy"] for band in hidden.values()],
     )
@@ -74,22 +81,24 @@ def hidden_band(figures: dict[str, Any]) -> dict[str, Any]:
 
 def together(rows: list[Row]) -> Row:
     """All furnaces, each with the same weight; hidden frames, each frame with the same."""
-    differences = np.array([row.gain[0] for row in rows])
-    below, above = (
-        float(np.sqrt(sum((row.gain[end] - row.gain[0]) ** 2 for row in rows))) / len(rows) for end in (1, 2)
-    )
     weights = np.array([row.hidden for row in rows], float)
-    mean = float(differences.mean())
     return Row(
         name="all",
         accuracies=np.mean([row.accuracies for row in rows], axis=0).tolist(),
-        miou=np.mean([row.miou for row in rows], axis=0).tolist(),
-        gain=(mean, mean - below, mean + above),
+        gains=[mean_of(list(gains)) for gains in zip(*(row.gains for row in rows), strict=True)],
         hidden=int(weights.sum()),
         hidden_accuracies=np.average(
             [row.hidden_accuracies for row in rows], axis=0, weights=weights
         ).tolist(),
     )
+
+
+def mean_of(gains: list[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """The mean of independent differences, and its interval: either side adds up in squares."""
+    difference, low, high = np.array(gains).T
+    mean = float(difference.mean())
+    below, above = (float(np.sqrt(np.sum((end - difference) ** 2))) / len(gains) for end in (low, high))
+    return mean, mean - below, mean + above
 
 
 def main() -> None:
@@ -100,9 +109,10 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     models = {name: load_checkpoint(options.runs / name) for name in MODELS}
+    models[FUSED] = fused(models["visual"], models["current"])
     print(
-        "| furnace | current | video | both | both less video | mIoU video | mIoU both "
-        "| hidden frames | current there | video there | both there |\n|" + "---|" * 11
+        "| furnace | current | video | both | logits added | both less video | added less video "
+        "| hidden frames | current there | video there | both there | added there |\n|" + "---|" * 12
     )
     rows = []
     for folder, store in options.furnace:
