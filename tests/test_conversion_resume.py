@@ -19,6 +19,7 @@ import fmfbench
 from fmfbench import conversion
 from fmfbench.digest import file_names
 from fmfbench.errors import FailedError, SourceError, StoreError
+from fmfbench.store import StoreWriter, is_half_made
 from fmfbench.verify import verify
 
 DATA = Path(__file__).parent / "data"
@@ -106,13 +107,43 @@ def test_killed_at_random_moments_the_same_command_goes_on(
         amid += bool(before)
         if target.exists():
             assert verify(target).ok
-        else:
+        if (
+            is_half_made(target) or not target.exists()
+        ):  # both where it had its name, and was not yet tidied up
             fmfbench.convert(source, target, workers=2)
             same_files_again(target, before)
+        else:
+            target.with_name(f".{target.name}.lock").unlink(missing_ok=True)  # its being there says nothing
+            if target.with_name(f"{target.name}.part").exists():  # and an empty folder no more
+                target.with_name(f"{target.name}.part").rmdir()
         assert chunks(target) == wanted
         assert {p.name for p in tmp_path.iterdir()} == {target.name}
         shutil.rmtree(target)
     assert amid >= 3, "the kills did not meet the conversion at work"
+
+
+def test_killed_before_it_tidied_up_the_same_command_does(
+    source: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discard = StoreWriter.discard
+
+    def fails_in_the_end(self: StoreWriter) -> None:
+        if self.finished:
+            raise OSError(5, "Input/output error")
+        discard(self)
+
+    target = tmp_path / "o.zarr"
+    monkeypatch.setattr(StoreWriter, "discard", fails_in_the_end)
+    with pytest.raises(FailedError, match="Input/output error"):
+        fmfbench.convert(source, target, workers=2)
+    assert verify(target).ok
+    assert is_half_made(target)
+    monkeypatch.setattr(StoreWriter, "discard", discard)
+    before = {name: (target / name).stat().st_mtime_ns for name in file_names(target)}
+    fmfbench.convert(source, target, workers=2)
+    assert {name: (target / name).stat().st_mtime_ns for name in file_names(target)} == before
+    assert chunks(target) == chunks(undisturbed)
+    assert {p.name for p in tmp_path.iterdir()} == {target.name}
 
 
 def test_the_resumed_store_is_the_undisturbed_one_in_all_but_times(
