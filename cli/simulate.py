@@ -34,7 +34,11 @@ import click
 @click.option(
     "--gallery", type=click.Path(path_type=Path), help="Also draw a picture of typical moments (PNG)."
 )
-@click.option("--clip", type=click.Path(path_type=Path), help="Also write a clip of one event (AVI).")
+@click.option(
+    "--clip",
+    type=click.Path(path_type=Path),
+    help="Also write a clip of typical moments and the currents (AVI).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     out: Path, gallery: Path | None, clip: Path | None, as_json: bool, twin: bool, **options: Any
@@ -49,7 +53,8 @@ def command(
       fmfbench simulate furnace --preset small
       fmfbench convert furnace furnace.zarr
     """
-    from fmfbench.sources.furnace.gallery import draw_gallery, parse_picture_path, write_clip
+    from fmfbench.sources.furnace.clip import write_clip
+    from fmfbench.sources.furnace.gallery import draw_gallery, parse_picture_path
     from fmfbench.sources.simulate import simulate
 
     for path, ending in ((gallery, ".png"), (clip, ".avi")):

@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fmfbench.errors import FailedError, InputError, MissingDependencyError
+from fmfbench.errors import InputError
 from fmfbench.sources.furnace import NAME, VERSION
 from fmfbench.sources.furnace.plan import make_plan, parse_preset
 from fmfbench.sources.furnace.render import BLOCK_FRAMES, Furnace
-from fmfbench.sources.furnace.timing import FRAMES_PER_SECOND, SECOND
+from fmfbench.sources.furnace.timing import SECOND
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Moment", "draw_gallery", "find_moments", "parse_picture_path", "write_clip"]
+__all__ = ["PHASE_COLOURS", "Moment", "draw_gallery", "find_moments", "make_furnace", "parse_picture_path"]
 
 PHASE_COLOURS = ("#c03028", "#2060a0", "#308040")
-CLIP_SCALE = 6
-CLIP_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def draw_gallery(path: str | Path, *, preset: str = "small", seed: int = 0, reco
     from matplotlib.figure import Figure
 
     target = parse_picture_path(path, ".png")
-    furnace = _furnace(preset, seed, recording)
+    furnace = make_furnace(preset, seed, recording)
     moments = find_moments(furnace)
     columns = 5
     rows = -(-len(moments) // columns)
@@ -100,53 +98,8 @@ def draw_gallery(path: str | Path, *, preset: str = "small", seed: int = 0, reco
     return target
 
 
-def write_clip(path: str | Path, *, preset: str = "small", seed: int = 0, recording: int = 0) -> Path:
-    """Write an .avi (motion JPEG, enlarged, mask outlined) from a few seconds before the clearest event on.
-
-    Raises:
-        InputError: there is no such preset or recording, no event, or `path` is not an .avi.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"clip: wanted OpenCV to write it, it cannot be imported ({error}); pip install opencv-python-headless"
-        ) from error
-    target = parse_picture_path(path, ".avi")
-    furnace = _furnace(preset, seed, recording)
-    plan = furnace.plan
-    if not furnace.spots:
-        raise InputError(
-            f"clip: wanted a recording with an event, {plan.name} of preset {preset} has none; take another"
-        )
-    clear = (furnace.mist_depth < 0.4) & clear_of(furnace.glare_level)
-    event = max(furnace.spots, key=lambda own: _clearness(own.event, clear)).event
-    length = int(CLIP_SECONDS * FRAMES_PER_SECOND)
-    start = max(0, event.onset - length // 4)
-    stop = min(plan.frames, start + length)
-    size = (plan.width * CLIP_SCALE, plan.height * CLIP_SCALE)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    codec = cv2.VideoWriter.fourcc(*"MJPG")
-    writer = cv2.VideoWriter(str(target), cv2.CAP_OPENCV_MJPEG, codec, FRAMES_PER_SECOND, size)
-    if not writer.isOpened():
-        raise FailedError(
-            f"{target}: wanted to write a motion JPEG video, OpenCV cannot open it; check the folder"
-        )
-    for index in range(start // BLOCK_FRAMES, -(-stop // BLOCK_FRAMES)):
-        block = furnace.draw_block(index)
-        for k in range(len(block.video)):
-            if start <= block.start + k < stop:
-                image = cv2.resize(block.video[k][..., ::-1], size, interpolation=cv2.INTER_NEAREST)
-                mask = cv2.resize(block.label[k], size, interpolation=cv2.INTER_NEAREST)
-                outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-                cv2.drawContours(image, outlines, -1, (255, 255, 0), 1)
-                cv2.putText(image, NAME, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
-                writer.write(image)
-    writer.release()
-    return target
-
-
-def _furnace(preset: str, seed: int, recording: int) -> Furnace:
+def make_furnace(preset: str, seed: int, recording: int) -> Furnace:
+    """The furnace that a picture is of. InputError: no such preset or recording."""
     size = parse_preset(preset)
     if not 0 <= recording < len(size.recordings):
         raise InputError(
