@@ -139,8 +139,11 @@ def auroc_against(labels: np.ndarray, path: Path) -> tuple[float, float]:
 def by_sight(
     data: Dataset, paths: dict[str, Path], truth: Path, num_frames: int, stride: int
 ) -> dict[str, Any]:
-    """Samples whose window never shows the place of the spot (visibility below 0.1 in each of its frames), those whose
-    last frame does (above 0.5), and the rest: how many, each model's accuracy there and its share of all its errors."""
+    """Each model's accuracy, and share of all its errors, by whether the place of the spot is seen.
+
+    Never: visibility below 0.1 in each frame of the window (by frame count, gaps aside). In the open: 0.5 or more in
+    the last. Between: the rest.
+    """
     first = read_predictions(next(iter(paths.values())))
     recording, frame = data.locate(first.sample_id)
     labels = data.class_labels(first.sample_id)

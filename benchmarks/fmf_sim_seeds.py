@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fmf_sim_models import FUSED, MODELS, accuracy, fused, prediction
+from fmf_sim_models import FUSED, MODELS, fused, prediction
 
 import fmfbench
 from fmfbench.scoring.compare import compare
@@ -58,20 +58,18 @@ def figure(value: float) -> str:
 def measure(models: dict[str, Model], folder: Path, store: Path, out: Path) -> Row:
     data = fmfbench.open_dataset(store)
     paths = {name: prediction(out, f"{store.stem}-{name}", model, data) for name, model in models.items()}
-    hidden = {
-        name: hidden_band(score(path, data, per_second=True, truth=folder / "truth").to_dict())
-        for name, path in paths.items()
-    }
+    scored = [score(path, data, per_second=True, truth=folder / "truth").to_dict() for path in paths.values()]
+    hidden = [hidden_band(figures) for figures in scored]
     gains = [
         compare(paths[name], paths["visual"], data, per_second=True).to_dict()["metrics"]["accuracy"]
         for name in ("both", FUSED)
     ]
     return Row(
         name=store.stem,
-        accuracies=[accuracy(data, path)["accuracy"] for path in paths.values()],
+        accuracies=[figures["metrics"]["accuracy"] for figures in scored],
         gains=[(gain["difference"], gain["low"], gain["high"]) for gain in gains],
-        hidden=hidden["both"]["num_samples"],
-        hidden_accuracies=[band["metrics"]["accuracy"] for band in hidden.values()],
+        hidden=hidden[0]["num_samples"],
+        hidden_accuracies=[band["metrics"]["accuracy"] for band in hidden],
     )
 
 

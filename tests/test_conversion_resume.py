@@ -107,9 +107,7 @@ def test_killed_at_random_moments_the_same_command_goes_on(
         amid += bool(before)
         if target.exists():
             assert verify(target).ok
-        if (
-            is_half_made(target) or not target.exists()
-        ):  # both where it had its name, and was not yet tidied up
+        if is_half_made(target) or not target.exists():  # both: it had its name and was not yet tidied up
             fmfbench.convert(source, target, workers=2)
             same_files_again(target, before)
         else:
