@@ -23,7 +23,7 @@ from fmfbench.annotation.keyframes import Box, Keyframe, Track
 from fmfbench.annotation.propagate import coarse_masks
 from fmfbench.annotation.quality import Agreement
 from fmfbench.annotation.weighted_median import refine_frames
-from fmfbench.dataset import Recording
+from fmfbench.data import Recording
 
 VISIBILITY = (0.0, 0.1, 0.3, 0.6, 0.9, 1.01)
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from material import folder, sim_frames
 
-from fmfbench.schema import ArraySpec, mask_spec, video_spec
-from fmfbench.shards import ArrayReader, shard_pieces
-from fmfbench.store import replace_file, write_document
+from fmfbench.store.schema import ArraySpec, mask_spec, video_spec
+from fmfbench.store.shards import ArrayReader, shard_pieces
+from fmfbench.store.writer import replace_file, write_document
 
 CODECS = (
     ("lz4", 1, "noshuffle"), ("lz4", 5, "noshuffle"), ("lz4", 1, "bitshuffle"), ("lz4", 5, "bitshuffle"),

@@ -34,14 +34,14 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 import fmfbench
-from fmfbench.dataset import Dataset
+from fmfbench.data import Dataset
+from fmfbench.exchange.predictions import read_predictions
 from fmfbench.scoring.compare import compare
-from fmfbench.scoring.predictions import read_predictions
 from fmfbench.scoring.score import score
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models import load_checkpoint
+from fmfbench_models.inference.predict import model_protocol, predict
 from fmfbench_models.interface import Model
-from fmfbench_models.predict import model_protocol, predict
 from fmfbench_models.zoo.fmformer import FmFormer, fuse_unimodal
 
 MODELS = ("current", "visual", "both")

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from fmfbench_models import create_model
 from fmfbench_models.official import unmap_official
 from fmfbench_models.recipe import Recipe
-from fmfbench_models.step import make_optimiser, make_step
+from fmfbench_models.training.step import make_optimiser, make_step
 
 DIM, HEADS, MLP = 96, 3, 384
 

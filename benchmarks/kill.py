@@ -21,8 +21,8 @@ from pathlib import Path
 from material import folder, hostile_file
 from tqdm import tqdm
 
-from fmfbench.digest import file_names
-from fmfbench.verify import verify
+from fmfbench.conversion.verify import verify
+from fmfbench.store.digest import file_names
 
 FRAMES = 8000
 MAIN = "from fmfbench_cli.main import main; main()"

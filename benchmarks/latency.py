@@ -21,7 +21,7 @@ import torch
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models import create_model
 from fmfbench_models.detector import Detector
-from fmfbench_models.engine import EngineName
+from fmfbench_models.inference.engine import EngineName
 
 PERIOD_NS = 40_000_000
 

@@ -18,10 +18,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.sources.furnace.drawing import Drawing
-from fmfbench.sources.furnace.plan import make_plan, parse_preset
-from fmfbench.sources.furnace.render import Furnace
-from fmfbench.sources.mat_write import CHUNK_FRAMES, open_mat_writer
+from fmfbench.furnace.drawing import Drawing
+from fmfbench.furnace.mat_write import CHUNK_FRAMES, open_mat_writer
+from fmfbench.furnace.plan import make_plan, parse_preset
+from fmfbench.furnace.render import Furnace
 
 FRAME_BYTES = 64 * 64 * 3
 DRAWN = 8000  # frames, which the simulator draws

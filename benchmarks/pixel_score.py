@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.exchange.masks import pack_masks
+from fmfbench.exchange.predictions import read_predictions, write_predictions
 from fmfbench.scoring.bootstrap import cut_blocks
-from fmfbench.scoring.masks import pack_masks
 from fmfbench.scoring.pixel_ranks import rank_pixels
-from fmfbench.scoring.predictions import read_predictions, write_predictions
 
 
 def frames(count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.scoring.masks import mask_counts, pack_masks, pixel_confusion
-from fmfbench.scoring.metrics import Confusion
+from fmfbench.exchange.masks import pack_masks
+from fmfbench.scoring.counts import Confusion, mask_counts, pixel_confusion
 
 Counted = tuple[float, tuple[int, int, int, int]]
 

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmfbench_models import create_model
-from fmfbench_models.blocks import Attention, merge_heads, split_heads
-from fmfbench_models.contrastive import contrastive_loss, relations
+from fmfbench_models.parts.blocks import Attention, merge_heads, split_heads
+from fmfbench_models.parts.contrastive import contrastive_loss, relations
 from fmfbench_models.recipe import Recipe
-from fmfbench_models.step import make_optimiser, make_step
+from fmfbench_models.training.step import make_optimiser, make_step
 
 GAMMA, GAMMA_0 = 0.4, 1.0
 

@@ -11,7 +11,7 @@ import click
 from fmfbench.errors import AnnotationError
 
 if TYPE_CHECKING:
-    from fmfbench.dataset import Dataset, Recording
+    from fmfbench.data import Dataset, Recording
 
 _PICTURES = (".png", ".pdf", ".svg")
 
@@ -74,7 +74,7 @@ def command(store: Path, keyframes: Path | None, **options: Any) -> None:
       fmfbench annotate run7.zarr --preview look.png --report
     """
     from fmfbench.annotation.annotate import annotate, read_drawn
-    from fmfbench.dataset import open_dataset
+    from fmfbench.data import open_dataset
 
     refined = None if options["no_refine"] else options["refined"]
     _check_outputs(options, keyframes)
@@ -152,7 +152,7 @@ def _export(data: Dataset, options: dict[str, Any], refined: str | None) -> list
     from fmfbench.annotation.coco import write_coco
     from fmfbench.annotation.cvat_export import write_cvat
     from fmfbench.annotation.keyframes import write_keyframes
-    from fmfbench.annotation.preview import write_video
+    from fmfbench.plots.annotation import write_video
 
     files: list[Path] = []
     if options["to_json"] is not None:
@@ -181,7 +181,7 @@ def _export(data: Dataset, options: dict[str, Any], refined: str | None) -> list
 
 
 def _preview(data: Dataset, options: dict[str, Any], refined: str | None) -> Path:
-    from fmfbench.annotation.preview import draw_clip, draw_sheet
+    from fmfbench.plots.annotation import draw_clip, draw_sheet
 
     out: Path = options["preview"]
     wanted = [layer for layer in (options["boxes"], refined) if layer is not None]

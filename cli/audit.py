@@ -23,8 +23,8 @@ def command(*, store: Path, protocol: str, no_frames: bool, as_json: bool) -> No
     Example:
       fmfbench audit fmf.zarr --protocol paper
     """
-    from fmfbench.dataset import open_dataset
-    from fmfbench.scoring.audit import audit
+    from fmfbench.data import open_dataset
+    from fmfbench.windows.audit import audit
 
     result = audit(open_dataset(store), protocol, frames=not no_frames)
     click.echo(json.dumps(result.to_dict(), indent=2) if as_json else result.to_markdown())

@@ -53,10 +53,10 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
       fmfbench convert pixel-level/ fmf.zarr
       fmfbench convert run7.mat run7.zarr --map video=Video --dry-run
     """
-    from fmfbench.conversion import convert, make_options
-    from fmfbench.dataset import open_dataset
+    from fmfbench.conversion.convert import convert, make_options
+    from fmfbench.conversion.summary import describe, describe_source, print_description
+    from fmfbench.data import open_dataset
     from fmfbench.sources.layout import open_source
-    from fmfbench.summary import describe, describe_source, print_description
 
     as_json, dry_run, overwrite = options["as_json"], options["dry_run"], options["overwrite"]
     given = {

@@ -14,7 +14,7 @@ import click
 from fmfbench.errors import InputError
 
 if TYPE_CHECKING:
-    from fmfbench.dataset import Dataset
+    from fmfbench.data import Dataset
 
 
 @click.command("demo")
@@ -56,10 +56,10 @@ def command(*, folder: Path, seed: int, preset: str, overwrite: bool, as_json: b
 def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any]) -> Iterator[str]:
     """Does it all, yields what is going on, and puts what came out into `facts`."""
     import fmfbench
-    from fmfbench.baseline import fit_baseline
-    from fmfbench.sources.simulate import simulate
-    from fmfbench.summary import describe, print_description
-    from fmfbench.view import choose_frames, draw_recording
+    from fmfbench.conversion.summary import describe, print_description
+    from fmfbench.furnace.simulate import simulate
+    from fmfbench.plots.recording import choose_frames, draw_recording
+    from fmfbench.scoring.baseline import fit_baseline
 
     source, store = folder / "recordings", folder / "fmf_sim.zarr"
     yield f"1. simulate a furnace (FMF-Sim, preset {preset}, seed {seed}) as V2 files"
@@ -113,9 +113,9 @@ def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any]) -> Iterato
 def _train(folder: Path, data: Dataset, seed: int, models: dict[str, Any]) -> Iterator[str]:
     """A nano FmFormer, its score beside the baseline's, and a picture of what it sees."""
     import fmfbench
-    from fmfbench.scoring.pictures import draw_predictions
-    from fmfbench_models.nano import train_nano
-    from fmfbench_models.predict import predict
+    from fmfbench.plots.predictions import draw_predictions
+    from fmfbench_models.inference.predict import predict
+    from fmfbench_models.training.nano import train_nano
 
     yield "6. train FmFormer, preset nano, on the CPU"
     run = train_nano(data, folder / "fmformer-nano", seed=seed)

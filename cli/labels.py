@@ -39,8 +39,8 @@ def export(*, store: Path, output: Path, split: str, ids_only: bool, as_json: bo
       fmfbench labels export fmf.zarr -o labels.npz
       fmfbench labels export fmf.zarr -o ids.npz --split test --ids-only
     """
-    from fmfbench.dataset import open_dataset
-    from fmfbench.scoring.labels import labels_from_dataset, write_labels
+    from fmfbench.data import open_dataset
+    from fmfbench.exchange.labels import labels_from_dataset, write_labels
 
     labels = labels_from_dataset(open_dataset(store), split, masks=not ids_only)
     path = write_labels(output, labels, ids_only=ids_only)

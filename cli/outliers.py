@@ -76,9 +76,9 @@ def make(
       fmfbench outliers make fmf.zarr -o outliers.npz --ratio 4:1
       fmfbench outliers make raw.zarr -o outliers.npz --split all --abnormal shuffled
     """
-    from fmfbench.dataset import open_dataset
-    from fmfbench.injection import make_outliers
-    from fmfbench.outliers import KINDS, write_outliers
+    from fmfbench.data import open_dataset
+    from fmfbench.exchange.outliers import KINDS, write_outliers
+    from fmfbench.windows.injection import make_outliers
 
     outliers = make_outliers(
         open_dataset(store),
@@ -128,7 +128,7 @@ def score(
       fmfbench outliers score predictions.npz outliers.npz
       fmfbench outliers score predictions.npz outliers.npz --json
     """
-    from fmfbench.scoring.outlier_kinds import score_outliers
+    from fmfbench.scoring.outliers import score_outliers
 
     found = score_outliers(predictions, outliers, resamples=resamples, block_seconds=block_seconds, seed=seed)
     click.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.to_markdown())

@@ -73,11 +73,11 @@ def command(
       fmfbench predict runs/fmformer --data fmf.zarr -o dense.npz --pixel-scores
       fmfbench score predictions.npz --data fmf.zarr
     """
-    from fmfbench.dataset import open_dataset
+    from fmfbench.data import open_dataset
     from fmfbench.errors import InputError
-    from fmfbench.outliers import read_outliers
+    from fmfbench.exchange.outliers import read_outliers
     from fmfbench.windows.corrupt import corruption
-    from fmfbench_models.predict import predict
+    from fmfbench_models.inference.predict import predict
 
     source, transform = open_dataset(data), None
     if corrupt is not None:
@@ -118,7 +118,7 @@ def command(
 
 def _summary(written: Path, data: Path, split: str) -> dict[str, Any]:
     """What is in the file, as it says itself."""
-    from fmfbench.scoring.predictions import read_predictions
+    from fmfbench.exchange.predictions import read_predictions
 
     found = read_predictions(written)
     dense = found.pixel_score

@@ -11,8 +11,9 @@ import click
 from fmfbench.errors import InputError, PredictionError
 
 if TYPE_CHECKING:
-    from fmfbench.scoring.labels import Labels, LabelSource
-    from fmfbench.scoring.score import Score
+    from fmfbench.exchange.labels import Labels
+    from fmfbench.scoring.result import Score
+    from fmfbench.store.reader import StoreReader
 
 _PATH = click.Path(path_type=Path)
 
@@ -87,9 +88,9 @@ def command(
       fmfbench score predictions.npz --labels labels.npz --json
       fmfbench score predictions.npz --data fmf_sim.zarr --truth recordings/truth
     """
-    from fmfbench.scoring.problems import check_target
+    from fmfbench.files.problems import check_target
+    from fmfbench.scoring.result import score_csv, scores_markdown
     from fmfbench.scoring.score import opened, score
-    from fmfbench.scoring.tables import score_csv, scores_markdown
 
     if (data is None) == (labels is None):
         raise InputError("score: wanted exactly one of --data STORE and --labels FILE")
@@ -126,10 +127,10 @@ def _tell(folder: Path, scores: list[Score], failed: dict[str, str]) -> None:
 
 
 def _report(
-    path: Path, scored: Score, file: Path, source: LabelSource | Labels, split: str, options: dict[str, Any]
+    path: Path, scored: Score, file: Path, source: StoreReader | Labels, split: str, options: dict[str, Any]
 ) -> None:
-    from fmfbench.scoring.labels import Labels
-    from fmfbench.scoring.report import write_report
+    from fmfbench.exchange.labels import Labels
+    from fmfbench.plots.report import write_report
     from fmfbench.scoring.score import read_for
 
     asked = {name: options[name] for name in ("context", "protocol", "per_second")}
@@ -138,7 +139,7 @@ def _report(
 
 
 def _score_all(
-    folder: Path, source: LabelSource | Labels, split: str, options: dict[str, Any]
+    folder: Path, source: StoreReader | Labels, split: str, options: dict[str, Any]
 ) -> tuple[list[Score], dict[str, str]]:
     """The scores of all files that can be scored, and name -> what is wrong of the others; InputError where it is the
     same for all, and so not the files' fault."""

@@ -53,9 +53,9 @@ def command(
       fmfbench simulate furnace --preset small
       fmfbench convert furnace furnace.zarr
     """
-    from fmfbench.sources.furnace.clip import write_clip
-    from fmfbench.sources.furnace.gallery import draw_gallery, parse_picture_path
-    from fmfbench.sources.simulate import simulate
+    from fmfbench.furnace.clip import write_clip
+    from fmfbench.furnace.gallery import draw_gallery, parse_picture_path
+    from fmfbench.furnace.simulate import simulate
 
     for path, ending in ((gallery, ".png"), (clip, ".avi")):
         if path is not None:

@@ -68,7 +68,7 @@ def command(
       fmfbench train bilm --data fmf.zarr --out runs/bilm --backbone-weights resnet18-f37072fd.pth
       fmfbench train fmformer --data fmf.zarr --out runs/small --set preset=nano --set lr=1e-3 --epochs 5
     """
-    from fmfbench_models.train import train
+    from fmfbench_models.training.train import train
 
     options = dict(parse_assignment(text) for text in assignments)
     if recipe is not None:

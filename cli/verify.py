@@ -31,7 +31,7 @@ def command(
       fmfbench verify fmf.zarr
       fmfbench verify fmf.zarr --source pixel-level/ --strict --json
     """
-    from fmfbench.verify import verify
+    from fmfbench.conversion.verify import verify
 
     report = verify(store, source, workers=workers, progress=True)
     click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.to_text())

@@ -28,8 +28,8 @@ def command(store: Path, name: str | None, frames: str | None, output: Path) -> 
       fmfbench view fmf.zarr -o out.png
       fmfbench view fmf.zarr --recording run7 --frames 1000:2000:100 -o out.png
     """
-    from fmfbench.dataset import open_dataset
-    from fmfbench.view import choose_frames, draw_recording
+    from fmfbench.data import open_dataset
+    from fmfbench.plots.recording import choose_frames, draw_recording
 
     recordings = open_dataset(store).recordings
     if not recordings:

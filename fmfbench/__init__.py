@@ -14,23 +14,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fmfbench.conversion import convert as convert
-    from fmfbench.dataset import Dataset as Dataset
-    from fmfbench.dataset import Recording as Recording
-    from fmfbench.dataset import open_dataset as open_dataset
-    from fmfbench.scoring.predictions import write_predictions as write_predictions
+    from fmfbench.conversion.convert import convert as convert
+    from fmfbench.data import Dataset as Dataset
+    from fmfbench.data import Recording as Recording
+    from fmfbench.data import open_dataset as open_dataset
+    from fmfbench.exchange.predictions import write_predictions as write_predictions
     from fmfbench.scoring.score import score as score
 
     __version__: str
 
 # Each public name and its module: imported when first used, so that `import fmfbench` is instant.
 _HOMES = {
-    "Dataset": "fmfbench.dataset",
-    "Recording": "fmfbench.dataset",
-    "convert": "fmfbench.conversion",
-    "open_dataset": "fmfbench.dataset",
+    "Dataset": "fmfbench.data",
+    "Recording": "fmfbench.data",
+    "convert": "fmfbench.conversion.convert",
+    "open_dataset": "fmfbench.data",
     "score": "fmfbench.scoring.score",
-    "write_predictions": "fmfbench.scoring.predictions",
+    "write_predictions": "fmfbench.exchange.predictions",
 }
 
 __all__ = ["Dataset", "Recording", "__version__", "convert", "open_dataset", "score", "write_predictions"]
@@ -38,9 +38,9 @@ __all__ = ["Dataset", "Recording", "__version__", "convert", "open_dataset", "sc
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from fmfbench.version import installed_version
 
-        return version("fmfbench")
+        return installed_version()
     if name not in _HOMES:
         raise AttributeError(f"module 'fmfbench' has no attribute {name!r}")
     from importlib import import_module

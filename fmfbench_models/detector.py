@@ -15,9 +15,9 @@ from fmfbench.errors import InputError
 from fmfbench.windows.plan import Timeline, plan_current, plan_video
 from fmfbench.windows.protocol import WindowProtocol
 from fmfbench_models.checkpoint import load_checkpoint
-from fmfbench_models.engine import EngineName, make_engine
+from fmfbench_models.inference.engine import EngineName, make_engine
+from fmfbench_models.inference.predict import model_protocol
 from fmfbench_models.interface import Model
-from fmfbench_models.predict import model_protocol
 
 __all__ = ["Detection", "Detector"]
 
@@ -43,7 +43,7 @@ class Detector:
     The windows are those of `Dataset.windows` over the same frames and rows (context "full"), and so are the
     results: a frame sees every row that was fed before it. The `official` protocol looks ahead to the end of
     the frame's own second, so there the rows of that second must be fed before the frame. Only what later
-    windows can need is kept. engine: what runs the model, see `fmfbench_models.engine`; "onnx" is the fastest
+    windows can need is kept. engine: what runs the model, see `fmfbench_models.inference.engine`; "onnx" is the fastest
     on a CPU.
     """
 

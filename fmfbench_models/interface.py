@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fmfbench_models.blocks import InputNorm
-from fmfbench_models.losses import supervised_loss
+from fmfbench_models.parts.blocks import InputNorm
+from fmfbench_models.parts.losses import supervised_loss
 
 __all__ = ["Batch", "FitData", "Meta", "Modality", "Model", "Output"]
 

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import fmfbench.store
-from fmfbench.conversion import convert
-from fmfbench.verify import verify
+import fmfbench.store.writer
+from fmfbench.conversion.convert import convert
+from fmfbench.conversion.verify import verify
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "ctypes.dlsym"}
 
@@ -64,7 +64,7 @@ def main() -> None:
     target = folder / "out.zarr"
     step = int(sys.argv[5]) if len(sys.argv) > 5 else 0
     if mode == "two-steps":
-        fmfbench.store.exchange = lambda first, second: False
+        fmfbench.store.writer.exchange = lambda first, second: False
     while True:
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()

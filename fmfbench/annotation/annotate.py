@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from fmfbench.annotation.cvat import read_cvat
 from fmfbench.annotation.keyframes import Keyframes, Track, check_against, parse_keyframes, read_keyframes
-from fmfbench.annotation.layers import NewLayer, check_layer_name, provenance_of, recover, write_layers
 from fmfbench.annotation.propagate import coarse_masks
 from fmfbench.annotation.weighted_median import RADIUS, SIGMA, check_window, refine, refine_frames
-from fmfbench.dataset import Dataset, Recording, open_dataset
 from fmfbench.errors import AnnotationError
+from fmfbench.store.layers import NewLayer, check_layer_name, provenance_of, recover, write_layers
+from fmfbench.store.reader import Recording, StoreReader
 
 __all__ = ["BOXES", "REFINED", "annotate", "drawn_keyframes", "read_drawn"]
 
@@ -69,7 +69,7 @@ def annotate(
         BusyError: another process is writing to the store.
     """
     recover(Path(store))
-    data = open_dataset(Path(store))
+    data = StoreReader.open(Path(store))
     counts = {name: recording.num_frames for name, recording in data.recordings.items()}
     check_against(keyframes, counts, drawn_frames)
     view = _view(data, keyframes.size, on_raw)
@@ -130,7 +130,7 @@ def read_drawn(
     return read_keyframes(path), {}
 
 
-def drawn_keyframes(data: Dataset, layer: str = BOXES) -> Keyframes:
+def drawn_keyframes(data: StoreReader, layer: str = BOXES) -> Keyframes:
     """The keyframes that a layer of boxes was made from, as its provenance keeps them.
 
     Raises:
@@ -151,7 +151,7 @@ def drawn_keyframes(data: Dataset, layer: str = BOXES) -> Keyframes:
     return parse_keyframes({"schema": 1, "size": list(size), "recordings": recordings})
 
 
-def _view(data: Dataset, size: tuple[int, int], on_raw: bool) -> View:
+def _view(data: StoreReader, size: tuple[int, int], on_raw: bool) -> View:
     """The part of the drawn-on frame that the store holds."""
     crop = data.attributes.get("fmfbench.options", {}).get("crop")
     if not on_raw:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.annotation.layers import provenance_of
-from fmfbench.dataset import Dataset, Recording
 from fmfbench.errors import AnnotationError
+from fmfbench.store.layers import provenance_of
+from fmfbench.store.reader import Recording, StoreReader
 
 __all__ = ["Agreement", "print_report", "report"]
 
@@ -44,7 +44,7 @@ class Agreement:
         return None if normal is None or abnormal is None else (normal + abnormal) / 2
 
 
-def report(data: Dataset, layer: str, reference: str | None = None) -> dict[str, Any]:
+def report(data: StoreReader, layer: str, reference: str | None = None) -> dict[str, Any]:
     """Figures of a layer, per recording that has it.
 
     Args:

@@ -1,1 +1,1 @@
-"""Prediction files, label files and the official scores."""
+"""The official scores of a prediction file, and what stands beside them."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.scoring.labels import Labels
-from fmfbench.scoring.truth import Truth
+from fmfbench.exchange.labels import Labels
+from fmfbench.exchange.truth import Truth
 
 __all__ = ["BANDS", "around_onset", "band_title", "occlusion_bands", "onset_title"]
 

@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import PredictionError
+from fmfbench.exchange.labels import Labels
+from fmfbench.exchange.predictions import Predictions
+from fmfbench.files.markdown import number, table
 from fmfbench.scoring import ranks
 from fmfbench.scoring.bootstrap import (
     Blocks,
@@ -23,11 +26,9 @@ from fmfbench.scoring.bootstrap import (
     metrics_of_counts,
 )
 from fmfbench.scoring.evidence import RANK_RESAMPLES, Tally, error_blocks, tally
-from fmfbench.scoring.labels import Labels, LabelSource
 from fmfbench.scoring.metrics import METRIC_NAMES, METRIC_TITLES, five_metrics
-from fmfbench.scoring.predictions import Predictions
 from fmfbench.scoring.score import opened, read_for
-from fmfbench.scoring.tables import number, table
+from fmfbench.store.reader import StoreReader
 
 __all__ = ["Comparison", "compare"]
 
@@ -92,7 +93,7 @@ class Comparison:
 def compare(
     first: str | os.PathLike[str],
     second: str | os.PathLike[str],
-    data: LabelSource | Labels | str | os.PathLike[str],
+    data: StoreReader | Labels | str | os.PathLike[str],
     split: str = "test",
     *,
     context: str | None = None,

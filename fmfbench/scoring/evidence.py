@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.exchange.labels import Labels
+from fmfbench.exchange.prediction_reader import Predictions
+from fmfbench.exchange.truth import Truth
 from fmfbench.scoring import pixel_ranks, ranks
 from fmfbench.scoring.bootstrap import (
     Blocks,
@@ -22,14 +25,11 @@ from fmfbench.scoring.bootstrap import (
     proportion_interval,
 )
 from fmfbench.scoring.circumstances import around_onset, occlusion_bands
+from fmfbench.scoring.counts import Confusion, mask_counts
 from fmfbench.scoring.events import event_intervals, event_metrics, match_events
 from fmfbench.scoring.floor import floor_metrics, floor_warnings
-from fmfbench.scoring.labels import Labels
-from fmfbench.scoring.masks import mask_counts
-from fmfbench.scoring.metrics import METRIC_NAMES, Confusion, five_metrics
+from fmfbench.scoring.metrics import METRIC_NAMES, five_metrics
 from fmfbench.scoring.orientation import orientation_ious, orientation_warning
-from fmfbench.scoring.prediction_reader import Predictions
-from fmfbench.scoring.truth import Truth
 
 __all__ = ["Evidence", "Tally", "gather_evidence", "tally"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.scoring.labels import Labels
-from fmfbench.scoring.masks import mask_counts, pixel_confusion
-from fmfbench.scoring.metrics import confusion, five_metrics
+from fmfbench.exchange.labels import Labels
+from fmfbench.scoring.counts import confusion, mask_counts, pixel_confusion
+from fmfbench.scoring.metrics import five_metrics
 
 __all__ = ["Guess", "floor_guesses", "floor_metrics", "floor_warnings"]
 

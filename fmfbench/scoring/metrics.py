@@ -6,12 +6,9 @@ false discovery rate. MDR is its *missed detection rate*, FN / (FN + TP): one mi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from fmfbench.scoring.counts import Confusion
 
-import numpy as np
-from numpy.typing import NDArray
-
-__all__ = ["METRIC_NAMES", "Confusion", "confusion", "five_metrics", "official_metrics"]
+__all__ = ["METRIC_NAMES", "METRIC_TITLES", "five_metrics", "official_metrics"]
 
 METRIC_NAMES = ("accuracy", "f1", "fdr", "mdr", "miou")
 METRIC_TITLES = {
@@ -25,29 +22,6 @@ METRIC_TITLES = {
 _OFFICIAL_RATE_EPSILON = 1e-6
 _OFFICIAL_F1_EPSILON = 1e-5
 _OFFICIAL_IOU_EPSILON = 1e-5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Confusion:
-    """Counts of a two-class decision; abnormal is the positive class. Python integers: they cannot wrap."""
-
-    tn: int
-    fp: int
-    fn: int
-    tp: int
-
-    @property
-    def total(self) -> int:
-        return self.tn + self.fp + self.fn + self.tp
-
-    def as_dict(self) -> dict[str, int]:
-        return {"tn": self.tn, "fp": self.fp, "fn": self.fn, "tp": self.tp}
-
-
-def confusion(label: NDArray[np.integer], pred: NDArray[np.integer]) -> Confusion:
-    """Count the four outcomes of 0/1 labels and 0/1 decisions, both of shape (N,)."""
-    tn, fp, fn, tp = np.bincount(2 * label.astype(np.intp) + pred, minlength=4).tolist()
-    return Confusion(tn=tn, fp=fp, fn=fn, tp=tp)
 
 
 def five_metrics(

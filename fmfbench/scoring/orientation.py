@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.scoring.masks import unpack_masks
+from fmfbench.exchange.masks import unpack_masks
 
 __all__ = ["orientation_ious", "orientation_warning"]
 

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import InputError
+from fmfbench.exchange.masks import unpack_masks
+from fmfbench.exchange.pixel_scores import PixelScores, pixel_keys, top_key
 from fmfbench.scoring.bootstrap import Blocks
-from fmfbench.scoring.masks import unpack_masks
-from fmfbench.scoring.pixel_scores import PixelScores, pixel_keys, top_key
 
 __all__ = ["AUPRO_LIMIT", "PixelRanking", "check_limit", "rank_pixels", "region_sizes", "replicate_areas"]
 

@@ -3,96 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fmfbench.errors import PredictionError
-from fmfbench.scoring.bootstrap import check_resampling
-from fmfbench.scoring.evidence import Evidence, gather_evidence, tally
-from fmfbench.scoring.labels import (
+from fmfbench.exchange.labels import (
     SPLITS,
     UNLABELLED,
     Labels,
-    LabelSource,
     labels_from_dataset,
     read_labels,
 )
-from fmfbench.scoring.metrics import (
-    Confusion,
-    five_metrics,
-    official_metrics,
-)
+from fmfbench.exchange.predictions import Predictions, Target, read_predictions
+from fmfbench.exchange.truth import read_truth
+from fmfbench.files.problems import first_five
+from fmfbench.scoring.bootstrap import check_resampling
+from fmfbench.scoring.evidence import gather_evidence, tally
+from fmfbench.scoring.metrics import five_metrics, official_metrics
 from fmfbench.scoring.pixel_ranks import AUPRO_LIMIT, check_limit
-from fmfbench.scoring.predictions import Predictions, Target, read_predictions
-from fmfbench.scoring.problems import first_five
 from fmfbench.scoring.provenance import provenance_notes
-from fmfbench.scoring.truth import read_truth
+from fmfbench.scoring.result import Score
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.splits import per_second_rows
 from fmfbench.windows.protocol import get_protocol
-from fmfbench.windows.splits import per_second_rows
+from fmfbench.windows.reader import strict_ids
 
-__all__ = ["Score", "score"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """The five metrics of one file on one split, with the counts they come from.
-
-    `metrics` maps accuracy, f1, fdr, mdr and miou to a float, or to None with the reason in `undefined`.
-    """
-
-    metrics: Mapping[str, float | None]
-    undefined: Mapping[str, str]
-    frame: Confusion
-    pixel: Confusion | None
-    split: str
-    num_samples: int
-    fingerprint: str
-    file: str
-    context: str | None = None
-    protocol: str | None = None
-    compat: str | None = None
-    sample_set: str = "every frame"
-    decision: str = "score > 0.5"
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    evidence: Evidence | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """What `fmfbench score --json` prints; plain types that JSON can hold."""
-        return {
-            "metrics": dict(self.metrics),
-            "undefined": dict(self.undefined),
-            "counts": {
-                "frame": self.frame.as_dict(),
-                "pixel": None if self.pixel is None else self.pixel.as_dict(),
-            },
-            "split": self.split,
-            "num_samples": self.num_samples,
-            "fingerprint": self.fingerprint,
-            "file": self.file,
-            "context": self.context,
-            "protocol": self.protocol,
-            "compat": self.compat,
-            "sample_set": self.sample_set,
-            "decision": self.decision,
-            "meta": dict(self.meta),
-            "notes": list(self.notes),
-        } | ({} if self.evidence is None else self.evidence.to_dict())
-
-    def to_markdown(self) -> str:
-        """Tables for people; FDR and MDR are spelled out because the paper's names mislead."""
-        from fmfbench.scoring.tables import score_markdown
-
-        return score_markdown(self)
+__all__ = ["score"]
 
 
 def score(
     predictions: str | os.PathLike[str],
-    data: LabelSource | Labels | str | os.PathLike[str],
+    data: StoreReader | Labels | str | os.PathLike[str],
     split: str = "test",
     *,
     context: str | None = None,
@@ -188,7 +131,7 @@ def score(
 
 def read_for(
     predictions: str | os.PathLike[str],
-    data: LabelSource | Labels,
+    data: StoreReader | Labels,
     split: str,
     *,
     context: str | None = None,
@@ -224,7 +167,7 @@ def read_for(
     return found, labels
 
 
-def scored_labels(data: LabelSource | Labels, split: str, context: str | None, protocol: Any) -> Labels:
+def scored_labels(data: StoreReader | Labels, split: str, context: str | None, protocol: Any) -> Labels:
     """The labels of the samples that a file must cover: those of the split, or of its strict sample set.
 
     Raises:
@@ -240,8 +183,8 @@ def scored_labels(data: LabelSource | Labels, split: str, context: str | None, p
     else:
         labels = labels_from_dataset(data, split)
         if context == "strict":
-            windows = data.windows(split, protocol=protocol or "paper", context="strict")
-            labels = labels.take(np.isin(labels.sample_id, windows.sample_ids))
+            ids = strict_ids(data, split, get_protocol(protocol or "paper"))
+            labels = labels.take(np.isin(labels.sample_id, ids))
     if labels.class_label is None:
         raise PredictionError("the label file holds ids only; score with one exported without --ids-only")
     bare = labels.sample_id[labels.class_label == UNLABELLED]
@@ -253,7 +196,7 @@ def scored_labels(data: LabelSource | Labels, split: str, context: str | None, p
     return labels
 
 
-def train_prior(data: LabelSource | Labels) -> float | None:
+def train_prior(data: StoreReader | Labels) -> float | None:
     """Share of abnormal samples among the labelled train samples, None where there are none."""
     if isinstance(data, Labels):
         train = data.class_label[data.split == SPLITS["train"]] if data.class_label is not None else None
@@ -265,7 +208,7 @@ def train_prior(data: LabelSource | Labels) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def _num_frames(data: LabelSource | Labels) -> dict[str, int] | None:
+def _num_frames(data: StoreReader | Labels) -> dict[str, int] | None:
     """Frames of each recording; a label file may hold one split alone and does not know."""
     if isinstance(data, Labels):
         return None
@@ -277,12 +220,10 @@ def protocol_name(protocol: Any) -> str:
     return str(getattr(protocol, "name", protocol or "paper"))
 
 
-def opened(path: Path) -> LabelSource | Labels:
+def opened(path: Path) -> StoreReader | Labels:
     """The labels of a labels.npz, or an open store."""
     if not path.exists():
         raise PredictionError(f"{path}: wanted a store or a label file, found nothing")
     if not path.is_dir():
         return read_labels(path)
-    from fmfbench.dataset import open_dataset
-
-    return open_dataset(path)
+    return StoreReader.open(path)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from fmfbench.errors import SourceError
-from fmfbench.sources.mat import open_mat
+from fmfbench.sources.matlab.mat import open_mat
 from fmfbench.sources.source import Options, Source, SourceRecording
 from fmfbench.sources.v1 import NAMES, read_v1
 from fmfbench.sources.v2 import find_v2_tree, read_v2_file, read_v2_tree

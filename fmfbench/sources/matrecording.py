@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import SourceError
-from fmfbench.sources.mat import MatFile, MatVariable, open_mat
+from fmfbench.sources.matlab.mat import MatFile, MatVariable, open_mat
 from fmfbench.sources.source import Options, binary_blocks
 
 __all__ = ["LabelVariable", "VideoVariable", "clean_current", "open_labels", "open_video", "require"]

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from fmfbench.clock import nominal_times, seconds_to_ns
 from fmfbench.errors import MissingDependencyError, SourceError
-from fmfbench.schema import SPLITS
 from fmfbench.sources.matrecording import clean_current
 from fmfbench.sources.source import Options, SourceRecording
 from fmfbench.sources.table import StampedCurrent, is_number, read_current_table, read_rows
+from fmfbench.store.schema import SPLITS
 
 __all__ = ["RawVideo", "read_recording"]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import SourceError
-from fmfbench.schema import check_name
+from fmfbench.store.schema import check_name
 
 __all__ = ["FrameStream", "Options", "Source", "SourceRecording", "binary_blocks"]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fmfbench.clock import parse_stamps, spread_seconds
 from fmfbench.errors import SourceError
+from fmfbench.files.wording import counted
 from fmfbench.sources.matrecording import clean_current
-from fmfbench.wording import counted
 
 __all__ = ["StampedCurrent", "StampedFrames", "is_number", "read_current_table", "read_rows", "read_stamps"]
 

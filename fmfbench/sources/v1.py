@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fmfbench.clock import nominal_times
 from fmfbench.errors import SourceError
-from fmfbench.sources.mat import MatFile, open_mat
+from fmfbench.sources.matlab.mat import MatFile, open_mat
 from fmfbench.sources.matrecording import (
     LabelVariable,
     clean_current,

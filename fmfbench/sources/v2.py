@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from fmfbench.clock import NS, nominal_times
 from fmfbench.errors import SourceError
-from fmfbench.schema import SPLITS
-from fmfbench.sources.mat import open_mat
+from fmfbench.sources.matlab.mat import open_mat
 from fmfbench.sources.matrecording import LabelVariable, VideoVariable, open_labels, open_video
 from fmfbench.sources.source import Options, SourceRecording
 from fmfbench.sources.table import read_current_table, read_stamps
+from fmfbench.store.schema import SPLITS
 
 __all__ = ["find_v2_tree", "read_v2_file", "read_v2_tree"]
 

@@ -18,7 +18,7 @@ from fmfbench.errors import WindowError
 from fmfbench.windows.plan import fill_source
 
 if TYPE_CHECKING:
-    from fmfbench.dataset import Dataset
+    from fmfbench.store.reader import StoreReader
 
 __all__ = ["CORRUPTIONS", "Corruption", "corrupt_batch", "corruption"]
 
@@ -128,7 +128,7 @@ def corrupt_batch(batch: Window, preset: str, seed: int = 0) -> Window:
     return batch
 
 
-def corruption(data: Dataset, preset: str, seed: int = 0) -> tuple[Dataset, Corruption | None]:
+def corruption(data: StoreReader, preset: str, seed: int = 0) -> tuple[StoreReader, Corruption | None]:
     """What to read windows from, and the transform to put on them, for a preset.
 
     A time offset of +2 s stamps every current 2 s later than it was taken, so that the model sees stale
@@ -153,7 +153,7 @@ def _check(preset: str) -> None:
         raise WindowError(f"corruption {preset!r} is not one of {', '.join(CORRUPTIONS)}")
 
 
-def _offset(data: Dataset, offset: int) -> Dataset:
+def _offset(data: StoreReader, offset: int) -> StoreReader:
     """The same store, opened anew, with every current's time moved by `offset` ns."""
     moved = type(data)(data.path, data.attributes)
     for recording in moved.recordings.values():

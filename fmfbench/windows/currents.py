@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fmfbench.windows.tracks import Tracks
 
 if TYPE_CHECKING:
-    from fmfbench.dataset import Recording
+    from fmfbench.store.reader import Recording
 
 __all__ = ["CurrentTable"]
 

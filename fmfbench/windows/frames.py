@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.shards import ArrayReader
+from fmfbench.store.shards import ArrayReader
 from fmfbench.windows.ordered import in_order
 
 __all__ = ["ChunkCache", "load_frames"]

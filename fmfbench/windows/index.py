@@ -17,7 +17,7 @@ from fmfbench.windows.protocol import WindowProtocol
 from fmfbench.windows.tracks import Tracks, build_tracks
 
 if TYPE_CHECKING:
-    from fmfbench.dataset import Dataset, Recording
+    from fmfbench.store.reader import Recording, StoreReader
 
 __all__ = ["Batch", "WindowIndex"]
 
@@ -37,7 +37,7 @@ class WindowIndex:
     """
 
     def __init__(
-        self, dataset: Dataset, sample_ids: IntArray, protocol: WindowProtocol, context: str
+        self, dataset: StoreReader, sample_ids: IntArray, protocol: WindowProtocol, context: str
     ) -> None:
         self.recordings: tuple[Recording, ...] = tuple(dataset.recordings.values())
         self.sample_ids = sample_ids

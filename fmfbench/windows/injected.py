@@ -15,8 +15,8 @@ from fmfbench.windows.protocol import WindowProtocol
 from fmfbench.windows.reader import Windows
 
 if TYPE_CHECKING:
-    from fmfbench.dataset import Dataset
-    from fmfbench.outliers import Outliers
+    from fmfbench.exchange.outliers import Outliers
+    from fmfbench.store.reader import StoreReader
 
 __all__ = ["InjectedWindows"]
 
@@ -34,7 +34,7 @@ class InjectedWindows(Windows):
     """
 
     def __init__(
-        self, dataset: Dataset, outliers: Outliers, protocol: WindowProtocol, context: str = "full"
+        self, dataset: StoreReader, outliers: Outliers, protocol: WindowProtocol, context: str = "full"
     ) -> None:
         if outliers.fingerprint != dataset.fingerprint:
             raise WindowError(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fmfbench.clock import NS
 from fmfbench.errors import WindowError
-from fmfbench.schema import SPLITS
+from fmfbench.store.schema import SPLITS
 from fmfbench.windows.protocol import WindowProtocol
 
 __all__ = [

@@ -18,11 +18,16 @@ from fmfbench.windows.plan import Plan
 from fmfbench.windows.protocol import CONTEXTS, WindowProtocol
 
 if TYPE_CHECKING:
-    from fmfbench.dataset import Dataset
+    from fmfbench.store.reader import StoreReader
 
-__all__ = ["Windows"]
+__all__ = ["Windows", "strict_ids"]
 
 CACHES = (None, "memory", "device")
+
+
+def strict_ids(data: StoreReader, split: str, protocol: WindowProtocol) -> NDArray[np.int64]:
+    """Ids of the samples of a split whose windows hold nothing of other splits."""
+    return Windows(data, split, protocol, "strict").sample_ids
 
 
 class Windows(Sequence[Batch]):
@@ -50,7 +55,7 @@ class Windows(Sequence[Batch]):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: StoreReader,
         split: str,
         protocol: WindowProtocol,
         context: str = "full",

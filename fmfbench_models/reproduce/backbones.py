@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmfbench.errors import InputError
-from fmfbench_models.backbones import Trunk, check_backbone_weights
+from fmfbench_models.parts.backbones import Trunk, check_backbone_weights
 
 __all__ = ["BackboneFile", "backbone_files"]
 

@@ -12,7 +12,7 @@ from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench_models.registry import list_models, model_info, registration
 from fmfbench_models.reproduce.experiment import Experiment, Row, variant_of
 from fmfbench_models.reproduce.work import Work, device_name
-from fmfbench_models.train import versions
+from fmfbench_models.training.train import versions
 
 __all__ = ["build_document", "part_of_samples"]
 

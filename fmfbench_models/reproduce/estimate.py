@@ -18,9 +18,9 @@ from fmfbench_models.registry import create_model, registration
 from fmfbench_models.reproduce.experiment import Row, Training, variant_of
 from fmfbench_models.reproduce.work import Work
 from fmfbench_models.reproduce.workplace import read_json
-from fmfbench_models.samples import Selection, fit_and_validation, held_out_part
-from fmfbench_models.settings import Settings
-from fmfbench_models.step import make_optimiser, make_step, to_device, widened
+from fmfbench_models.training.samples import Selection, fit_and_validation, held_out_part
+from fmfbench_models.training.settings import Settings
+from fmfbench_models.training.step import make_optimiser, make_step, to_device, widened
 
 __all__ = ["Estimator"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fmfbench.scoring.metrics import METRIC_TITLES
-from fmfbench.scoring.tables import INTERVAL_WORTH
+from fmfbench.scoring.result import INTERVAL_WORTH
 from fmfbench_models.reproduce.document import part_of_samples
 
 __all__ = ["document_markdown", "duration", "plan_markdown"]

@@ -11,9 +11,9 @@ from typing import Any
 from tqdm import tqdm
 
 import fmfbench
-from fmfbench.dataset import Dataset
+from fmfbench.data import Dataset
 from fmfbench.errors import InputError
-from fmfbench.locking import target_lock
+from fmfbench.files.lock import target_lock
 from fmfbench.scoring.provenance import backbone_text
 from fmfbench_models.registry import list_models
 from fmfbench_models.reproduce.backbones import backbone_files

@@ -12,21 +12,21 @@ from typing import Any, cast
 
 import torch
 
-from fmfbench.dataset import Dataset
+from fmfbench.data import Dataset
 from fmfbench.errors import FmfbenchError, InputError, PredictionError
-from fmfbench.scoring.predictions import read_predictions
+from fmfbench.exchange.predictions import read_predictions
 from fmfbench.scoring.score import score
 from fmfbench.windows.protocol import get_protocol
-from fmfbench_models.backbones import Trunk, trunk_of
 from fmfbench_models.checkpoint import load_checkpoint
+from fmfbench_models.inference.predict import last_of_each_second, predict
 from fmfbench_models.interface import Model
-from fmfbench_models.predict import last_of_each_second, predict
+from fmfbench_models.parts.backbones import Trunk, trunk_of
 from fmfbench_models.registry import create_model, plain
 from fmfbench_models.reproduce.backbones import BackboneFile
 from fmfbench_models.reproduce.experiment import Preset, Row, Training, training_options
 from fmfbench_models.reproduce.workplace import Stopwatch, Workplace, read_json, write_json
-from fmfbench_models.settings import Settings, make_settings, without_later
-from fmfbench_models.train import train
+from fmfbench_models.training.settings import Settings, make_settings, without_later
+from fmfbench_models.training.train import train
 from fmfbench_models.zoo.fmformer import FmFormer, fuse_unimodal
 
 __all__ = ["Work", "device_name", "one_line"]

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fmfbench.dataset import Dataset
+from fmfbench.data import Dataset
 from fmfbench.errors import InputError
 
 __all__ = ["Stopwatch", "Workplace", "read_json", "write_bytes", "write_json", "write_text"]

@@ -29,9 +29,9 @@ from tqdm import tqdm
 
 from fmfbench.errors import InputError
 from fmfbench.scoring.ranks import auroc, rank
-from fmfbench_models.blocks import PatchEmbedding
-from fmfbench_models.contrastive import Loss, Mining, contrastive_loss, relations
-from fmfbench_models.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
+from fmfbench_models.parts.blocks import PatchEmbedding
+from fmfbench_models.parts.contrastive import Loss, Mining, contrastive_loss, relations
+from fmfbench_models.parts.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
 from fmfbench_models.unsupervised.results import check_seed, exit_code, make_folder
 from fmfbench_models.unsupervised.tag_pairs import (
     IMAGE_SETS,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from fmfbench.files.markdown import table
 from fmfbench.scoring.quantiles import student_quantile
-from fmfbench.scoring.tables import table
 
 __all__ = ["PAPER_MNIST", "PAPER_MNIST_RATIOS", "mean_interval", "tags_markdown"]
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fmfbench.errors import TrainingError
-from fmfbench_models.anomaly_map import spread
-from fmfbench_models.backbones import check_backbone_weights, load_backbone_weights, random_backbone
 from fmfbench_models.interface import Output
+from fmfbench_models.parts.anomaly_map import spread
+from fmfbench_models.parts.backbones import check_backbone_weights, load_backbone_weights, random_backbone
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.registry import create_model
-from fmfbench_models.step import make_optimiser
+from fmfbench_models.training.step import make_optimiser
 from fmfbench_models.zoo.st_mae import StMae
 
 __all__ = [

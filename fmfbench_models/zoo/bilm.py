@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
-from fmfbench_models.backbones import ResNet18
-from fmfbench_models.blocks import (
+from fmfbench_models.interface import Model, Output
+from fmfbench_models.parts.backbones import ResNet18
+from fmfbench_models.parts.blocks import (
     Attention,
     CurrentSequence,
     InputNorm,
@@ -35,7 +36,6 @@ from fmfbench_models.blocks import (
     needed,
     patch_grid,
 )
-from fmfbench_models.interface import Model, Output
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "Bilm", "BilmConfig"]

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
-from fmfbench_models.blocks import (
+from fmfbench_models.interface import Batch, Model, Output
+from fmfbench_models.parts.blocks import (
     CrossAttention,
     CurrentSequence,
     Mlp,
@@ -34,8 +35,7 @@ from fmfbench_models.blocks import (
     patch_grid,
     patchify,
 )
-from fmfbench_models.interface import Batch, Model, Output
-from fmfbench_models.locations import LOCATION_VALUES, patch_locations
+from fmfbench_models.parts.locations import LOCATION_VALUES, patch_locations
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "Capture", "CaptureConfig"]

@@ -21,8 +21,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from fmfbench_models.blocks import TokenDecoder, class_head, needed, patch_grid
 from fmfbench_models.interface import Model, Output
+from fmfbench_models.parts.blocks import TokenDecoder, class_head, needed, patch_grid
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "Crnn3d", "Crnn3dConfig"]

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fmfbench.errors import InputError
-from fmfbench_models.bits import from_bits, to_bits
-from fmfbench_models.blocks import needed
-from fmfbench_models.current_features import CURRENT_FEATURES, current_features
 from fmfbench_models.interface import Batch, FitData, Model, Output
-from fmfbench_models.losses import supervised_loss
+from fmfbench_models.parts.bits import from_bits, to_bits
+from fmfbench_models.parts.blocks import needed
+from fmfbench_models.parts.current_features import CURRENT_FEATURES, current_features
+from fmfbench_models.parts.losses import supervised_loss
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "DcnnSvm", "DcnnSvmConfig", "Svm", "fit_svm"]

@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fmfbench.errors import InputError
-from fmfbench_models.blocks import needed
 from fmfbench_models.interface import Batch, FitData, Model, Output
+from fmfbench_models.parts.blocks import needed
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "Expert", "ExpertConfig", "Rules"]

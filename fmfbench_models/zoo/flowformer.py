@@ -23,8 +23,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fmfbench_models.blocks import PostNormBlock, SeriesEmbedding, SeriesHead, needed
 from fmfbench_models.interface import Model, Output
+from fmfbench_models.parts.blocks import PostNormBlock, SeriesEmbedding, SeriesHead, needed
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "Flowformer", "FlowformerConfig"]

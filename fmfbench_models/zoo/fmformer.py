@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
-from fmfbench_models.blocks import (
+from fmfbench_models.interface import Model, Output
+from fmfbench_models.parts.blocks import (
     Attention,
     CrossAttention,
     InputNorm,
@@ -32,7 +33,6 @@ from fmfbench_models.blocks import (
     patchify,
     resize_table,
 )
-from fmfbench_models.interface import Model, Output
 from fmfbench_models.registry import Registration, create_model
 
 __all__ = ["REGISTRATION", "FmFormer", "FmFormerConfig", "fuse_unimodal"]

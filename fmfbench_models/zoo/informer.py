@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
-from fmfbench_models.blocks import PostNormBlock, SeriesEmbedding, SeriesHead, needed
 from fmfbench_models.interface import Model, Output
+from fmfbench_models.parts.blocks import PostNormBlock, SeriesEmbedding, SeriesHead, needed
 from fmfbench_models.recipe import TIME_SERIES_RECIPE, TIME_SERIES_RECIPE_WITHOUT
 from fmfbench_models.registry import Registration
 

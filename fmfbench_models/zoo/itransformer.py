@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fmfbench_models.blocks import PostNormBlock, SeriesHead, needed
 from fmfbench_models.interface import Model, Output
+from fmfbench_models.parts.blocks import PostNormBlock, SeriesHead, needed
 from fmfbench_models.recipe import TIME_SERIES_RECIPE, TIME_SERIES_RECIPE_WITHOUT
 from fmfbench_models.registry import Registration
 

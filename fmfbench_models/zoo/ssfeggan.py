@@ -30,10 +30,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
-from fmfbench_models.augmentation import uniform
-from fmfbench_models.blocks import needed
-from fmfbench_models.current_features import CURRENT_FEATURES, current_features
 from fmfbench_models.interface import Batch, Model, Output
+from fmfbench_models.parts.augmentation import uniform
+from fmfbench_models.parts.blocks import needed
+from fmfbench_models.parts.current_features import CURRENT_FEATURES, current_features
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "Ssfeggan", "SsfegganConfig"]

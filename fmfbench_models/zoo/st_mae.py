@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
-from fmfbench_models.anomaly_map import anomaly_map, intensity, orientation, spread, youden_threshold
-from fmfbench_models.backbones import Vgg19
-from fmfbench_models.blocks import InputNorm, PreNormBlock, needed, patch_grid
 from fmfbench_models.interface import Batch, FitData, Model, Output
+from fmfbench_models.parts.anomaly_map import anomaly_map, intensity, orientation, spread, youden_threshold
+from fmfbench_models.parts.backbones import Vgg19
+from fmfbench_models.parts.blocks import InputNorm, PreNormBlock, needed, patch_grid
 from fmfbench_models.registry import Registration
 
 __all__ = [

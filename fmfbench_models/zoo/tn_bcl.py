@@ -33,13 +33,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
-from fmfbench_models.bits import from_bits, to_bits
-from fmfbench_models.blocks import PatchEmbedding, PreNormBlock, class_head, needed, patch_grid, patchify
-from fmfbench_models.contrastive import Loss, Mining, contrastive_loss, relations
 from fmfbench_models.interface import Batch, FitData, Model, Output
-from fmfbench_models.losses import supervised_loss
+from fmfbench_models.parts.bits import from_bits, to_bits
+from fmfbench_models.parts.blocks import (
+    PatchEmbedding,
+    PreNormBlock,
+    class_head,
+    needed,
+    patch_grid,
+    patchify,
+)
+from fmfbench_models.parts.contrastive import Loss, Mining, contrastive_loss, relations
+from fmfbench_models.parts.losses import supervised_loss
+from fmfbench_models.parts.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
 from fmfbench_models.registry import Registration
-from fmfbench_models.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
 
 __all__ = ["REGISTRATION", "SharedResidual", "TnBcl", "TnBclConfig"]
 

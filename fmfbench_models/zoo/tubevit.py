@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
-from fmfbench_models.blocks import Grid, PreNormBlock, needed, sinusoid_table
 from fmfbench_models.interface import Model, Output
+from fmfbench_models.parts.blocks import Grid, PreNormBlock, needed, sinusoid_table
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "TUBES", "TubeViT", "TubeViTConfig", "tube_grid"]

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fmfbench_models.blocks import (
+from fmfbench_models.interface import Model, Output
+from fmfbench_models.parts.blocks import (
     CurrentSequence,
     PreNormBlock,
     TokenDecoder,
@@ -27,8 +28,7 @@ from fmfbench_models.blocks import (
     patch_grid,
     patchify,
 )
-from fmfbench_models.interface import Model, Output
-from fmfbench_models.locations import LOCATION_VALUES, patch_locations
+from fmfbench_models.parts.locations import LOCATION_VALUES, patch_locations
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "UnicoderVL", "UnicoderVLConfig"]

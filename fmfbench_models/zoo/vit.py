@@ -19,7 +19,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fmfbench_models.blocks import (
+from fmfbench_models.interface import Model, Output
+from fmfbench_models.parts.blocks import (
     PatchEmbedding,
     PreNormBlock,
     TokenDecoder,
@@ -28,7 +29,6 @@ from fmfbench_models.blocks import (
     patch_grid,
     patchify,
 )
-from fmfbench_models.interface import Model, Output
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "ViT", "ViTConfig"]

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from fmfbench.errors import InputError
-from fmfbench_models.blocks import (
+from fmfbench_models.interface import Model, Output
+from fmfbench_models.parts.blocks import (
     Attention,
     Grid,
     Mlp,
@@ -36,7 +37,6 @@ from fmfbench_models.blocks import (
     patch_grid,
     patchify,
 )
-from fmfbench_models.interface import Model, Output
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "ViViT", "ViViTConfig"]

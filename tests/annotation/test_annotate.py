@@ -11,15 +11,15 @@ import xarray
 import zarr
 
 import fmfbench
-import fmfbench.store
-from fmfbench.annotation import layers
+import fmfbench.store.writer
 from fmfbench.annotation.annotate import annotate, drawn_keyframes, read_drawn
 from fmfbench.annotation.keyframes import Keyframe, Keyframes, Track, write_keyframes
 from fmfbench.annotation.propagate import coarse_masks
 from fmfbench.annotation.weighted_median import refine_plain
 from fmfbench.errors import AnnotationError, BusyError, DamageError, FailedError, StoreError
-from fmfbench.locking import target_lock
-from fmfbench.store import store_digest
+from fmfbench.files.lock import target_lock
+from fmfbench.store import layers
+from fmfbench.store.writer import store_digest
 
 SAMPLE = Path(__file__).parents[1] / "data" / "cvat" / "annotations.xml"
 
@@ -218,7 +218,7 @@ def test_killed_while_it_takes_its_place_it_is_mended(
     annotate(good.path, DRAWN, as_default=True)
     good = fmfbench.open_dataset(good.path)
     before = {path: value for path, value in files().items() if path.startswith("runs.zarr/")}
-    real_exchange, real_replace = fmfbench.store.exchange, os.replace
+    real_exchange, real_replace = fmfbench.store.writer.exchange, os.replace
     if system == "exchanges names" and not real_exchange(tmp_path, tmp_path):
         pytest.skip("this system cannot exchange names")
 
@@ -238,7 +238,7 @@ def test_killed_while_it_takes_its_place_it_is_mended(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("fmfbench.store.exchange", exchange)
+        patch.setattr("fmfbench.store.writer.exchange", exchange)
         patch.setattr("os.replace", dying_replace)
         with pytest.raises(KeyboardInterrupt):
             annotate(store, DRAWN, as_default=True)

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from fmfbench_cli.main import main
 
 import fmfbench
-from fmfbench.scoring.predictions import write_predictions
+from fmfbench.exchange.predictions import write_predictions
 
 
 @pytest.fixture(scope="module")

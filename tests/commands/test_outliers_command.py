@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from fmfbench_cli.main import main
 
 import fmfbench
-from fmfbench.outliers import read_outliers
-from fmfbench.scoring.predictions import read_predictions, write_predictions
+from fmfbench.exchange.outliers import read_outliers
+from fmfbench.exchange.predictions import read_predictions, write_predictions
 
 
 def run(*arguments, code=0):

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 from fmfbench_cli.score import command
 
-from fmfbench.scoring.labels import Labels, write_labels
+from fmfbench.exchange.labels import Labels, write_labels
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fmfbench_models.augmentation import (
+from fmfbench_models.parts.augmentation import (
     augment,
     flip_windows,
     jitter_current,

@@ -11,16 +11,17 @@ from click.testing import CliRunner
 from fmfbench_cli.main import main
 
 from fmfbench.errors import InputError
-from fmfbench.scoring.predictions import read_predictions
+from fmfbench.exchange.predictions import read_predictions
 from fmfbench.scoring.provenance import backbone_text
+from fmfbench.scoring.result import scores_markdown
 from fmfbench.scoring.score import score
-from fmfbench.scoring.tables import scores_markdown
-from fmfbench_models import backbones, create_model, load_checkpoint
-from fmfbench_models.backbones import ResNet18, Vgg19, random_backbone, trunk_of
-from fmfbench_models.predict import predict
+from fmfbench_models import create_model, load_checkpoint
+from fmfbench_models.inference.predict import predict
+from fmfbench_models.parts import backbones
+from fmfbench_models.parts.backbones import ResNet18, Vgg19, random_backbone, trunk_of
 from fmfbench_models.registry import registration
 from fmfbench_models.reproduce import plan, reproduce
-from fmfbench_models.train import train
+from fmfbench_models.training.train import train
 
 SMALL = {**registration("bilm").tiny, "freeze_encoder": True, "epochs": 1, "batch_size": 16}
 SMALL = {key: value for key, value in SMALL.items() if key not in ("num_frames", "size", "current_length")}

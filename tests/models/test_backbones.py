@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
-from fmfbench_models.backbones import ResNet18, Vgg19, imagenet_scale, load_backbone_weights
+from fmfbench_models.parts.backbones import ResNet18, Vgg19, imagenet_scale, load_backbone_weights
 
 RESNET_PARAMETERS = {1: 157_504, 2: 683_072, 3: 2_782_784, 4: 11_176_512}
 TAPS = (3, 8, 17, 26, 35)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from fmfbench.errors import InputError
 from fmfbench_models import create_model
-from fmfbench_models.blocks import ConvUnit, TokenDecoder, resize_table
+from fmfbench_models.parts.blocks import ConvUnit, TokenDecoder, resize_table
 from fmfbench_models.zoo.fmformer import FmFormer, FmFormerConfig, VideoTokens, fuse_unimodal
 
 SMALL = {"num_frames": 4, "size": [32, 48], "current_length": 20, "depth": 2, "dim": 24, "mlp_dim": 48}

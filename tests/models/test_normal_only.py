@@ -18,13 +18,13 @@ import fmfbench
 from fmfbench.errors import InputError
 from fmfbench.torch import WindowLoader
 from fmfbench_models import FitData, Output, create_model, load_checkpoint
+from fmfbench_models.inference.predict import predict
 from fmfbench_models.interface import Model
-from fmfbench_models.predict import predict
 from fmfbench_models.registry import Registration, _registrations
-from fmfbench_models.runlog import read_log
-from fmfbench_models.samples import current_statistics, fit_and_validation, normal_windows
-from fmfbench_models.settings import make_settings
-from fmfbench_models.train import train
+from fmfbench_models.training.runlog import read_log
+from fmfbench_models.training.samples import current_statistics, fit_and_validation, normal_windows
+from fmfbench_models.training.settings import make_settings
+from fmfbench_models.training.train import train
 
 QUICK = {"epochs": 2, "batch_size": 4, "normal_only": True}
 DARK = 120  # of the furnace's pixels, all normal ones are below it, all marked ones at 130 or above
@@ -180,7 +180,7 @@ def test_all_normal_windows_are_used(witness, read_ids, furnace_store, options, 
 
 
 def test_normal_windows_of_another_protocol_and_in_blocks(furnace_store, monkeypatch):
-    from fmfbench_models import samples
+    from fmfbench_models.training import samples
 
     data = fmfbench.open_dataset(furnace_store)
     for protocol in ("short", "paper"):
@@ -240,7 +240,7 @@ def test_a_registration_declares_it_and_the_caller_overrides_it(witness, furnace
 
 
 def test_resumes_exactly(furnace_store, options, tmp_path, monkeypatch):
-    from fmfbench_models import train as module
+    from fmfbench_models.training import train as module
 
     call = {"options": {**options, **QUICK}, "device": "cpu", "save_seconds": 0}
     whole = train("fmformer", furnace_store, tmp_path / "whole", **call)
@@ -273,7 +273,7 @@ SCRIPT = """
 import json, sys, torch
 torch.set_num_threads(1)
 from fmfbench.torch import WindowLoader
-from fmfbench_models.train import train
+from fmfbench_models.training.train import train
 
 received = WindowLoader.__iter__
 def spied(self):

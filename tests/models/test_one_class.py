@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError, MissingDependencyError, TrainingError
-from fmfbench_models.backbones import Vgg19
+from fmfbench_models.parts.backbones import Vgg19
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.unsupervised import one_class as module
 from fmfbench_models.unsupervised.digits import halves, load_digits, resized

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from fmfbench_cli.main import main
 
 from fmfbench.errors import InputError
-from fmfbench.scoring.predictions import read_predictions
+from fmfbench.exchange.predictions import read_predictions
 from fmfbench_models import create_model, list_models, load_checkpoint, model_info, registry
 from fmfbench_models.card import models_card, origin_kind
 from fmfbench_models.registry import registration

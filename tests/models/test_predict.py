@@ -13,14 +13,14 @@ from click.testing import CliRunner
 
 import fmfbench
 from fmfbench.errors import InputError, MissingDependencyError, PredictionError
-from fmfbench.scoring.masks import unpack_masks
-from fmfbench.scoring.predictions import read_predictions
+from fmfbench.exchange.masks import unpack_masks
+from fmfbench.exchange.predictions import read_predictions
 from fmfbench.scoring.score import score
 from fmfbench_models import create_model, load_checkpoint
 from fmfbench_models.detector import Detector
-from fmfbench_models.export import export_onnx
-from fmfbench_models.predict import predict
-from fmfbench_models.train import train
+from fmfbench_models.inference.export import export_onnx
+from fmfbench_models.inference.predict import predict
+from fmfbench_models.training.train import train
 
 LEARN = {"epochs": 12, "batch_size": 16, "lr": 3e-3}
 
@@ -166,7 +166,7 @@ def test_refusals(run, furnace_store, tmp_path, monkeypatch):
         predict(run, tmp_path / "nowhere", tmp_path / "p.npz")
     with monkeypatch.context() as patch:
         patch.setattr(
-            "fmfbench_models.predict._run", None
+            "fmfbench_models.inference.predict._run", None
         )  # what cannot be written is refused before the work
         with pytest.raises(PredictionError, match="wanted an existing folder"):
             predict(run, furnace_store, tmp_path / "no" / "p.npz")

@@ -3,8 +3,8 @@ import pytest
 from click.testing import CliRunner
 from fmfbench_cli.main import main
 
-from fmfbench.scoring.predictions import read_predictions
-from fmfbench_models.train import train
+from fmfbench.exchange.predictions import read_predictions
+from fmfbench_models.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from fmfbench_cli.main import main
 
 import fmfbench
 from fmfbench.errors import InputError
-from fmfbench.scoring.masks import unpack_masks
-from fmfbench.scoring.predictions import read_predictions
+from fmfbench.exchange.masks import unpack_masks
+from fmfbench.exchange.predictions import read_predictions
+from fmfbench.furnace.simulate import simulate
 from fmfbench.scoring.score import score
-from fmfbench.sources.simulate import simulate
 from fmfbench_models import create_model, list_models, load_checkpoint
 from fmfbench_models.registry import registration
 from fmfbench_models.reproduce import TABLES, document, plan, preset_names, reproduce, work
@@ -32,8 +32,8 @@ from fmfbench_models.reproduce.experiment import (
     variant_of,
 )
 from fmfbench_models.reproduce.workplace import Stopwatch, write_json
-from fmfbench_models.runlog import read_log
-from fmfbench_models.samples import fit_and_validation
+from fmfbench_models.training.runlog import read_log
+from fmfbench_models.training.samples import fit_and_validation
 from fmfbench_models.zoo.itransformer import ITransformer
 
 TINY = {"preset": "tiny", "device": "cpu"}

@@ -14,13 +14,20 @@ from torch.nn import functional as F
 
 import fmfbench
 from fmfbench.errors import InputError
-from fmfbench.scoring.predictions import read_predictions
+from fmfbench.exchange.predictions import read_predictions
 from fmfbench_models import FitData, create_model, load_checkpoint
-from fmfbench_models.anomaly_map import anomaly_map, blur, intensity, orientation, spread, youden_threshold
 from fmfbench_models.checkpoint import save_checkpoint
-from fmfbench_models.predict import predict
+from fmfbench_models.inference.predict import predict
+from fmfbench_models.parts.anomaly_map import (
+    anomaly_map,
+    blur,
+    intensity,
+    orientation,
+    spread,
+    youden_threshold,
+)
 from fmfbench_models.registry import registration
-from fmfbench_models.train import train
+from fmfbench_models.training.train import train
 from fmfbench_models.zoo.st_mae import gather_halves, scatter_halves, to_features, to_patches
 
 TRUNK = 10_585_152

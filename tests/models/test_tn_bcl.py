@@ -9,8 +9,8 @@ import torch
 from fmfbench.errors import InputError
 from fmfbench_models import FitData, create_model, load_checkpoint, model_info
 from fmfbench_models.checkpoint import save_checkpoint
-from fmfbench_models.contrastive import contrastive_loss, relations, similarity
-from fmfbench_models.two_stage import (
+from fmfbench_models.parts.contrastive import contrastive_loss, relations, similarity
+from fmfbench_models.parts.two_stage import (
     Neighbours,
     TwoStage,
     contamination_threshold,

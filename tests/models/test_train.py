@@ -19,18 +19,18 @@ from fmfbench.errors import InputError, TrainingError
 from fmfbench.torch import WindowDataset, make_loader
 from fmfbench_models import create_model, load_checkpoint
 from fmfbench_models.checkpoint import read_tensors
-from fmfbench_models.nano import train_nano
-from fmfbench_models.parallel import World
-from fmfbench_models.runlog import read_log
-from fmfbench_models.samples import (
+from fmfbench_models.training.nano import train_nano
+from fmfbench_models.training.parallel import World
+from fmfbench_models.training.runlog import read_log
+from fmfbench_models.training.samples import (
     Selection,
     current_statistics,
     fit_and_validation,
     held_out_part,
 )
-from fmfbench_models.settings import make_settings
-from fmfbench_models.train import train
-from fmfbench_models.validation import evaluate
+from fmfbench_models.training.settings import make_settings
+from fmfbench_models.training.train import train
+from fmfbench_models.training.validation import evaluate
 
 CHANGES = {
     "shift": 2,
@@ -103,7 +103,7 @@ def test_killed_and_resumed_gives_the_same_weights(finished, furnace_store, opti
     out = tmp_path / "killed"
     call = (
         "import sys, json, torch; torch.set_num_threads(1)\n"
-        "from fmfbench_models.train import train\n"
+        "from fmfbench_models.training.train import train\n"
         "options = json.loads(sys.argv[3])\n"
         "train('fmformer', sys.argv[1], sys.argv[2], options=options, device='cpu', save_seconds=0)\n"
     )
@@ -128,7 +128,7 @@ def test_stopped_in_the_middle_of_an_epoch_goes_on_there(
 ):
     """The same from inside, at every step: each call is stopped after the step that follows its first
     save."""
-    from fmfbench_models import train as module
+    from fmfbench_models.training import train as module
 
     saves = []
     original = module._Run._save_state
@@ -228,7 +228,7 @@ def test_official_preset_brings_its_protocol(furnace_store):
 def test_the_original_recipe_is_the_publications_and_is_recorded(furnace_store, options, tmp_path):
     from fmfbench.scoring.score import score
     from fmfbench_models import list_models
-    from fmfbench_models.predict import predict
+    from fmfbench_models.inference.predict import predict
     from fmfbench_models.registry import registration
 
     data = fmfbench.open_dataset(furnace_store)
@@ -281,7 +281,7 @@ def test_validation_is_apart_from_fitting(furnace_store):
 def test_validation_can_be_thinned_and_a_folder_without_that_key_goes_on(
     furnace_store, options, tmp_path, monkeypatch
 ):
-    from fmfbench_models import train as module
+    from fmfbench_models.training import train as module
 
     seen = []
     real = module.evaluate
@@ -431,8 +431,8 @@ SCRIPT = """
 import gc, json, sys, torch
 gc.disable()
 torch.set_num_threads(1)
-from fmfbench_models.parallel import World, gather_by_id, joined
-from fmfbench_models.train import train
+from fmfbench_models.training.parallel import World, gather_by_id, joined
+from fmfbench_models.training.train import train
 
 store, out, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 with joined("cpu") as world:

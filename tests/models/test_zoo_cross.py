@@ -14,16 +14,16 @@ from torch.nn import functional as F
 
 import fmfbench
 from fmfbench.errors import InputError
-from fmfbench.scoring.predictions import read_predictions
+from fmfbench.exchange.predictions import read_predictions
 from fmfbench_models import FitData, Output, create_model, list_models, load_checkpoint, model_info
-from fmfbench_models.blocks import CurrentSequence, InputNorm, patchify
 from fmfbench_models.checkpoint import save_checkpoint
-from fmfbench_models.current_features import current_features
-from fmfbench_models.locations import patch_locations
-from fmfbench_models.predict import predict
+from fmfbench_models.inference.predict import predict
+from fmfbench_models.parts.blocks import CurrentSequence, InputNorm, patchify
+from fmfbench_models.parts.current_features import current_features
+from fmfbench_models.parts.locations import patch_locations
 from fmfbench_models.registry import registration
-from fmfbench_models.samples import fit_and_validation, held_out_part
-from fmfbench_models.train import train
+from fmfbench_models.training.samples import fit_and_validation, held_out_part
+from fmfbench_models.training.train import train
 from fmfbench_models.zoo import capture, clipbert, dcnn_svm, ssfeggan
 
 TRANSFORMERS = ["bilm", "capture", "clipbert", "unicoder_vl"]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fmfbench.errors import InputError
 from fmfbench_models import create_model, list_models, model_info
-from fmfbench_models.blocks import patchify
+from fmfbench_models.parts.blocks import patchify
 from fmfbench_models.zoo.crnn3d import ConvLstmCell
 from fmfbench_models.zoo.tubevit import TUBES, TubeTokens, TubeViTConfig, tube_grid, tube_positions
 

@@ -13,7 +13,8 @@ from fmfbench.scoring.bootstrap import (
     metrics_of_counts,
     proportion_interval,
 )
-from fmfbench.scoring.metrics import Confusion, five_metrics
+from fmfbench.scoring.counts import Confusion
+from fmfbench.scoring.metrics import five_metrics
 
 FRAME = 40_000_000
 

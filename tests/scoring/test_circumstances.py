@@ -6,12 +6,12 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from fmfbench.errors import PredictionError
+from fmfbench.exchange.labels import labels_from_dataset
+from fmfbench.exchange.predictions import write_predictions
+from fmfbench.exchange.truth import QUANTITIES, read_truth
 from fmfbench.scoring.circumstances import BANDS, around_onset, onset_title
 from fmfbench.scoring.events import match_events
-from fmfbench.scoring.labels import labels_from_dataset
-from fmfbench.scoring.predictions import write_predictions
 from fmfbench.scoring.score import score
-from fmfbench.scoring.truth import QUANTITIES, read_truth
 
 
 def arrays_of(recording, rng):

@@ -5,11 +5,11 @@ import pytest
 from scipy.stats import t
 
 from fmfbench.errors import PredictionError
+from fmfbench.exchange.labels import labels_from_dataset
+from fmfbench.exchange.predictions import write_predictions
 from fmfbench.scoring.compare import compare
-from fmfbench.scoring.labels import labels_from_dataset
-from fmfbench.scoring.predictions import write_predictions
 from fmfbench.scoring.score import score
-from fmfbench.windows.splits import per_second_rows
+from fmfbench.store.splits import per_second_rows
 
 
 @pytest.fixture

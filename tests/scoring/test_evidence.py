@@ -5,11 +5,11 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 
 from fmfbench.errors import PredictionError
+from fmfbench.exchange.labels import labels_from_dataset
+from fmfbench.exchange.masks import pack_masks, unpack_masks
+from fmfbench.exchange.predictions import write_predictions
 from fmfbench.scoring.floor import floor_guesses, floor_metrics, floor_warnings
-from fmfbench.scoring.labels import labels_from_dataset
-from fmfbench.scoring.masks import pack_masks, unpack_masks
 from fmfbench.scoring.orientation import orientation_ious, orientation_warning
-from fmfbench.scoring.predictions import write_predictions
 from fmfbench.scoring.score import score
 
 

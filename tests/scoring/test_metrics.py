@@ -2,14 +2,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
-from fmfbench.scoring.masks import (
-    mask_counts,
-    pack_masks,
-    padding_is_set,
-    pixel_confusion,
-    unpack_masks,
-)
-from fmfbench.scoring.metrics import METRIC_NAMES, Confusion, confusion, five_metrics, official_metrics
+from fmfbench.exchange.masks import pack_masks, padding_is_set, unpack_masks
+from fmfbench.scoring.counts import Confusion, confusion, mask_counts, pixel_confusion
+from fmfbench.scoring.metrics import METRIC_NAMES, five_metrics, official_metrics
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -13,15 +13,15 @@ from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from fmfbench.errors import InputError
+from fmfbench.exchange.labels import labels_from_dataset, write_labels
+from fmfbench.exchange.masks import pack_masks
+from fmfbench.exchange.predictions import read_predictions, write_predictions
+from fmfbench.plots.report import write_report
 from fmfbench.scoring import pixel_ranks
 from fmfbench.scoring.bootstrap import block_weights, cut_blocks
-from fmfbench.scoring.labels import labels_from_dataset, write_labels
-from fmfbench.scoring.masks import pack_masks
 from fmfbench.scoring.pixel_ranks import rank_pixels, region_sizes, replicate_areas
-from fmfbench.scoring.predictions import read_predictions, write_predictions
-from fmfbench.scoring.report import write_report
+from fmfbench.scoring.result import score_csv, scores_markdown
 from fmfbench.scoring.score import read_for, score
-from fmfbench.scoring.tables import score_csv, scores_markdown
 
 KINDS = ["uint8", "float16", "float32"]
 
@@ -145,7 +145,7 @@ def test_single_floats_are_counted_exactly_however_few_pixels_are_held(tmp_path,
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_order_of_rows_and_size_of_blocks_change_no_digit(tmp_path, monkeypatch, kind):
-    from fmfbench.scoring import npz
+    from fmfbench.files import npz
 
     mask, values = scene(5, 60)
     values, ids = as_kind(values, kind), np.arange(60) * 3

@@ -5,9 +5,11 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from fmfbench.errors import PredictionError
-from fmfbench.scoring.labels import labels_from_dataset, write_labels
-from fmfbench.scoring.predictions import write_predictions
+from fmfbench.exchange.labels import labels_from_dataset, write_labels
+from fmfbench.exchange.predictions import write_predictions
+from fmfbench.scoring import score as scoring
 from fmfbench.scoring.score import score
+from fmfbench.windows.protocol import get_protocol
 
 
 def truth_of(data, split="test"):
@@ -115,15 +117,17 @@ def test_other_data_is_refused(data, guess, save):
     assert score(path, data).fingerprint == "beef"
 
 
-def test_strict_asks_for_exactly_the_protocols_samples(data, guess, tmp_path):
-    data.strict_ids = data.sample_ids("test")[40:]
-    kept = np.isin(guess["sample_id"], data.strict_ids)
+def test_strict_asks_for_exactly_the_protocols_samples(data, guess, tmp_path, monkeypatch):
+    strict = data.sample_ids("test")[40:]
+    asked = []
+    monkeypatch.setattr(scoring, "strict_ids", lambda data, *what: asked.append(what) or strict)
+    kept = np.isin(guess["sample_id"], strict)
     rows = {name: array[kept] for name, array in guess.items()}
     meta = {"context": "strict", "protocol": "short"}
     path = write_predictions(tmp_path / "p.npz", **rows, meta=meta)
     result = score(path, data, context="strict", protocol="short")
-    assert data.asked == [("test", "short", "strict")]
-    assert result.num_samples == len(data.strict_ids)
+    assert asked == [("test", get_protocol("short"))]
+    assert result.num_samples == len(strict)
     assert (result.context, result.protocol) == ("strict", "short")
     with pytest.raises(PredictionError, match=r"are missing.*--context strict --protocol short"):
         score(path, data)

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fmfbench
+from fmfbench.conversion.verify import verify
 from fmfbench.errors import FmfbenchError, SourceError
-from fmfbench.verify import verify
 
 DATA = Path(__file__).parents[1] / "data"
 TREE = DATA / "v2_tree" / "pixel-level"

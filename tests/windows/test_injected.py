@@ -10,8 +10,8 @@ import pytest
 
 import fmfbench
 from fmfbench.errors import WindowError
-from fmfbench.injection import make_outliers
 from fmfbench.windows.injected import InjectedWindows
+from fmfbench.windows.injection import make_outliers
 from fmfbench.windows.protocol import get_protocol
 
 

@@ -14,9 +14,9 @@ import torch
 from conftest_tree import awkward_recording, jitter, write_tree
 
 import fmfbench
-from fmfbench.dataset import Dataset
+from fmfbench.data import Dataset
 from fmfbench.errors import DamageError, WindowError
-from fmfbench.shards import ArrayReader
+from fmfbench.store.shards import ArrayReader
 from fmfbench.torch import DeviceWindows, WindowDataset, WindowLoader, make_loader
 from fmfbench.windows.blocks import BlockOrder, BlockReader, BlockShuffle
 from fmfbench.windows.loaded import loaded_bytes

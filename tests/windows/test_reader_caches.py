@@ -12,7 +12,7 @@ import torch
 from conftest_tree import TreeRecording, awkward_recording, write_tree
 
 import fmfbench
-from fmfbench.dataset import Dataset
+from fmfbench.data import Dataset
 from fmfbench.errors import WindowError
 from fmfbench.windows.loaded import LoadedWindows, loaded_bytes
 from fmfbench.windows.packing import Recycler, allocate

@@ -1,0 +1,47 @@
+"""The front door: a store, and the windows cut from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.windows.protocol import WindowProtocol, get_protocol
+from fmfbench.windows.reader import Windows
+
+__all__ = ["Dataset", "Recording", "open_dataset"]
+
+
+class Dataset(StoreReader):
+    """A store with its windows. A sample is a frame; its id counts frames through the recordings in order of name."""
+
+    def windows(
+        self,
+        split: str = "train",
+        protocol: str | WindowProtocol = "paper",
+        context: str = "full",
+        every: int = 1,
+        cache: str | None = None,
+        **overrides: Any,
+    ) -> Windows:
+        """Synchronised causal windows of a split's samples.
+
+        Args:
+            split: train, test, unused, all, or one carved from train (val, fit, ...).
+            protocol: "paper", "official", "short", or a `WindowProtocol`.
+            context: "full", "masked" or "strict": what a window may see of other splits.
+            every: each k-th sample of the split.
+            cache: None reads from disk; "memory" keeps the frames that the split's windows hold; "device" keeps
+                them on a torch device once `fmfbench.torch` reads them.
+            overrides: fields of the protocol to change, for example `num_frames=5`.
+        """
+        return Windows(self, split, get_protocol(protocol, **overrides), context, every, cache)
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """Open a store that `fmfbench convert` made.
+
+    Raises:
+        StoreError: there is no store of this schema at `path`.
+    """
+    return Dataset.open(path)

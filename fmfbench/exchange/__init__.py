@@ -1,0 +1,1 @@
+"""Where models and the scorer meet: prediction files, label files, truth and outlier files."""

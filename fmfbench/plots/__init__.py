@@ -1,0 +1,1 @@
+"""Pictures and pages: recordings, annotations, predictions, the report of a score."""

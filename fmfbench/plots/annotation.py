@@ -1,0 +1,225 @@
+"""Looking at annotations: a contact sheet of the telling frames, or a clip, with boxes and refined masks outlined."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.clock import NS
+from fmfbench.errors import AnnotationError, FailedError
+from fmfbench.plots.recording import outline
+from fmfbench.store.layers import provenance_of
+from fmfbench.store.reader import Recording
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw_clip", "draw_sheet", "write_video"]
+
+BOX_COLOR, REFINED_COLOR = "#ffd400", "#39ff14"
+_PHASE_COLORS = ("#c44e52", "#55a868", "#8172b3")
+_COLUMNS = 5
+_MOST_EVENTS = 12
+_CONTEXT_SECONDS = 10.0
+_CLIP_WIDTH = 640
+_CAPTION = 24
+
+
+def draw_sheet(recording: Recording, boxes: str | None, refined: str | None, out: Path) -> None:
+    """Write a contact sheet: for each event the frames around onset, apex and offset, and the currents beneath.
+
+    Args:
+        recording: what to show.
+        boxes, refined: the layers to outline, yellow and green; None leaves one out.
+        out: .png, .pdf or .svg.
+
+    Raises:
+        AnnotationError: neither layer tells of an event.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    from matplotlib.figure import Figure
+
+    events = _events(recording, boxes, refined)
+    shown = events[:_MOST_EVENTS]
+    cell = 1.9
+    height = cell * recording.height / recording.width + 0.25
+    row_heights = [value for _ in shown for value in (height, 1.5)]
+    figure = Figure(figsize=(cell * _COLUMNS + 0.6, sum(row_heights) + 0.6), layout="constrained")
+    grid = figure.add_gridspec(2 * len(shown), _COLUMNS, height_ratios=row_heights)
+    for row, event in enumerate(shown):
+        for column, (frame, what) in enumerate(_telling_frames(event, recording.num_frames)):
+            axes = figure.add_subplot(grid[2 * row, column])
+            _draw_frame(axes, recording, frame, what, boxes, refined)
+        _draw_currents(figure.add_subplot(grid[2 * row + 1, :]), recording, event)
+    more = f" (first {len(shown)} of {len(events)} events)" if len(events) > len(shown) else ""
+    names = [f"{name} {color}" for name, color in ((boxes, "yellow"), (refined, "green")) if name]
+    figure.suptitle(f"{recording.name}{more}: {', '.join(names)}", fontsize=10)
+    figure.savefig(out, dpi=110)
+
+
+def draw_clip(recording: Recording, boxes: str | None, refined: str | None, out: Path) -> None:
+    """Write a clip (.mp4) of the events, a second of context about each, with the layers outlined.
+
+    Raises:
+        AnnotationError: neither layer tells of an event.
+        FailedError: OpenCV cannot write such a file.
+    """
+    import cv2
+
+    spans = _spans(_events(recording, boxes, refined), recording.num_frames)
+    scale = max(1, _CLIP_WIDTH // recording.width)
+    width, height = recording.width * scale, recording.height * scale
+    with _clip(out, recording, (width, height + _CAPTION)) as write:
+        for start, stop in (block for span in spans for block in _blocks(*span)):
+            layers = [
+                (recording.read_masks(start, stop, name), color)
+                for name, color in ((boxes, BOX_COLOR), (refined, REFINED_COLOR))
+                if name is not None
+            ]
+            for i, image in enumerate(recording.read_video(start, stop)):
+                picture = np.zeros((height + _CAPTION, width, 3), np.uint8)
+                picture[:height] = np.kron(image[..., ::-1], np.ones((scale, scale, 1), np.uint8))
+                for masks, color in layers:
+                    picture[:height][_edges(masks[i], scale)] = _bgr(color)
+                text = f"{recording.name} frame {start + i}"
+                place = (6, height + _CAPTION - 7)
+                cv2.putText(
+                    picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA
+                )
+                write(picture)
+
+
+def write_video(recording: Recording, out: Path, scale: int = 8) -> None:
+    """Write every frame, enlarged, as a video (.mp4) to draw boxes on; boxes drawn there are scaled back on import.
+
+    Raises:
+        FailedError: OpenCV cannot write such a file.
+    """
+    with _clip(out, recording, (recording.width * scale, recording.height * scale)) as write:
+        for start, stop in _blocks(0, recording.num_frames):
+            for image in recording.read_video(start, stop):
+                write(np.kron(image[..., ::-1], np.ones((scale, scale, 1), np.uint8)))
+
+
+@contextlib.contextmanager
+def _clip(
+    out: Path, recording: Recording, size: tuple[int, int]
+) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+    """A writer of BGR pictures of `size` (width, height), at the recording's rate; the file is whole or not there."""
+    import cv2
+
+    steps = np.diff(recording.frame_time)
+    rate = NS / float(np.median(steps)) if len(steps) else 25.0
+    even = size[0] + size[0] % 2, size[1] + size[1] % 2  # the codec halves the colour planes
+    part = out.with_name(f".{out.stem}.part.mp4")
+    writer = cv2.VideoWriter(str(part), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), rate, even)
+    if not writer.isOpened():
+        raise FailedError(f"{out}: wanted to write an mp4 video, OpenCV cannot open it; check the folder")
+
+    def write(picture: NDArray[np.uint8]) -> None:
+        pad = ((0, even[1] - size[1]), (0, even[0] - size[0]), (0, 0))
+        writer.write(np.pad(picture, pad))
+
+    try:
+        yield write
+        writer.release()
+        part.replace(out)
+    finally:
+        writer.release()
+        part.unlink(missing_ok=True)
+
+
+def _blocks(first: int, last: int) -> Iterator[tuple[int, int]]:
+    for start in range(first, last, 256):
+        yield start, min(last, start + 256)
+
+
+def _events(recording: Recording, boxes: str | None, refined: str | None) -> list[dict[str, Any]]:
+    for name in (refined, boxes):
+        if name is not None and (events := provenance_of(recording, name).get("events")):
+            return sorted(events, key=lambda event: int(event["onset"]))
+    raise AnnotationError(
+        f"{recording.name}: wanted an annotated event to show, got none; choose another recording with --recording"
+    )
+
+
+def _telling_frames(event: dict[str, Any], num_frames: int) -> list[tuple[int, str]]:
+    """Just before the onset, onset, apex (or the middle), offset, just after it."""
+    onset, offset = int(event["onset"]), int(event["offset"])
+    apex = event["apex"]
+    middle = (int(apex), "apex") if apex is not None else ((onset + offset) // 2, "middle")
+    frames = [(onset - 1, "before"), (onset, "onset"), middle, (offset, "offset"), (offset + 1, "after")]
+    return [(frame, what) for frame, what in frames if 0 <= frame < num_frames]
+
+
+def _draw_frame(
+    axes: Axes, recording: Recording, frame: int, what: str, boxes: str | None, refined: str | None
+) -> None:
+    axes.imshow(recording.read_video(frame, frame + 1)[0], interpolation="nearest")
+    for name, color in ((boxes, BOX_COLOR), (refined, REFINED_COLOR)):
+        if name is not None:
+            outline(axes, recording.read_masks(frame, frame + 1, name)[0], color)
+    axes.set_title(f"{what} {frame}", fontsize=7)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _draw_currents(axes: Axes, recording: Recording, event: dict[str, Any]) -> None:
+    """The currents about one event, which is shaded; its apex is a line."""
+    time = recording.frame_time / NS
+    onset, offset = time[event["onset"]], time[event["offset"]]
+    low, high = onset - _CONTEXT_SECONDS, offset + _CONTEXT_SECONDS
+    at = recording.current_time / NS
+    near = (at >= low) & (at <= high)
+    if near.any():
+        for phase, color in enumerate(_PHASE_COLORS):
+            current = recording.current[near, phase] / 1000
+            axes.plot(at[near] - time[0], current, lw=0.8, color=color, label=f"phase {'abc'[phase]}")
+        axes.legend(fontsize=6, ncols=3, loc="upper right", frameon=False)
+    else:
+        axes.text(0.5, 0.5, "no currents here", transform=axes.transAxes, ha="center", color="#888888")
+        axes.set_yticks([])
+    axes.axvspan(onset - time[0], offset - time[0], color="#d62728", alpha=0.15, lw=0)
+    if event["apex"] is not None:
+        axes.axvline(time[event["apex"]] - time[0], color="#d62728", lw=0.8, ls=":")
+    axes.set_xlim(low - time[0], high - time[0])
+    axes.set_xlabel(f"seconds; event {event['id']} shaded", fontsize=7)
+    axes.set_ylabel("kA", fontsize=7)
+    axes.tick_params(labelsize=6)
+
+
+def _spans(events: list[dict[str, Any]], num_frames: int) -> list[tuple[int, int]]:
+    """Half-open runs of frames: the events with 25 frames about them, those that touch joined."""
+    spans: list[tuple[int, int]] = []
+    for event in events:
+        first, last = max(0, int(event["onset"]) - 25), min(num_frames, int(event["offset"]) + 26)
+        if spans and first <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
+        else:
+            spans.append((first, last))
+    return spans
+
+
+def _edges(mask: NDArray[np.uint8], scale: int) -> NDArray[np.bool_]:
+    """The outline of a mask, enlarged by `scale`: its outermost screen pixels."""
+    large = np.pad(np.kron(mask, np.ones((scale, scale), np.uint8)), 1).astype(bool)
+    width = max(1, math.ceil(scale / 6))
+    inside = large.copy()
+    for _ in range(width):
+        inside = np.pad(
+            inside[1:-1, 1:-1] & inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:],
+            1,
+        )
+    return (large & ~inside)[1:-1, 1:-1]
+
+
+def _bgr(color: str) -> tuple[int, int, int]:
+    return int(color[5:7], 16), int(color[3:5], 16), int(color[1:3], 16)

@@ -1,0 +1,1 @@
+"""MAT files of every version, read by frames."""

@@ -1,0 +1,300 @@
+"""The values of one HDF5 dataset of a v7.3 file, read as its chunks allow.
+
+Three ways: raw chunks on several threads (`mat_chunks`); h5py in blocks of whole chunks, where the values lie
+in one piece, the chunks are tiny or the filters unusual; through a temporary file, where the chunks are as
+long as the recording. Never frame by frame: that would inflate such chunks once for each frame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.errors import FmfbenchError, SourceError
+from fmfbench.sources.matlab.chunks import ROW_BYTES, ChunkRows, ChunkTable, Pipeline, ThreadTeam
+from fmfbench.sources.matlab.file_bytes import FileBytes
+from fmfbench.sources.matlab.inflate import MAX_RATIO, InflateError, one_line
+from fmfbench.sources.matlab.variable import dims_text, place
+
+__all__ = ["Dataset", "Empty", "hdf5_errors", "refuse_void_chunks"]
+
+SMALL_CHUNK = 2048
+MOST_CHUNKS = 1 << 22  # of which a table is kept
+BLOCK_CHUNKS = 1 << 12
+
+
+@contextmanager
+def hdf5_errors(where: str) -> Iterator[None]:
+    """Damaged metadata makes h5py raise nearly any exception; each becomes one line."""
+    try:
+        yield
+    except FmfbenchError:
+        raise
+    except Exception as error:
+        text = one_line(error)
+        if cut := re.search(r"truncated file: eof = (\d+).*base_addr = (\d+), stored_eof = (\d+)", text):
+            have, base, wanted = map(int, cut.groups())
+            text = f"cut off: it has {have + base} bytes, its HDF5 header says {wanted}"
+        raise SourceError(f"{where}: cannot be read: {text}; copy or save the file again") from error
+
+
+def refuse_void_chunks(where: str, dataset: h5py.Dataset) -> None:
+    """To be asked before HDF5 reads a dataset: its checksum filter crashes on a chunk of no size."""
+    if dataset.chunks is None or not hasattr(dataset.id, "chunk_iter"):
+        return
+    least = 5 if dataset.fletcher32 else 1
+    short: list[Any] = []
+    dataset.id.chunk_iter(lambda info: short.append(info) if info.size < least else None)
+    if short:
+        raise SourceError(f"{where}: {len(short)} of its chunks hold no data; copy or save the file again")
+
+
+class Empty:
+    """An array without values: nothing is read."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
+
+    def read_all(self) -> NDArray[Any]:
+        return np.zeros(self._shape)
+
+    def read_frames(self, start: int, stop: int, frame_shape: tuple[int, ...]) -> NDArray[Any]:
+        return np.zeros((stop - start, *frame_shape))
+
+    def block_frames(self, frame_shape: tuple[int, ...], frames_wanted: int) -> int:
+        return frames_wanted
+
+
+class Dataset:
+    """The values of a dataset, read as its chunks allow."""
+
+    def __init__(
+        self,
+        where: str,
+        dataset: h5py.Dataset,
+        shape: tuple[int, ...],
+        *,
+        file: FileBytes,
+        team: ThreadTeam,
+        scratch: Path | None,
+    ) -> None:
+        self._where = where
+        self._dataset = dataset
+        self._stored_shape = tuple(map(int, dataset.shape)) or (1, 1)
+        self._shape = shape
+        # HDF5's boolean is an enumeration over bytes; the bytes are handed out
+        self._dtype = np.dtype("u1") if dataset.dtype.kind == "b" else dataset.dtype
+        self._chunks: tuple[int, ...] | None = dataset.chunks
+        self._file = file
+        self._team = team
+        self._scratch = scratch
+        self._rows: dict[int, ChunkRows] = {}
+        self._table: ChunkTable | None = None
+        self._walked = False
+        self._check_storage()
+
+    def read_all(self) -> NDArray[Any]:
+        with self._errors():
+            rank = len(self._stored_shape) - 1
+            if (rows := self._chunk_rows(rank)) is not None:
+                return np.moveaxis(rows.read(0, self._stored_shape[0]), 0, -1)
+            values = self._native(self._dataset[()]).reshape(self._stored_shape)
+        return values.T
+
+    def read_frames(self, start: int, stop: int, frame_shape: tuple[int, ...]) -> NDArray[Any]:
+        with self._errors():
+            rows = self._chunk_rows(len(frame_shape))
+            if rows is not None:
+                return rows.read(start, stop)
+            return self._read_plain(start, stop, frame_shape)
+
+    def block_frames(self, frame_shape: tuple[int, ...], frames_wanted: int) -> int:
+        with self._errors():
+            rows = self._chunk_rows(len(frame_shape))
+        step = self._frames_per_chunk(len(frame_shape))
+        if rows is not None and rows.on_disk:
+            return 2 * frames_wanted  # many short reads for each block: larger ones cost less
+        return max(1, frames_wanted // step) * step
+
+    def close(self) -> None:
+        for rows in self._rows.values():
+            rows.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with hdf5_errors(self._where):
+                yield
+        except SourceError as error:
+            if isinstance(error.__cause__, InflateError):
+                raise SourceError(
+                    f"{self._where}: {error.__cause__}; copy or save the file again"
+                ) from error.__cause__
+            raise
+
+    def _check_storage(self) -> None:
+        """What is announced must be there: HDF5 hands out zeros for whatever was never written."""
+        dataset, dims = self._dataset, dims_text(self._shape)
+        announced = prod(self._stored_shape) * dataset.dtype.itemsize
+        properties = dataset.id.get_create_plist()
+        if dataset.is_virtual or properties.get_external_count():
+            raise SourceError(f"{self._where} ({dims}): its values are in other files; save it as one file")
+        have = int(dataset.id.get_storage_size())
+        if self._chunks is None:
+            if have < announced:
+                raise SourceError(
+                    f"{self._where} ({dims}): needs {announced} bytes, only {have} were ever written; "
+                    "save it again"
+                )
+            return
+        wanted = prod(self._grid())
+        most = MAX_RATIO * max(have, 1)
+        chunk_bytes = prod(self._chunks) * dataset.dtype.itemsize
+        if wanted > self._file.size or max(chunk_bytes, announced) > most:
+            raise SourceError(
+                f"{self._where} ({dims}): needs {announced} bytes in {wanted} chunks, {have} bytes stored "
+                "cannot hold them; the file is damaged or was not written to its end"
+            )
+        found = int(dataset.id.get_num_chunks())
+        if found != wanted:
+            raise SourceError(
+                f"{self._where} ({dims}): wanted {wanted} chunks, only {found} were ever written; "
+                "the file is damaged or was not written to its end"
+            )
+
+    def _grid(self) -> list[int]:
+        assert self._chunks is not None
+        return [-(-extent // step) for extent, step in zip(self._stored_shape, self._chunks, strict=True)]
+
+    def _frames_per_chunk(self, frame_ndim: int) -> int:
+        if self._chunks is None or len(self._chunks) == frame_ndim:
+            return 1
+        return min(self._chunks[-frame_ndim - 1], self._stored_shape[-frame_ndim - 1])
+
+    def _chunk_rows(self, frame_ndim: int) -> ChunkRows | None:
+        """The way through raw chunks, or None where plain reads of whole blocks serve better."""
+        if frame_ndim not in self._rows:
+            if self._chunks is None:
+                return None
+            row_bytes = (
+                prod(self._stored_shape[len(self._stored_shape) - frame_ndim :]) * self._dtype.itemsize
+            )
+            row_bytes *= self._frames_per_chunk(frame_ndim)
+            chunk_bytes = prod(self._chunks) * self._dtype.itemsize
+            pipeline = self._pipeline()
+            fits = max(row_bytes, chunk_bytes) <= ROW_BYTES
+            if fits and (pipeline is None or chunk_bytes < SMALL_CHUNK):
+                if not self._walked:
+                    refuse_void_chunks(self._where, self._dataset)
+                self._walked = True
+                return None
+            self._table = self._table or self._make_table(pipeline)
+            self._rows[frame_ndim] = ChunkRows(self._table, frame_ndim, self._team, self._scratch)
+        return self._rows[frame_ndim]
+
+    def _read_plain(self, start: int, stop: int, frame_shape: tuple[int, ...]) -> NDArray[Any]:
+        """By h5py, in blocks of whole chunks."""
+        rank = len(frame_shape)
+        lead = len(self._stored_shape) - rank - 1
+        out = np.empty((stop - start, *frame_shape), self._dtype.newbyteorder("="))
+        if lead < 0:
+            place(out, self._native(self._dataset[()])[None])
+            return out
+        step = self._frames_per_chunk(rank)
+        if self._chunks is not None:
+            step *= max(1, BLOCK_CHUNKS // prod(self._grid()[lead + 1 :]))
+        else:
+            step = max(1, (4 << 20) // max(1, prod(frame_shape) * self._dtype.itemsize))
+        first = start
+        while first < stop:
+            last = min((first // step + 1) * step, stop)
+            values = self._dataset[(0,) * lead + (slice(first, last),)]
+            place(out[first - start : last - start], self._native(values))
+            first = last
+        return out
+
+    def _native(self, values: Any) -> NDArray[Any]:
+        array: NDArray[Any] = np.asarray(values)
+        if array.dtype.kind == "b":
+            return array.view(np.uint8)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+    def _pipeline(self) -> Pipeline | None:
+        """The filters, if they are ours to undo: shuffle, deflate, fletcher32, in this order, once each."""
+        properties = self._dataset.id.get_create_plist()
+        names = {h5py.h5z.FILTER_SHUFFLE: "shuffle", h5py.h5z.FILTER_DEFLATE: "deflate"}
+        names[h5py.h5z.FILTER_FLETCHER32] = "fletcher32"
+        found = [names.get(properties.get_filter(i)[0]) for i in range(properties.get_nfilters())]
+        order = [name for name in ("shuffle", "deflate", "fletcher32") if name in found]
+        if found != order or not hasattr(self._dataset.id, "chunk_iter"):
+            return None
+        return Pipeline(**{name: place for place, name in enumerate(order)})
+
+    def _make_table(self, pipeline: Pipeline | None) -> ChunkTable:
+        assert self._chunks is not None
+        count = prod(self._grid())
+        if count > MOST_CHUNKS:
+            raise SourceError(
+                f"{self._where}: {count} chunks of {self._chunks} are too many; rewrite it with h5repack"
+            )
+        offsets, sizes = np.full(count, -1, np.int64), np.zeros(count, np.int64)
+        masks = np.zeros(count, np.uint32)
+        if pipeline is not None:
+            grid, cut = self._grid(), self._chunks
+            strides = [prod(grid[axis + 1 :]) for axis in range(len(grid))]
+            first: list[Any] = []
+
+            def note(info: Any) -> None:
+                at = sum(o // c * s for o, c, s in zip(info.chunk_offset, cut, strides, strict=True))
+                offsets[at], sizes[at], masks[at] = info.byte_offset, info.size, info.filter_mask
+                if not first:
+                    first.append(info)
+
+            self._dataset.id.chunk_iter(note)
+            if offsets.min() < 0:
+                raise SourceError(f"{self._where}: a chunk is listed twice; save the file again")
+            offsets += self._base_of(first[0])
+            if (offsets + sizes).max() > self._file.size:
+                raise SourceError(
+                    f"{self._where}: its chunks reach beyond the end of the file; copy it again"
+                )
+        return ChunkTable(
+            shape=self._stored_shape,
+            chunks=self._chunks,
+            dtype=self._dtype,
+            file=self._file,
+            pipeline=pipeline or Pipeline(),
+            offsets=offsets,
+            sizes=sizes,
+            masks=masks,
+            fetch=None if pipeline else self._fetch,
+        )
+
+    def _base_of(self, info: Any) -> int:
+        """What to add to HDF5's addresses: versions differ in whether they count the user block."""
+        _, stored = self._dataset.id.read_direct_chunk(info.chunk_offset)
+        for base in (0, int(self._dataset.file.userblock_size)):
+            if self._file.read_at(info.byte_offset + base, info.size) == stored:
+                return base
+        raise SourceError(f"{self._where}: its first chunk is not where HDF5 says; save the file again")
+
+    def _fetch(self, number: int) -> bytes:
+        """A chunk through h5py, padded to its full shape."""
+        assert self._chunks is not None
+        index = map(int, np.unravel_index(number, self._grid()))
+        lows = [i * step for i, step in zip(index, self._chunks, strict=True)]
+        highs = [min(a + s, e) for a, s, e in zip(lows, self._chunks, self._stored_shape, strict=True)]
+        full = np.zeros(self._chunks, self._dtype)
+        values = self._dataset[tuple(slice(a, b) for a, b in zip(lows, highs, strict=True))]
+        if values.dtype.kind == "b":
+            values = values.view(np.uint8)
+        full[tuple(slice(extent) for extent in values.shape)] = values
+        return full.tobytes()

@@ -1,0 +1,257 @@
+"""Reading a store: recordings, sample ids, splits and labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fmfbench.errors import StoreError, WindowError
+from fmfbench.store.schema import FILES_KEY, SCHEMA, SPLITS, parse_group
+from fmfbench.store.shards import ArrayReader
+from fmfbench.store.splits import carved_rows
+
+__all__ = ["Recording", "StoreReader"]
+
+
+class Recording:
+    """One furnace run of a store. Frames are read when asked for; the small arrays are kept once read."""
+
+    def __init__(self, path: Path, name: str, first_id: int, default_layer: str | None) -> None:
+        self.path = path
+        self.name = name
+        self.first_id = first_id
+        self.default_layer = default_layer
+        self.attributes = parse_group(path)
+        self.video = ArrayReader(path / "video")
+
+    @property
+    def num_frames(self) -> int:
+        return self.video.spec.shape[0]
+
+    @property
+    def height(self) -> int:
+        return self.video.spec.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.video.spec.shape[2]
+
+    @cached_property
+    def frame_time(self) -> NDArray[np.int64]:
+        """(N,) ns, strictly increasing."""
+        return self._read("frame_time")
+
+    @cached_property
+    def time_origin(self) -> str:
+        """ "clock", or "start" for a source without dates."""
+        return str(ArrayReader(self.path / "frame_time").spec.attributes["fmfbench.origin"])
+
+    @cached_property
+    def current(self) -> NDArray[np.float32]:
+        """(M,3) A, NaN where the source had no finite value."""
+        return self._read("current")
+
+    @cached_property
+    def current_time(self) -> NDArray[np.int64]:
+        """(M,) ns, strictly increasing."""
+        return self._read("current_time")
+
+    @cached_property
+    def split(self) -> NDArray[np.uint8]:
+        """(N,) 0 train, 1 test, 2 unused."""
+        return self._read("split")
+
+    @cached_property
+    def class_label(self) -> NDArray[np.uint8]:
+        """(N,) 0 normal, 1 abnormal, 255 unlabelled."""
+        return self._read("class_label")
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the label layers."""
+        folder = self.path / "labels"
+        return tuple(sorted(p.parent.name for p in folder.glob("*/zarr.json"))) if folder.is_dir() else ()
+
+    def layer(self, name: str) -> ArrayReader:
+        """The label layer `name`; StoreError when there is none."""
+        if name not in self.layers:
+            raise StoreError(
+                f"{self.path}: no label layer {name!r}; there are {', '.join(self.layers) or 'none'}"
+            )
+        return ArrayReader(self.path / "labels" / name)
+
+    @cached_property
+    def masks(self) -> ArrayReader | None:
+        """The default layer, None where this recording has none."""
+        if self.default_layer is None or self.default_layer not in self.layers:
+            return None
+        return self.layer(self.default_layer)
+
+    def read_video(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        """Frames start..stop-1, (n,H,W,3) uint8 RGB, upright."""
+        return self.video.read(start, stop)
+
+    def read_masks(
+        self, start: int = 0, stop: int | None = None, layer: str | None = None
+    ) -> NDArray[np.uint8]:
+        """Masks start..stop-1 of a layer (the default one), (n,H,W) uint8 0/1, upright."""
+        reader = self.layer(layer) if layer is not None else self.masks
+        if reader is None:
+            raise StoreError(f"{self.path}: has no pixel labels")
+        return reader.read(start, stop)
+
+    def _read(self, name: str) -> NDArray[Any]:
+        array = ArrayReader(self.path / name).read()
+        array.flags.writeable = False
+        return array
+
+    def __repr__(self) -> str:
+        return f"Recording({self.name!r}, {self.num_frames} frames of {self.height}x{self.width})"
+
+
+@dataclass(frozen=True)
+class StoreReader:
+    """A store. A sample is a frame; its id counts frames through the recordings in order of name."""
+
+    path: Path
+    attributes: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a store that `fmfbench convert` made.
+
+        Raises:
+            StoreError: there is no store of this schema at `path`.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise StoreError(f"{path}: no such store; make one with `fmfbench convert SOURCE {path}`")
+        attributes = parse_group(path)
+        schema = attributes.get("fmfbench.schema")
+        if schema is None:
+            raise StoreError(
+                f"{path}: a Zarr group, but not a store of fmfbench; make one with `fmfbench convert`"
+            )
+        if schema != SCHEMA:
+            raise StoreError(
+                f"{path}: wanted a store of schema {SCHEMA}, found {schema!r}; convert again with this version"
+            )
+        return cls(path, attributes)
+
+    @property
+    def name(self) -> str:
+        return str(self.attributes["fmfbench.name"])
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over names, frame counts, sizes, splits and labels: equal when scores are comparable."""
+        return str(self.attributes["fmfbench.fingerprint"])
+
+    @property
+    def sources_digest(self) -> str | None:
+        """sha256 over names and contents of the files that the store was made of: unlike the fingerprint it also
+        tells frames and currents apart. None where the store does not say."""
+        sources = self.attributes.get("fmfbench.sources") or []
+        named = sorted((str(source.get("path")), str(source.get("sha256"))) for source in sources)
+        return hashlib.sha256(json.dumps(named).encode()).hexdigest() if named else None
+
+    @property
+    def default_layer(self) -> str | None:
+        """The label layer that class labels, masks and scores come from; None without pixel labels."""
+        layer = self.attributes["fmfbench.default_layer"]
+        return None if layer is None else str(layer)
+
+    @cached_property
+    def recordings(self) -> Mapping[str, Recording]:
+        """Recordings by name, in order of name."""
+        folder = self.path / "recordings"
+        out: dict[str, Recording] = {}
+        first = 0
+        files = self.attributes.get(FILES_KEY)
+        if not isinstance(files, dict):
+            raise StoreError(
+                f"{self.path}/zarr.json: wanted {FILES_KEY}, the list of the store's files, found none; "
+                f"convert again"
+            )
+        # As the root lists them: were one gone, the ids of those after it would shift without a word.
+        listed = [path.split("/") for path in files]
+        for name in sorted(parts[1] for parts in listed if len(parts) == 3 and parts[0] == "recordings"):
+            out[name] = Recording(folder / name, name, first, self.default_layer)
+            first += out[name].num_frames
+        return MappingProxyType(out)
+
+    @cached_property
+    def first_ids(self) -> NDArray[np.int64]:
+        """(recordings + 1,) each recording's first sample id, and the number of samples."""
+        counts = [r.num_frames for r in self.recordings.values()]
+        return np.cumsum([0, *counts], dtype=np.int64)
+
+    @property
+    def num_samples(self) -> int:
+        return int(self.first_ids[-1])
+
+    def sample_ids(self, split: str = "all") -> NDArray[np.int64]:
+        """Sorted ids of a split: train, test, unused, all, or one carved from train (val, fit, ...)."""
+        if split == "all":
+            return np.arange(self.num_samples, dtype=np.int64)
+        if split not in SPLITS:
+            return np.flatnonzero(self._carved(split)).astype(np.int64)
+        return np.flatnonzero(self._splits == SPLITS[split]).astype(np.int64)
+
+    def class_labels(self, ids: ArrayLike) -> NDArray[np.uint8]:
+        """(n,) 0 normal, 1 abnormal, 255 unlabelled."""
+        return self._class_labels[self._checked(ids)]
+
+    def splits(self, ids: ArrayLike) -> NDArray[np.uint8]:
+        """(n,) 0 train, 1 test, 2 unused."""
+        return self._splits[self._checked(ids)]
+
+    def locate(self, ids: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Each id's recording (its place in `recordings`) and frame, both (n,)."""
+        ids = self._checked(ids)
+        recording = np.searchsorted(self.first_ids, ids, side="right") - 1
+        return recording.astype(np.int64), ids - self.first_ids[recording]
+
+    def _carved(self, split: str) -> NDArray[np.bool_]:
+        recording, _ = self.locate(np.arange(self.num_samples))
+        times = [r.frame_time for r in self.recordings.values()]
+        frame_time = np.concatenate([np.empty(0, np.int64), *times])
+        try:
+            return carved_rows(split, recording, frame_time, self._splits, tuple(self.recordings))
+        except WindowError as error:
+            raise StoreError(f"{self.path}: {error}") from None
+
+    @cached_property
+    def _splits(self) -> NDArray[np.uint8]:
+        return np.concatenate([np.empty(0, np.uint8), *(r.split for r in self.recordings.values())])
+
+    @cached_property
+    def _class_labels(self) -> NDArray[np.uint8]:
+        return np.concatenate([np.empty(0, np.uint8), *(r.class_label for r in self.recordings.values())])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "attributes": self.attributes}  # workers read the rest themselves
+
+    def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
+        out = np.asarray(ids)
+        if out.size == 0:
+            return np.empty(0, np.int64)
+        if out.dtype.kind not in "iu" or out.min() < 0 or out.max() >= self.num_samples:
+            raise StoreError(
+                f"{self.path}: wanted sample ids 0 to {self.num_samples - 1}, found {out.dtype} "
+                f"from {out.min()} to {out.max()}"
+            )
+        return out.astype(np.int64)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.recordings)} recordings, {self.num_samples} samples"
+        return f"{type(self).__name__}({str(self.path)!r}, {counts})"

@@ -1,0 +1,84 @@
+"""Splits carved from train, and the per-second sample set (data_cards/protocol.md, "Sample sets").
+
+`val` and `fit`: in each recording the last fifth of the train frames is `val`; the train frames of the guard
+before it are in neither; the rest is `fit`. `loro-val:NAME` and `loro-fit:NAME` leave one recording out: the train
+frames of NAME, and those of all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmfbench.clock import NS, seconds_to_ns
+from fmfbench.errors import WindowError
+
+__all__ = ["CARVED", "GUARD_SECONDS", "carved_rows", "per_second_rows"]
+
+CARVED = ("val", "fit", "loro-val:NAME", "loro-fit:NAME")
+VALIDATION_SHARE = 0.2
+GUARD_SECONDS = 221.0  # the longest reach of a named protocol into the past, its tolerance included
+_TRAIN = 0
+
+
+def carved_rows(
+    name: str,
+    recording: NDArray[np.int64],
+    frame_time: NDArray[np.int64],
+    split: NDArray[np.uint8],
+    names: Sequence[str],
+) -> NDArray[np.bool_]:
+    """Which of N frames belong to a carved split.
+
+    Args:
+        name: val, fit, loro-val:NAME or loro-fit:NAME.
+        recording: (N,) index into `names`.
+        frame_time: (N,) ns, ascending in each recording.
+        split: (N,) 0 train, 1 test, 2 unused.
+        names: of the recordings.
+
+    Raises:
+        WindowError: no such split or recording, or no recording has train time enough for the guard.
+    """
+    train = split == _TRAIN
+    kind, _, left_out = name.partition(":")
+    if kind in ("loro-val", "loro-fit"):
+        if left_out not in names:
+            raise WindowError(f"split {name!r}: wanted a recording's name, one of {', '.join(names)}")
+        own = recording == list(names).index(left_out)
+        return train & (own if kind == "loro-val" else ~own)
+    if name not in ("val", "fit"):
+        raise WindowError(f"split {name!r} is not one of train, test, unused, all, {', '.join(CARVED)}")
+    val, fit = np.zeros(len(split), bool), train.copy()
+    for index in np.unique(recording[train]).tolist():
+        rows = np.flatnonzero(train & (recording == index))
+        first = _first_validation_frame(frame_time[rows])
+        if first is not None:
+            val[rows[first:]] = True
+            begins = frame_time[rows[first]]
+            fit[rows[frame_time[rows] > begins - seconds_to_ns(GUARD_SECONDS)]] = False
+    if not val.any():
+        raise WindowError(
+            f"split {name!r}: wanted a recording with train time for a guard of {GUARD_SECONDS:g} s before "
+            f"its last fifth and as much again before that, found none; validate on loro-val:NAME"
+        )
+    return val if name == "val" else fit
+
+
+def per_second_rows(recording: NDArray[np.int64], frame_time: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of N samples, in order, are the last of their second of their recording."""
+    second = frame_time // NS
+    last = np.ones(len(second), bool)
+    last[:-1] = (np.diff(second) != 0) | (np.diff(recording) != 0)
+    return last
+
+
+def _first_validation_frame(frame_time: NDArray[np.int64]) -> int | None:
+    """Where the last fifth begins, None if the guard would leave less before it than it holds."""
+    first = len(frame_time) - int(len(frame_time) * VALIDATION_SHARE)
+    if first >= len(frame_time):
+        return None
+    kept = np.searchsorted(frame_time, frame_time[first] - seconds_to_ns(GUARD_SECONDS), side="right")
+    return first if kept >= len(frame_time) - first else None

@@ -1,0 +1,1 @@
+"""A trained model at work: prediction files, frames as they arrive, ONNX."""

@@ -1,0 +1,223 @@
+"""From a trained model and a store to a prediction file, in memory that does not grow with the split."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+import fmfbench
+from fmfbench.data import Dataset
+from fmfbench.errors import InputError, PredictionError
+from fmfbench.exchange.outliers import Outliers
+from fmfbench.exchange.pixel_scores import PIXEL_TYPES
+from fmfbench.exchange.predictions import write_predictions
+from fmfbench.files.problems import check_target
+from fmfbench.store.splits import per_second_rows
+from fmfbench.torch import WindowDataset, make_loader
+from fmfbench.windows.injected import InjectedWindows
+from fmfbench.windows.protocol import WindowProtocol, get_protocol
+from fmfbench.windows.reader import Windows
+from fmfbench_models.checkpoint import load_checkpoint
+from fmfbench_models.interface import Model
+from fmfbench_models.parts.backbones import trunk_of
+from fmfbench_models.training.samples import Selection
+from fmfbench_models.training.step import autocast, to_device, widened
+from fmfbench_models.training.train import versions
+
+__all__ = ["last_of_each_second", "model_protocol", "predict"]
+
+
+def model_protocol(model: Model, protocol: str | WindowProtocol | None = None) -> WindowProtocol:
+    """The window rules for a model: those named, else those it was trained with. InputError where it has
+    none."""
+    if protocol is not None:
+        return get_protocol(protocol)
+    if model.meta.protocol is None:
+        raise InputError(f"{model.meta.name}: this model was never trained; name a protocol")
+    return get_protocol(model.meta.protocol)
+
+
+def predict(
+    model: Model | str | os.PathLike[str],
+    data: Dataset | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    protocol: str | WindowProtocol | None = None,
+    context: str | None = None,
+    batch_size: int = 64,
+    workers: int = 0,
+    device: str | None = None,
+    cache: str | None = None,
+    outliers: Outliers | None = None,
+    transform: Callable[..., Any] | None = None,
+    per_second: bool = False,
+    meta: dict[str, Any] | None = None,
+    pixel_scores: str | None = None,
+) -> Path:
+    """Write predictions.npz for the samples of a split: scores, and upright masks where the model is dense.
+
+    Args:
+        model: a model, or what `load_checkpoint` takes.
+        protocol, context: those of training by default.
+        outliers: predict on the samples of an outlier file instead of a split's, each as that file shows it.
+        transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
+        per_second: only the last sample of each second, for `score --per-second`.
+        meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, backbone,
+            recipe, versions.
+        pixel_scores: "float16", "float32" or "uint8" also writes the abnormal probability of each pixel, upright,
+            in that type: H*W times 2, 4 or 1 bytes a sample before compression, on disk throughout.
+
+    Raises:
+        InputError: no such split or protocol, windows that do not fit the model, pixel scores of a model that is
+            not dense, or outliers once a second.
+        PredictionError: `out` cannot be written, or the model gives NaN.
+    """
+    if outliers is not None and per_second:
+        raise InputError(
+            "predict: wanted outliers or per_second, came both; outliers are samples of their own"
+        )
+    check_target(Path(out))
+    if not isinstance(model, Model):
+        model = load_checkpoint(model)
+    if not isinstance(data, Dataset):
+        data = fmfbench.open_dataset(Path(data))
+    chosen = model_protocol(model, protocol)
+    context = context or model.meta.provenance.get("context", "full")
+    windows: Windows
+    if outliers is not None:
+        windows = InjectedWindows(data, outliers, chosen, context)
+    else:
+        windows = data.windows(split, chosen, context, cache=cache)
+        if per_second:
+            windows = last_of_each_second(windows)
+    if not len(windows):
+        raise InputError(f"{data.path}: wanted samples of split {split!r}, found none")
+    if pixel_scores is not None:
+        check_pixel_type(model, pixel_scores)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    loader = make_loader(
+        WindowDataset(windows, transform),
+        batch_size=batch_size,
+        num_workers=workers,
+        pin_memory=target.type == "cuda",
+    )
+    model = model.to(target).eval()
+    facts = {
+        "model": model.meta.name,
+        "config": model.meta.config,
+        "protocol": chosen.name,
+        "protocol_fields": chosen.to_dict(),
+        "context": context,
+        "fingerprint": data.fingerprint,
+        "seed": model.meta.provenance.get("seed"),
+        "normal_only": model.meta.provenance.get("normal_only", False),
+        "threshold": 0.5,
+        "threshold_origin": "fixed",
+        "backbone": backbone_of(model),
+        "recipe": model.meta.provenance.get("recipe_name", "shared"),
+        "reinterpretation": model.meta.provenance.get("reinterpretation", False),
+        "versions": versions(),
+        **({} if outliers is None else {"outliers": dict(outliers.meta)}),
+        **({"sample_set": "per-second"} if per_second else {}),
+        **(meta or {}),
+    }
+    # On some systems the file behind a memory map cannot go while it is mapped, as it is by an error's traceback.
+    with tempfile.TemporaryDirectory(
+        dir=Path(out).absolute().parent, prefix=".predict-", ignore_cleanup_errors=True
+    ) as scratch:
+        arrays = _run(model, loader, len(windows), target, chosen.transposed, Path(scratch), pixel_scores)
+        written = write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
+        del arrays
+    return written
+
+
+def last_of_each_second(windows: Windows) -> Windows:
+    """Those that the per-second sample set holds."""
+    data, ids = windows.dataset, windows.sample_ids
+    recording, frame = data.locate(ids)
+    times = [own.frame_time for own in data.recordings.values()]
+    time = np.array([times[r][f] for r, f in zip(recording, frame, strict=True)], np.int64)
+    return Selection(windows, ids[per_second_rows(recording, time)])
+
+
+def backbone_of(model: Model) -> dict[str, str] | None:
+    """A model's trunk and where its first weights came from, as training recorded it; None without a trunk."""
+    trunk = trunk_of(model)
+    if trunk is None:
+        return None
+    recorded = model.meta.provenance.get("backbone")
+    return recorded or {"trunk": type(trunk).__name__, "weights": "unrecorded"}
+
+
+def check_pixel_type(model: Model, pixel_scores: str) -> None:
+    """InputError unless pixel scores of this type can be had of the model."""
+    if pixel_scores not in PIXEL_TYPES:
+        raise InputError(f"pixel scores: wanted {', '.join(PIXEL_TYPES)}, came {pixel_scores!r}")
+    if not model.dense:
+        raise InputError(f"{model.meta.name}: wanted pixel scores, but this model judges whole frames only")
+
+
+@torch.inference_mode()
+def _run(
+    model: Model,
+    loader: Any,
+    count: int,
+    device: torch.device,
+    transposed: bool,
+    scratch: Path,
+    pixel_scores: str | None,
+) -> dict[str, Any]:
+    """score (N,), and on disk mask_bits (N, bytes), with mask_shape, and pixel_score (N, H, W) where asked for."""
+    score = np.empty(count, np.float32)
+    found: dict[str, Any] = {"score": score}
+    done = 0
+
+    def put(name: str, rows: slice, values: NDArray[Any]) -> None:
+        if name not in found:
+            shape = (count, *values.shape[1:])
+            found[name] = np.lib.format.open_memmap(scratch / f"{name}.npy", "w+", values.dtype, shape)
+        found[name][rows] = values
+
+    def upright(pixels: Tensor) -> NDArray[Any]:
+        return (pixels.transpose(1, 2) if transposed else pixels).cpu().numpy()
+
+    with tqdm(total=count, unit="window", desc="predict", disable=None) as bar:
+        for cpu_batch in loader:
+            batch = to_device(cpu_batch, device)
+            with autocast(device):
+                output = widened(model(**model.takes(batch)))
+            rows = slice(done, done + len(batch["sample_id"]))
+            score[rows] = output.scores().float().cpu().numpy()
+            masks = output.masks()
+            if masks is not None:
+                mask = upright(masks)
+                found["mask_shape"] = mask.shape[1:]
+                put("mask_bits", rows, np.packbits(mask.reshape(len(mask), -1), axis=1))
+            if pixel_scores is not None:
+                probability = output.pixel_scores()
+                assert probability is not None
+                put("pixel_score", rows, _stored(upright(probability.float()), pixel_scores))
+            done = rows.stop
+            bar.update(rows.stop - rows.start)
+    return found
+
+
+def _stored(probability: NDArray[np.float32], pixel_type: str) -> NDArray[Any]:
+    """Rounded to the nearest of the type; uint8 counts 255ths. PredictionError for NaN, which uint8 cannot say."""
+    if np.isnan(probability).any():
+        raise PredictionError(
+            "pixel scores: wanted numbers in [0, 1], the model gave NaN; look at its weights"
+        )
+    if pixel_type == "uint8":
+        return np.round(probability * 255).astype(np.uint8)
+    return probability.astype(pixel_type)

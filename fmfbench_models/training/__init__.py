@@ -1,0 +1,1 @@
+"""Training: samples, settings, one step, validation, the run folder."""

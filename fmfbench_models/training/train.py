@@ -1,0 +1,468 @@
+"""Training: settings, data, loop. The same function under `fmfbench train`, in a notebook, and under torchrun.
+
+A run folder holds run.json (all that decides the result), log.jsonl, curves.png, last.safetensors, best.safetensors
+(lowest validation loss) and state.safetensors, from which the same call goes on after any interruption.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import fmfbench
+from fmfbench.data import Dataset
+from fmfbench.errors import InputError, TrainingError
+from fmfbench.torch import WindowDataset, WindowLoader, make_loader
+from fmfbench.windows.reader import Windows
+from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
+from fmfbench_models.interface import Batch, FitData, Model, Output
+from fmfbench_models.parts.augmentation import augment
+from fmfbench_models.parts.backbones import load_backbone_weights, random_backbone, trunk_of
+from fmfbench_models.registry import create_model, plain, registration
+from fmfbench_models.training.parallel import World, joined
+from fmfbench_models.training.runlog import RunLog, draw_curves
+from fmfbench_models.training.samples import (
+    Ids,
+    Selection,
+    check_labelled,
+    current_statistics,
+    fit_and_validation,
+    held_out_part,
+    normal_windows,
+)
+from fmfbench_models.training.settings import Settings, make_settings
+from fmfbench_models.training.step import Step, make_optimiser, make_step, to_device
+from fmfbench_models.training.validation import evaluate
+
+__all__ = ["git_revision", "train", "versions"]
+
+
+def train(
+    model: str,
+    data: Dataset | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    options: Mapping[str, Any] | None = None,
+    protocol: str | None = None,
+    context: str = "full",
+    seed: int = 0,
+    device: str | None = None,
+    workers: int = 0,
+    cache: str | None = None,
+    backbone_weights: str | os.PathLike[str] | None = None,
+    save_seconds: float = 120.0,
+) -> Path:
+    """Train `model` on the training samples of a store into the run folder `out`; go on where an earlier
+    call stopped.
+
+    Args:
+        model: a name of `list_models()`.
+        options: keys of the recipe and of the model's configuration; "preset"; "recipe", which is "shared" or
+            "original"; "protocol.KEY" for a protocol's fields.
+        protocol: "paper" unless the preset is "official".
+        context: which splits a window may see ("full", "masked", "strict").
+        device: "cpu" or "cuda"; a GPU where there is one.
+        workers: processes that read windows. cache: "memory" keeps recordings in memory.
+        backbone_weights: published weights for the model's convolutional trunk (see `backbones`); drawn at random
+            without.
+        save_seconds: how often the state is saved between the ends of epochs.
+
+    Raises:
+        InputError: unknown keys, backbone weights that do not fit, a run folder that holds another run, or
+            `normal_only` without a normal sample.
+        TrainingError: nothing to train on, or a loss that is not finite.
+    """
+    if not isinstance(data, Dataset):
+        data = fmfbench.open_dataset(Path(data))
+    settings = make_settings(
+        model,
+        data,
+        options=options,
+        protocol=protocol,
+        context=context,
+        seed=seed,
+        backbone_weights=backbone_weights,
+    )
+    with joined(device) as world:
+        run = _Run(
+            settings,
+            data,
+            Path(out),
+            world,
+            workers=workers,
+            cache=cache,
+            backbone_weights=None if backbone_weights is None else Path(backbone_weights),
+            save_seconds=save_seconds,
+        )
+        run.execute()
+    return Path(out)
+
+
+class _Run:
+    """One run folder and everything that is in motion while it is trained."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        data: Dataset,
+        out: Path,
+        world: World,
+        *,
+        workers: int,
+        cache: str | None,
+        backbone_weights: Path | None,
+        save_seconds: float,
+    ) -> None:
+        self.settings, self.data, self.out, self.world = settings, data, out, world
+        self.record = registration(settings.model)
+        self.recipe = settings.recipe
+        self.workers, self.backbone_weights, self.save_seconds = workers, backbone_weights, save_seconds
+        self.windows = data.windows("train", settings.protocol, settings.context, cache=cache)
+        self.fit_ids, self.held_ids, self.val_ids = self._samples(self.windows)
+        self._claim_folder()
+        self.model = self._fresh_model().to(world.device)
+        self.epoch, self.number, self.best = 0, 0, math.inf
+        self.sums: dict[str, float] = {}
+
+    # --- what is trained on
+    # -------------------------------------------------------------------------------------------
+
+    def _samples(self, windows: Windows) -> tuple[Ids, Ids, Ids]:
+        """Ids for gradients, for `Model.fit` alone, and for validation."""
+        fit, validation = windows.sample_ids, windows.sample_ids[:0]
+        if self.recipe.validate:
+            fit, validation = (np.intersect1d(ids, fit) for ids in fit_and_validation(self.data))
+        check_labelled(self.data, np.concatenate([fit, validation]))
+        if self.recipe.normal_only:
+            fit, validation = self._normal(windows, fit, validation)
+        fit, held = held_out_part(self.data, fit, self.record.held_out)
+        fit = fit[:: self.recipe.every]
+        if not len(fit):
+            raise TrainingError(
+                f"{self.data.path}: wanted training samples, found none; is there a train split?"
+            )
+        return fit, held, validation
+
+    def _normal(self, windows: Windows, fit: Ids, validation: Ids) -> tuple[Ids, Ids]:
+        """Those that show normal frames alone; InputError where a part that is asked for has none."""
+        normal = normal_windows(windows)
+        kept = np.intersect1d(fit, normal), np.intersect1d(validation, normal)
+        remedies = {"training": "convert more recordings", "validation": "train without it: validate=false"}
+        for (part, remedy), before, after in zip(remedies.items(), (fit, validation), kept, strict=True):
+            if not len(after) and (part == "training" or self.recipe.validate):
+                raise InputError(
+                    f"{self.data.path}: normal_only: wanted {part} samples of the train split whose frames are all "
+                    f"normal, found none among {len(before)}; {remedy}"
+                )
+        return kept
+
+    def _loader(self, ids: Ids, *, training: bool) -> WindowLoader:
+        size, share = self.recipe.batch_size, self.world.size
+        if training:  # every batch is full: with fewer samples than one batch, they are the batch
+            size = min(size, len(ids) - len(ids) % share)
+        return make_loader(
+            WindowDataset(Selection(self.windows, ids)),
+            batch_size=size,
+            shuffle=training,
+            num_workers=self.workers,
+            seed=self.settings.seed,
+            drop_last=training,
+            rank=self.world.rank,
+            world_size=share,
+            pin_memory=self.world.device.type == "cuda",
+        )
+
+    def _fresh_model(self) -> Model:
+        torch.manual_seed(self.settings.seed)
+        model = create_model(self.settings.model, **self.settings.config)
+        trunk, backbone = trunk_of(model), None
+        if trunk is not None:
+            weights = self.backbone_weights
+            backbone = random_backbone(trunk) if weights is None else load_backbone_weights(trunk, weights)
+        statistics = current_statistics(self.data, normal_only=self.recipe.normal_only)
+        if statistics is not None:
+            model.input_norm.set_current(*statistics)
+        provenance = {
+            **model.meta.provenance,
+            "data": {"name": self.data.name, "fingerprint": self.data.fingerprint},
+            "backbone": backbone,
+            "seed": self.settings.seed,
+            "context": self.settings.context,
+            "recipe": plain(asdict(self.recipe)),
+            "recipe_name": self.settings.recipe_name,
+            "normal_only": self.recipe.normal_only,
+            "samples": {
+                "training": len(self.fit_ids),
+                "held_out": len(self.held_ids),
+                "validation": len(self.val_ids),
+            },
+            "versions": versions(),
+            "git": git_revision(),
+        }
+        model.meta = replace(model.meta, protocol=self.settings.protocol.to_dict(), provenance=provenance)
+        return model
+
+    # --- the loop
+    # -----------------------------------------------------------------------------------------------------
+
+    def execute(self) -> None:
+        if self._finished():
+            return
+        if self.record.training != "fitted":
+            self._gradients()
+        if self.record.training != "gradient" and self.world.is_first:
+            self.model.cpu().eval()
+            self.model.fit(self._fit_data())
+            self._save_model("last")
+            (self.out / "best.safetensors").unlink(missing_ok=True)  # it was saved before the fit
+        if self.world.is_first:
+            _write_json(self.out / "run.json", self._facts() | {"finished": True})
+        self.world.wait()
+
+    def _gradients(self) -> None:
+        torch.set_float32_matmul_precision("high")
+        forward = self._wrapped()
+        self.optimiser = make_optimiser(self.model, self.recipe)
+        step = make_step(self.model, self.optimiser, self.recipe, forward)
+        loader = self._loader(self.fit_ids, training=True)
+        checked = self.val_ids[:: self.recipe.validate_every]
+        validation = self._loader(checked, training=False) if len(checked) else None
+        log_length = self._restore(loader)
+        self.log = RunLog(self.out / "log.jsonl", log_length) if self.world.is_first else None
+        total = self.recipe.epochs * len(loader)
+        hidden = None if self.world.is_first else True  # None: hidden where stderr is no terminal
+        with tqdm(
+            total=total, initial=self.number, disable=hidden, unit="step", desc=self.settings.model
+        ) as bar:
+            while self.epoch < self.recipe.epochs:
+                self._epoch(step, loader, bar)
+                self._end_epoch(validation, loader)
+
+    def _wrapped(self) -> Callable[..., Output]:
+        """The model for several processes, and compiled on a GPU."""
+        model: nn.Module = self.model
+        gpu = self.world.device.type == "cuda"
+        if self.world.size > 1:
+            if gpu:
+                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
+                raise InputError(
+                    f"{self.settings.model}: batch norm over several processes needs GPUs; "
+                    f"run one process, or train the class task alone"
+                )
+            unused = bool(self.record.without_gradient)
+            model = nn.parallel.DistributedDataParallel(self.model, find_unused_parameters=unused)
+        return torch.compile(model) if gpu else model
+
+    def _epoch(self, step: Step, loader: WindowLoader, bar: Any) -> None:
+        self.model.train()
+        rate = self.recipe.rate(self.epoch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        saved = time.monotonic()
+        check_every = 1 if self.world.device.type == "cpu" else 25
+        for cpu_batch in loader:
+            batch = augment(
+                to_device(cpu_batch, self.world.device),
+                self.recipe,
+                self.settings.seed,
+                self.epoch,
+                transposed=self.settings.protocol.transposed,
+            )
+            # Dropout draws from (seed, step, rank): a resumed run draws what an undisturbed one would.
+            torch.manual_seed(_mixed(self.settings.seed, self.number, self.world.rank))
+            terms = step(batch)
+            self.number += 1
+            done = loader.state_dict()["batch"]
+            if self.number % check_every == 0 or done == len(loader):
+                values = {name: value.item() for name, value in terms.items()}
+                self._check(values, batch)
+                for name, value in values.items():
+                    self.sums[name] = self.sums.get(name, 0.0) + value
+                self.sums["checks"] = self.sums.get("checks", 0.0) + 1
+                bar.set_postfix(
+                    epoch=self.epoch + 1, loss=f"{values['loss']:.4f}", lr=f"{rate:.1e}", refresh=False
+                )
+                if self.log is not None and (self.number % 50 == 0 or self.number == 1):
+                    self.log.write(kind="step", epoch=self.epoch, step=self.number, lr=rate, **values)
+            bar.update()
+            if time.monotonic() - saved >= self.save_seconds and done < len(loader):
+                self._save_state(loader)
+                saved = time.monotonic()
+
+    def _check(self, values: dict[str, float], batch: Batch) -> None:
+        if all(math.isfinite(value) for value in values.values()):
+            return
+        told = ", ".join(f"{name} {value}" for name, value in values.items())
+        ids = batch["sample_id"].tolist()
+        raise TrainingError(
+            f"{self.out}: the loss is not finite at epoch {self.epoch + 1}, step {self.number} ({told}), "
+            f"samples {ids[0]} and {len(ids) - 1} others of that batch; try a lower lr or clip=1.0"
+        )
+
+    def _end_epoch(self, validation: WindowLoader | None, loader: WindowLoader) -> None:
+        checks = self.sums.pop("checks", 1.0)
+        means: dict[str, Any] = {name: value / checks for name, value in self.sums.items()}
+        if validation is not None:
+            means |= evaluate(self.model, validation, self.world, self.recipe.alpha)
+        self.sums = {}
+        self.epoch += 1
+        loader.set_epoch(self.epoch)
+        if self.log is not None:
+            lr = self.recipe.rate(self.epoch - 1)
+            self.log.write(kind="epoch", epoch=self.epoch - 1, step=self.number, lr=lr, **means)
+            self._save_model("last", means)
+            loss = means.get("val_loss")
+            if loss is not None and loss < self.best:
+                self.best = loss
+                self._save_model("best", means)
+            draw_curves(self.log.path, self.out / "curves.png")
+        self._save_state(loader)
+
+    def _fit_data(self) -> FitData:
+        def batches(ids: Ids) -> Iterable[Batch] | None:
+            return _Again(lambda: self._loader_alone(ids)) if len(ids) else None
+
+        train = batches(self.fit_ids)
+        assert train is not None
+        return FitData(train, batches(self.held_ids), batches(self.val_ids), self.settings.seed)
+
+    def _loader_alone(self, ids: Ids) -> WindowLoader:
+        dataset = WindowDataset(Selection(self.windows, ids))
+        return make_loader(dataset, batch_size=self.recipe.batch_size, num_workers=self.workers)
+
+    # --- the folder
+    # ---------------------------------------------------------------------------------------------------
+
+    def _facts(self) -> dict[str, Any]:
+        facts = {"data": str(self.data.path), "sources": self.data.sources_digest, "versions": versions()}
+        return {"schema": 1, **self.settings.to_dict(), **facts}
+
+    def _claim_folder(self) -> None:
+        """A folder belongs to one run: another's settings are refused, the same ones go on."""
+        if self.world.is_first:  # the others would see a folder half made
+            self._claim_alone(self.out / "run.json")
+        self.world.wait()
+
+    def _claim_alone(self, path: Path) -> None:
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            differing = self.settings.differing(found)
+            if found.get("sources") not in (None, self.data.sources_digest):  # None: an older folder
+                differing.append("source files of the data")
+            if differing:
+                raise InputError(
+                    f"{self.out}: holds a run with other {', '.join(differing)}; choose another folder or delete it"
+                )
+        elif self.out.is_dir() and any(self.out.iterdir()):
+            raise InputError(
+                f"{self.out}: wanted a new or empty folder, or a run to go on with; found other files"
+            )
+        else:
+            self.out.mkdir(parents=True, exist_ok=True)
+            _write_json(path, self._facts() | {"finished": False})
+
+    def _finished(self) -> bool:
+        return bool(json.loads((self.out / "run.json").read_text(encoding="utf-8"))["finished"])
+
+    def _save_model(self, name: str, figures: Mapping[str, Any] | None = None) -> None:
+        meta = self.model.meta
+        trained = {"epochs": self.epoch, "steps": self.number, **(figures or {})}
+        self.model.meta = replace(meta, provenance={**meta.provenance, "trained": trained})
+        save_checkpoint(self.out / f"{name}.safetensors", self.model)
+
+    def _save_state(self, loader: WindowLoader) -> None:
+        """All that the next step depends on, in one file that is replaced whole."""
+        if self.log is None:
+            return
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for i, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{name}": value for name, value in state.items()}
+        facts = {
+            "epoch": self.epoch,
+            "number": self.number,
+            "best": None if math.isinf(self.best) else self.best,
+            "sums": self.sums,
+            "loader": loader.state_dict(),
+            "log": self.log.length,
+        }
+        write_tensors(self.out / "state.safetensors", tensors, facts)
+
+    def _restore(self, loader: WindowLoader) -> int:
+        """Take up the saved state, if there is one; how long the log was then."""
+        path = self.out / "state.safetensors"
+        if not path.is_file():
+            return 0
+        tensors, facts = read_tensors(path)
+        prefix = "model."
+        self.model.load_state_dict(
+            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        )
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        self.epoch, self.number, self.sums = facts["epoch"], facts["number"], facts["sums"]
+        self.best = math.inf if facts["best"] is None else facts["best"]
+        loader.load_state_dict(facts["loader"])
+        return int(facts["log"])
+
+
+class _Again:
+    """An iterable that starts from the beginning each time."""
+
+    def __init__(self, make: Callable[[], Iterable[Batch]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._make())
+
+
+def _mixed(*values: int) -> int:
+    return int(np.random.SeedSequence(values).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def versions() -> dict[str, str]:
+    return {
+        "fmfbench": fmfbench.__version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def git_revision() -> str | None:
+    """The commit this package runs from, or None where it does not run from a work tree."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,69 @@
+"""Validation figures during training. The official scores come from a prediction file and `fmfbench
+score`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from fmfbench_models.interface import Batch, Model
+from fmfbench_models.training.parallel import World, gather_by_id, sum_over_ranks
+from fmfbench_models.training.step import autocast, to_device, widened
+
+__all__ = ["evaluate"]
+
+
+@torch.no_grad()
+def evaluate(
+    model: Model, loader: Iterable[Batch], world: World, alpha: float = 1.0
+) -> dict[str, float | None]:
+    """Validation figures over the samples of all processes: loss, accuracy, F1, mIoU (None where undefined).
+
+    F1 and mIoU are None without an abnormal sample or pixel too: what they say of `normal_only` is nothing.
+    Class figures come from scores gathered by sample id, so they do not depend on the number of processes.
+    """
+    model.eval()
+    ids, scores, labels, losses = [], [], [], []
+    pixels = torch.zeros(4, dtype=torch.int64)  # tp, fp, fn, tn
+    for cpu_batch in loader:
+        if not len(cpu_batch["sample_id"]):  # the last batch may be shorter than there are processes
+            continue
+        batch = to_device(cpu_batch, world.device)
+        with autocast(world.device):
+            output = model(**model.takes(batch))
+        output = widened(output)
+        loss = model.objective(output, batch, alpha)["loss"]
+        ids.append(batch["sample_id"].cpu())
+        scores.append(output.scores().double().cpu())
+        labels.append(batch["class_label"].cpu().long())
+        losses.append(loss.double().cpu().expand(len(ids[-1])))
+        masks = output.masks()
+        if masks is not None and "mask" in batch:
+            pixels += _confusion(masks, batch["mask"].bool()).cpu()
+    model.train()
+    none = torch.zeros(0, dtype=torch.float64)
+    columns = [
+        torch.cat([none.to(part[0].dtype) if part else none, *part]) for part in (ids, scores, labels, losses)
+    ]
+    _, score, label, loss = gather_by_id(world, columns[0].long(), *columns[1:])
+    tp, fp, fn, tn = _confusion(score > 0.5, label == 1).tolist()
+    ptp, pfp, pfn, ptn = sum_over_ranks(world, pixels).tolist()
+    union = [(ptp, ptp + pfp + pfn), (ptn, ptn + pfp + pfn)]
+    return {
+        "val_loss": loss.mean().item() if len(loss) else None,
+        "val_accuracy": _ratio(tp + tn, tp + fp + fn + tn),
+        "val_f1": _ratio(2 * tp, 2 * tp + fp + fn) if tp + fn else None,
+        "val_miou": sum(a / b for a, b in union) / 2 if ptp + pfn and all(b for _, b in union) else None,
+    }
+
+
+def _confusion(predicted: Tensor, true: Tensor) -> Tensor:
+    """(tp, fp, fn, tn) as int64."""
+    pairs = (predicted & true, predicted & ~true, ~predicted & true, ~predicted & ~true)
+    return torch.stack([pair.sum() for pair in pairs])
+
+
+def _ratio(numerator: int, denominator: int) -> float | None:
+    return numerator / denominator if denominator else None

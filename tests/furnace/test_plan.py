@@ -1,0 +1,187 @@
+"""What is known before a pixel is drawn: random streams, times, splits, events."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fmfbench.errors import InputError
+from fmfbench.furnace.current import make_current
+from fmfbench.furnace.events import (
+    EVENT_SECONDS,
+    TEST,
+    TEST_PREVALENCE,
+    TRAIN,
+    TRAIN_PREVALENCE,
+    UNUSED,
+)
+from fmfbench.furnace.plan import PRESETS, Plan, make_plan, parse_preset
+from fmfbench.furnace.streams import Stream, open_stream, red_noise
+from fmfbench.furnace.timing import SECOND
+
+ALL_RECORDINGS = [(name, k) for name, preset in PRESETS.items() for k in range(len(preset.recordings))]
+REAL = ((31826, 1298, 20826, 10000), (89937, 3598, 73437, 15000), (148158, 5993, 120658, 25000))
+
+
+def plan_of(preset: str, k: int, seed: int = 0) -> Plan:
+    return make_plan(PRESETS[preset], k, seed)
+
+
+def test_stream_is_pinned() -> None:
+    # written down once: must not change with numpy or with the machine
+    assert Stream("pinned").raw(3).tolist() == [
+        7536308623570232021,
+        8522199971015639802,
+        3594263839883956300,
+    ]
+    assert Stream("pinned").shuffled(6).tolist() == [2, 4, 0, 1, 5, 3]
+    assert Stream("pinned").integer(0, 1000) == 10
+
+
+@pytest.mark.parametrize("other", [(1, "a", "p", 0), (0, "b", "p", 0), (0, "a", "q", 0), (0, "a", "p", 1)])
+def test_streams_of_other_keys_differ(other: tuple[int, str, str, int]) -> None:
+    assert (open_stream(0, "a", "p", 0).raw(8) != open_stream(*other).raw(8)).all()
+
+
+def test_normals_are_normal() -> None:
+    values = open_stream(0, "a", "normals").normals(200_000)
+    assert abs(values.mean()) < 0.01
+    assert values.std() == pytest.approx(1.0, abs=0.01)
+    assert np.mean(np.abs(values) < 1.0) == pytest.approx(0.683, abs=0.01)
+
+
+@pytest.mark.parametrize("steps", [1.5, 8.0, 40.0])
+def test_red_noise_has_its_correlation(steps: float) -> None:
+    values = red_noise(open_stream(0, "a", "red"), 300_000, steps)
+    assert values.std() == pytest.approx(1.0, abs=0.05)
+    for lag in (1, 3, 8):
+        got = np.mean(values[lag:] * values[:-lag])
+        assert got == pytest.approx(np.exp(-lag / steps), abs=0.05)
+
+
+@pytest.mark.parametrize(("k", "real"), list(enumerate(REAL)))
+def test_full_has_the_real_sizes(k: int, real: tuple[int, int, int, int]) -> None:
+    plan = plan_of("full", k)
+    frames, seconds, train, test = real
+    assert (plan.height, plan.width, plan.frames) == (64, 64, frames)
+    assert len(np.unique(plan.timing.frame_second)) == seconds
+    counts = np.bincount(plan.split, minlength=3).tolist()
+    assert counts == [train, test, frames - train - test]
+
+
+@pytest.mark.parametrize(("preset", "k"), ALL_RECORDINGS)
+def test_test_block_is_one_and_guarded(preset: str, k: int) -> None:
+    split = plan_of(preset, k).split
+    test = np.flatnonzero(split == TEST)
+    assert test[-1] - test[0] + 1 == len(test)
+    for neighbour in (test[0] - 1, test[-1] + 1):
+        assert not 0 <= neighbour < len(split) or split[neighbour] == UNUSED
+
+
+@pytest.mark.parametrize(("preset", "k"), ALL_RECORDINGS)
+def test_times(preset: str, k: int) -> None:
+    plan = plan_of(preset, k)
+    timing = plan.timing
+    assert (np.diff(timing.frame_time) > 0).all()
+    assert (timing.frame_time // SECOND == timing.frame_second).all()
+    stamped, rows = np.unique(timing.frame_second, return_counts=True)
+    assert set(rows[1:-1].tolist()) <= {24, 25, 26}
+    missing = sorted(set(range(int(stamped[-1]) + 1)) - set(stamped.tolist()))
+    assert missing == sorted(timing.missing_seconds)
+    assert len(missing) == PRESETS[preset].recordings[k].missing
+    assert (np.unique(timing.current_second, return_counts=True)[1] == 2).all()
+    assert set(stamped.tolist()) <= set(timing.current_second.tolist())
+    assert timing.current_time[0] < timing.frame_time[0]
+
+
+def test_full_uses_all_row_counts() -> None:
+    _, rows = np.unique(plan_of("full", 1).timing.frame_second, return_counts=True)
+    assert {24, 25, 26} <= set(rows[1:-1].tolist())
+
+
+@pytest.mark.parametrize("preset", ["small", "full"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_balance(preset: str, seed: int) -> None:
+    for k in range(len(PRESETS[preset].recordings)):
+        plan = plan_of(preset, k, seed)
+        label = plan.class_label
+        assert label[plan.split == TRAIN].mean() == pytest.approx(TRAIN_PREVALENCE, abs=0.01)
+        assert label[plan.split == TEST].mean() == pytest.approx(TEST_PREVALENCE, abs=0.01)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_events(seed: int) -> None:
+    lengths = []
+    for k in range(3):
+        plan = plan_of("full", k, seed)
+        before = -1
+        for event in plan.events:
+            assert before < event.onset <= event.apex <= event.offset < plan.frames
+            before = event.offset
+            lengths.append(event.frames / 25.0)
+        inside = [e for e in plan.events if (plan.split[e.onset : e.offset + 1] == TEST).any()]
+        assert len(inside) >= 3
+    # ends are moved a little for the balance, so lengths leave their range a little
+    assert min(lengths) > 0.4 * EVENT_SECONDS[0]
+    assert max(lengths) < 1.5 * EVENT_SECONDS[1]
+    assert 40.0 < float(np.mean(lengths)) < 90.0
+
+
+def test_small_has_several_events_in_each_split() -> None:
+    for value in (TRAIN, TEST):
+        plans = [plan_of("small", k) for k in range(2)]
+        count = sum((p.split[e.onset : e.offset + 1] == value).any() for p in plans for e in p.events)
+        assert count >= 5
+
+
+def test_frame_index_does_not_tell_the_label() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    for k in range(3):
+        plan = plan_of("full", k)
+        test = plan.split == TEST
+        value = roc_auc_score(plan.class_label[test], np.arange(plan.frames)[test])
+        assert 0.35 < value < 0.65
+
+
+def test_other_seed_is_another_furnace() -> None:
+    assert plan_of("small", 0, 0).events != plan_of("small", 0, 1).events
+
+
+@pytest.mark.parametrize(("name", "good"), [("tiny", True), ("huge", False), ("", False)])
+def test_parse_preset(name: str, good: bool) -> None:
+    if good:
+        assert parse_preset(name).name == name
+    else:
+        with pytest.raises(InputError, match="wanted one of tiny, small, full"):
+            parse_preset(name)
+
+
+def test_version_1_2_is_what_it_was() -> None:
+    """Changing the output changes `VERSION`; then, and only then, these digests are renewed."""
+    import hashlib
+
+    from fmfbench.furnace import VERSION
+    from fmfbench.furnace.render import Furnace
+
+    digest = hashlib.sha256()
+    for k in range(3):
+        furnace = Furnace(plan_of("tiny", k))
+        timing, plan = furnace.plan.timing, furnace.plan
+        for array in (
+            timing.frame_time,
+            timing.current_time,
+            plan.split,
+            furnace.draw_labels(0, plan.frames),
+        ):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(repr([(e.onset, e.apex, e.offset) for e in plan.events]).encode())
+    assert (VERSION, digest.hexdigest()[:16]) == ("1.2", "7cf8c6558457692f")
+    video = Furnace(plan_of("tiny", 0)).draw_block(5).video.astype(np.float64)
+    # the picture is the same within rounding on any machine
+    np.testing.assert_allclose(video.mean(axis=(0, 1, 2)), [77.078, 63.715, 56.091], atol=0.05)
+    # and so are the currents; means, as a rounded hundredth of one instant may fall either way
+    amperes = np.concatenate([make_current(plan_of("tiny", k)).amperes for k in range(3)])
+    np.testing.assert_allclose(amperes.mean(axis=0), [9458.144, 9291.227, 8891.082], atol=0.05)
+    steps = np.abs(np.diff(amperes, axis=0)).mean(axis=0)
+    np.testing.assert_allclose(steps, [645.414, 655.613, 602.123], atol=0.05)
