@@ -206,7 +206,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         control["moved labels"] = moved_label_auroc(data, path)
         twin_path = prediction(options.out, f"{name}-twin", model, twin)
         if not np.array_equal(read_predictions(twin_path).sample_id, ids):
-            raise SystemExit(f"{options.twin}: wanted the twin of {options.data}, found one of other samples")
+            raise SystemExit(f"{options.twin}: expected the twin of {options.data}, got one of other samples")
         control["twin"] = auroc_against(labels, twin_path)
         if name != "current":
             hide = cover(covered_places(data, ids))

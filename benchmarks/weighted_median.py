@@ -68,7 +68,7 @@ def main(noise: float, seconds: float) -> None:
     if theirs is None:
         print("cv2.ximgproc is missing: only our own times follow; see --help", file=sys.stderr)
     print(f"numpy {np.__version__}, OpenCV {cv2.__version__}, one thread, sigma {SIGMA}, noise {noise}")
-    print("| frame | r | box | plain ms | refine ms | OpenCV ms | ratio | wanted |")
+    print("| frame | r | box | plain ms | refine ms | OpenCV ms | ratio | expected |")
     print("|---|---|---|---|---|---|---|---|")
     for (size, radius, share), wanted in zip(CASES, WANTED, strict=True):
         mask, guide = scene(size, share, noise, seed=0)

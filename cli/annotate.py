@@ -109,9 +109,9 @@ def command(store: Path, keyframes: Path | None, **options: Any) -> None:
     text += [f"wrote {file}" for file in facts["files"]]
     if options["with_report"]:
         facts["report"] = _report(data, options, refined)
-        from fmfbench.annotation.quality import print_report
+        from fmfbench.annotation.quality import format_report
 
-        text.append(print_report(facts["report"]))
+        text.append(format_report(facts["report"]))
     click.echo(json.dumps(facts, indent=1) if options["as_json"] else "\n".join(text))
 
 
@@ -120,16 +120,16 @@ def _check_outputs(options: dict[str, Any], keyframes: Path | None) -> None:
     wanted = ("preview", "with_report", "to_json", "to_cvat", "to_coco", "to_video")
     if keyframes is None and not any(options[key] for key in wanted):
         raise AnnotationError(
-            "wanted KEYFRAMES, or --preview, --report or an --export of layers that are there"
+            "expected KEYFRAMES, or --preview, --report or an --export of layers that are there"
         )
     if keyframes is None and options["layer_as_default"]:
-        raise AnnotationError("--layer-as-default wants KEYFRAMES: give those that the layer was made from")
+        raise AnnotationError("--layer-as-default expects KEYFRAMES: give those that the layer was made from")
     preview = options["preview"]
     if preview is not None and preview.suffix.lower() not in (*_PICTURES, ".mp4"):
-        raise AnnotationError(f"{preview}: wanted --preview to end in {', '.join(_PICTURES)} or .mp4")
+        raise AnnotationError(f"{preview}: expected --preview to end in {', '.join(_PICTURES)} or .mp4")
     for path in (preview, *(options[key] for key in ("to_json", "to_cvat", "to_coco", "to_video"))):
         if path is not None and not path.absolute().parent.is_dir():
-            raise AnnotationError(f"{path}: wanted a folder that exists, got {path.parent}; make it first")
+            raise AnnotationError(f"{path}: expected a folder that exists, got {path.parent}; make it first")
 
 
 def _report(data: Dataset, options: dict[str, Any], refined: str | None) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _preview(data: Dataset, options: dict[str, Any], refined: str | None) -> Pat
     if recording is None:
         known = ", ".join(r.name for r in annotated) or "none"
         raise AnnotationError(
-            f"{data.path}: wanted an annotated recording to show, got {name}; there are {known}"
+            f"{data.path}: expected an annotated recording to show, got {name}; there are {known}"
         )
     boxes = options["boxes"] if options["boxes"] in recording.layers else None
     shown = refined if refined in recording.layers else None
@@ -207,7 +207,7 @@ def _with_layer(data: Dataset, layer: str) -> list[Recording]:
     found = [recording for recording in data.recordings.values() if layer in recording.layers]
     if not found:
         raise AnnotationError(
-            f"{data.path}: wanted layer {layer!r}, got no recording with it; annotate first"
+            f"{data.path}: expected layer {layer!r}, got no recording with it; annotate first"
         )
     return found
 

@@ -58,7 +58,7 @@ def command(
     from fmfbench.scoring.compare import compare
 
     if (data is None) == (labels is None):
-        raise InputError("compare: wanted exactly one of --data STORE and --labels FILE")
+        raise InputError("compare: expected exactly one of --data STORE and --labels FILE")
     result = compare(
         first,
         second,

@@ -54,7 +54,7 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
       fmfbench convert run7.mat run7.zarr --map video=Video --dry-run
     """
     from fmfbench.conversion.convert import convert, make_options
-    from fmfbench.conversion.summary import describe, describe_source, print_description
+    from fmfbench.conversion.summary import describe, describe_source, format_description
     from fmfbench.data import open_dataset
     from fmfbench.sources.layout import open_source
 
@@ -64,18 +64,18 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
         "names": _parse_names(options["names"]),
         "time_format": options["time_format"],
         "fps": _parse_rate(options["fps"]),
-        "crop": _parse_numbers(options["crop"], ",", 4, "--crop wants X,Y,W,H in pixels"),
-        "size": _parse_numbers(options["size"], "x", 2, "--size wants WxH in pixels"),
+        "crop": _parse_numbers(options["crop"], ",", 4, "--crop expects X,Y,W,H in pixels"),
+        "size": _parse_numbers(options["size"], "x", 2, "--size expects WxH in pixels"),
         "workers": options["workers"],
     }
     if dry_run:
         description = describe_source(open_source(source, make_options(**given)))
     else:
         if target is None:
-            raise SourceError("wanted TARGET, the store to make, after SOURCE; or --dry-run")
+            raise SourceError("expected TARGET, the store to make, after SOURCE; or --dry-run")
         path = convert(source, target, **given, overwrite=overwrite, progress=True)
         description = describe(open_dataset(path))
-    click.echo(json.dumps(description, indent=1) if as_json else print_description(description))
+    click.echo(json.dumps(description, indent=1) if as_json else format_description(description))
 
 
 def _parse_names(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -84,7 +84,7 @@ def _parse_names(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         key, _, value = pair.partition("=")
         if key not in ours or not value:
-            raise SourceError(f"--map wants OURS=THEIRS with OURS one of {', '.join(ours)}, found {pair!r}")
+            raise SourceError(f"--map expects OURS=THEIRS with OURS one of {', '.join(ours)}, got {pair!r}")
         names[key] = value
     return names
 
@@ -93,7 +93,7 @@ def _parse_rate(text: str) -> Fraction:
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise SourceError(f"--fps wants frames a second, as 25 or 30000/1001, found {text!r}") from None
+        raise SourceError(f"--fps expects frames a second, as 25 or 30000/1001, got {text!r}") from None
 
 
 def _parse_numbers(text: str | None, separator: str, count: int, wanted: str) -> Any:

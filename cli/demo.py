@@ -56,7 +56,7 @@ def command(*, folder: Path, seed: int, preset: str, overwrite: bool, as_json: b
 def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any]) -> Iterator[str]:
     """Does it all, yields what is going on, and puts what came out into `facts`."""
     import fmfbench
-    from fmfbench.conversion.summary import describe, print_description
+    from fmfbench.conversion.summary import describe, format_description
     from fmfbench.furnace.simulate import simulate
     from fmfbench.plots.recording import choose_frames, draw_recording
     from fmfbench.scoring.baseline import fit_baseline
@@ -67,7 +67,7 @@ def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any]) -> Iterato
     yield "2. convert them into a store"
     fmfbench.convert(source, store, progress=True)
     data = fmfbench.open_dataset(store)
-    yield print_description(describe(data))
+    yield format_description(describe(data))
     yield "3. draw the first recording"
     recording = next(iter(data.recordings.values()))
     draw_recording(recording, choose_frames(recording, None), folder / "view.png")

@@ -18,8 +18,8 @@ def command(store: Path, as_json: bool) -> None:
     Example:
       fmfbench info fmf.zarr
     """
-    from fmfbench.conversion.summary import describe, print_description
+    from fmfbench.conversion.summary import describe, format_description
     from fmfbench.data import open_dataset
 
     description = describe(open_dataset(store))
-    click.echo(json.dumps(description, indent=1) if as_json else print_description(description))
+    click.echo(json.dumps(description, indent=1) if as_json else format_description(description))

@@ -77,7 +77,7 @@ def _one_line() -> Iterator[None]:
         where = f"{name}: " if name is not None else ""
         raise _failure(f"{where}{error.strerror or error}", 1) from error
     except KeyboardInterrupt:
-        raise click.ClickException("interrupted; a conversion or a run goes on when called again") from None
+        raise click.ClickException("interrupted; a conversion or a run resumes when called again") from None
 
 
 def _failure(text: str, exit_code: int) -> click.ClickException:

@@ -45,7 +45,7 @@ def command() -> None:
     default="labels",
     show_default=True,
     metavar="labels|shuffled",
-    help="Abnormal content: of samples labelled so, or pixels and instants that change places.",
+    help="Abnormal content: of samples labelled so, or pixels and time steps that change places.",
 )
 @click.option(
     "--apart",

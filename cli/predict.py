@@ -87,7 +87,7 @@ def command(
         asked = click.get_current_context().get_parameter_source("split")
         if asked is not click.core.ParameterSource.DEFAULT:
             raise InputError(
-                f"--split {split}: wanted a split or --outliers, came both; {outliers} says which samples"
+                f"--split {split}: expected a split or --outliers, got both; {outliers} says which samples"
             )
         split = str(injected.meta.get("split", "all"))
     written = predict(

@@ -16,9 +16,7 @@ _PATH = click.Path(path_type=Path)
 @click.command("reproduce")
 @click.argument("table", metavar="table2|table3|table4|table5|fig6")
 @click.option("--data", type=_PATH, required=True, help="The store to train and score on.")
-@click.option(
-    "--out", type=_PATH, required=True, help="The folder to work in; the same call goes on with it."
-)
+@click.option("--out", type=_PATH, required=True, help="The folder to work in; the same call resumes it.")
 @click.option("--models", default="", metavar="A,B,...", help="Rows or models to make [default: all].")
 @click.option("--seeds", default="0", show_default=True, metavar="N,M,...", help="Seeds to train with.")
 @click.option("--epochs", type=int, help="Of the recipe's 30; all recipes shrink in proportion.")
@@ -53,7 +51,7 @@ def command(
 ) -> None:
     """Train what is missing, predict, score, and write the table: our figures beside the paper's.
 
-    What is trained stands in fmfbench_models/reproduce/tables/*.toml. A killed call goes on when called again; a model
+    What is trained stands in fmfbench_models/reproduce/tables/*.toml. A killed call resumes when called again; a model
     that fails is shown as failed, and tried again by the next call. Models of other packages are in table2.
 
     \b
@@ -85,4 +83,4 @@ def parse_seeds(text: str) -> list[int]:
     try:
         return [int(part) for part in parse_names(text)]
     except ValueError:
-        raise InputError(f"--seeds: wanted integers with commas between, came {text!r}") from None
+        raise InputError(f"--seeds: expected integers with commas between, got {text!r}") from None

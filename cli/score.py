@@ -93,7 +93,7 @@ def command(
     from fmfbench.scoring.score import opened, score
 
     if (data is None) == (labels is None):
-        raise InputError("score: wanted exactly one of --data STORE and --labels FILE")
+        raise InputError("score: expected exactly one of --data STORE and --labels FILE")
     for target in (report, markdown, csv_file):
         if target is not None:
             check_target(target)
@@ -149,7 +149,7 @@ def _score_all(
 
     files = sorted(folder.glob("*.npz"))
     if not files:
-        raise InputError(f"{folder}: wanted prediction files (*.npz) in the folder, found none")
+        raise InputError(f"{folder}: expected prediction files (*.npz) in the folder, got none")
     scores, failed = [], {}
     for path in tqdm(files, unit="file", disable=None):
         try:

@@ -46,7 +46,7 @@ def command(
     """Write FMF-Sim, a simulated furnace, into the folder OUT, in the form of the real recordings.
 
     FMF-Sim is not the real data, and no figure on it is a figure on the real data. The same preset, seed and version
-    give the same bytes. A run that was stopped goes on where the same command finds it.
+    give the same bytes. A run that was stopped resumes where the same command finds it.
 
     \b
     Example:

@@ -16,7 +16,7 @@ _PATH = click.Path(path_type=Path)
 @click.command("train")
 @click.argument("model")
 @click.option("--data", type=_PATH, required=True, help="The store to train on.")
-@click.option("--out", type=_PATH, required=True, help="The run folder; the same call goes on with it.")
+@click.option("--out", type=_PATH, required=True, help="The run folder; the same call resumes it.")
 @click.option(
     "--set",
     "assignments",
@@ -59,7 +59,7 @@ def command(
 ) -> None:
     """Train MODEL (see `fmfbench models`) into a run folder.
 
-    Values are JSON, or text where they are not. An interrupted run goes on with the same call. Several GPUs:
+    Values are JSON, or text where they are not. The same call resumes an interrupted run. Several GPUs:
     torchrun --nproc-per-node=4 -m fmfbench_cli.main train ...
 
     \b
@@ -95,7 +95,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     """KEY=VALUE, the value being JSON where it can be read as such and text where it cannot."""
     key, sign, value = text.partition("=")
     if not sign or not key:
-        raise InputError(f"--set: wanted KEY=VALUE, came {text!r}")
+        raise InputError(f"--set: expected KEY=VALUE, got {text!r}")
     try:
         return key, json.loads(value)
     except json.JSONDecodeError:

@@ -38,7 +38,7 @@ def command(store: Path, name: str | None, frames: str | None, output: Path) -> 
     if chosen not in recordings:
         raise StoreError(f"{store}: no recording {chosen!r}; there are {', '.join(recordings)}")
     if output.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise StoreError(f"{output}: wanted a name that ends in .png, .pdf or .svg")
+        raise StoreError(f"{output}: expected a name that ends in .png, .pdf or .svg")
     if not output.parent.is_dir():
         raise StoreError(f"{output}: the folder {output.parent} does not exist; make it first")
     recording = recordings[chosen]

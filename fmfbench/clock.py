@@ -87,7 +87,7 @@ def parse_stamps(
 
     Returns:
         (n,) whole seconds since 1970-01-01, whether the strings hold a date, and the format used.
-        Local clock times are taken as UTC. Times of day without a date start on 1970-01-01 and go on
+        Local clock times are taken as UTC. Times of day without a date start on 1970-01-01 and continue
         past midnight.
 
     Raises:

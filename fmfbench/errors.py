@@ -1,7 +1,7 @@
 """The error tree. Every class also has a built-in parent, so callers may catch either.
 
     FmfbenchError
-    ├── InputError (ValueError)              what came in is not what was asked for: exit code 2
+    ├── InputError (ValueError)              the input is not what was asked for: exit code 2
     │   ├── SourceError                      a recording, .mat, CSV or JSON that cannot be converted
     │   ├── StoreError                       a path that is not a store, or not one of this schema
     │   ├── WindowError                      a protocol, split or context that the data cannot serve
@@ -13,7 +13,7 @@
         ├── TrainingError                    a loss that is not finite, a checkpoint that does not fit
         └── MissingDependencyError (ImportError)  a package that is not installed; names the extra
 
-A message is one line: what was wanted, what came, where, and what to do.
+A message is one line: what was expected, what it got instead, where, and what to do.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FmfbenchError(Exception):
 
 
 class InputError(FmfbenchError, ValueError):
-    """What came in is not what was asked for."""
+    """The input is not what was asked for."""
 
     exit_code = 2
 
@@ -79,7 +79,7 @@ class BusyError(FailedError):
 
 
 class TrainingError(FailedError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
 
 
 class MissingDependencyError(FailedError, ImportError):

@@ -194,7 +194,7 @@ class WindowLoader:
     """Batches of an epoch, in an order that (seed, epoch) alone decides; it can be resumed in the middle.
 
     Iterate it once an epoch, after `set_epoch`. `state_dict` tells how many batches of the epoch have been
-    handed out; a loader that loads it goes on with the next.
+    handed out; a loader that loads it resumes with the next.
 
     Attributes:
         num_threads: threads of this process that make batches ahead; none where processes do.
@@ -255,7 +255,7 @@ class WindowLoader:
         for name, own in self._sampler.identity().items():
             if state[name] != own:
                 raise WindowError(
-                    f"wanted the state of a loader with {name} {own}, found {name} {state[name]}; "
+                    f"expected the state of a loader with {name} {own}, got {name} {state[name]}; "
                     "make this loader with the same arguments"
                 )
         self._sampler.epoch = state["epoch"]
@@ -344,8 +344,8 @@ def make_loader(
     """
     if batch_size < 1 or num_workers < 0 or not 0 <= rank < world_size or batch_size % world_size:
         raise WindowError(
-            "wanted batch_size of at least 1 that the ranks share evenly, num_workers of at least 0 and a rank "
-            f"below world_size; found {batch_size}, {num_workers}, {rank} of {world_size}"
+            "expected batch_size of at least 1 that the ranks share evenly, num_workers of at least 0 and a rank "
+            f"below world_size, got {batch_size}, {num_workers}, {rank} of {world_size}"
         )
     if shuffle not in (True, False, "block"):
         raise WindowError(f"shuffle {shuffle!r} is not True, False or 'block'")

@@ -54,12 +54,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             header = (stream.metadata() or {}).get(HEADER)
             if header is None:
                 raise InputError(
-                    f"{path}: wanted a checkpoint of fmfbench, came a safetensors file without its header; "
+                    f"{path}: expected a checkpoint of fmfbench, got a safetensors file without its header; "
                     f"load the weights into create_model(...) yourself"
                 )
             return {key: stream.get_tensor(key) for key in stream.keys()}, json.loads(header)  # noqa: SIM118
     except SafetensorError as error:
-        raise InputError(f"{path}: wanted a whole safetensors file, came one that says: {error}") from None
+        raise InputError(f"{path}: expected a whole safetensors file, got one that says: {error}") from None
 
 
 def save_checkpoint(path: str | os.PathLike[str], model: Model) -> Path:
@@ -80,10 +80,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Model:
     if path.is_dir():
         found = [path / name for name in RUN_FILES if (path / name).is_file()]
         if not found:
-            raise InputError(f"{path}: wanted a run folder with {' or '.join(RUN_FILES)}, found neither")
+            raise InputError(f"{path}: expected a run folder with {' or '.join(RUN_FILES)}, got neither")
         path = found[0]
     if not path.is_file():
-        raise InputError(f"{path}: wanted a run folder or a checkpoint file, there is none")
+        raise InputError(f"{path}: expected a run folder or a checkpoint file, there is none")
     if _is_torch_file(path):
         return load_official(path)
     tensors, facts = read_tensors(path)
@@ -94,7 +94,7 @@ def restore(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, what: st
     """The model that `save_checkpoint`'s tensors and facts describe."""
     if facts.get("schema") != SCHEMA or "name" not in facts:
         raise InputError(
-            f"{what}: wanted a model checkpoint of schema {SCHEMA}, came schema {facts.get('schema')}"
+            f"{what}: expected a model checkpoint of schema {SCHEMA}, got schema {facts.get('schema')}"
         )
     model = create_model(facts["name"], **facts["config"])
     own = model.state_dict()
@@ -119,7 +119,7 @@ def _load(model: Model, tensors: Mapping[str, Tensor], what: str) -> None:
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{what}: wanted the tensors of {model.meta.name}, came others: {reason}") from None
+        raise InputError(f"{what}: expected the tensors of {model.meta.name}, got others: {reason}") from None
 
 
 def _is_torch_file(path: Path) -> bool:
@@ -137,18 +137,18 @@ def load_official(path: str | os.PathLike[str]) -> Model:
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: wanted a state dict of plain tensors, came a file that torch refuses: {reason}"
+            f"{path}: expected a state dict of plain tensors, got a file that torch refuses: {reason}"
         ) from None
     state = _unwrapped(state)
     if not is_official(state):
         raise InputError(
-            f"{path}: wanted the state dict of a released FmFormer, came "
+            f"{path}: expected the state dict of a released FmFormer, got "
             f"{type(state).__name__} of {len(state)} with {', '.join(map(str, list(state)[:3]))}"
         )
     try:
         config = official_config(state)
     except (KeyError, IndexError) as error:
-        raise InputError(f"{path}: wanted a whole released state dict, {error} is missing") from None
+        raise InputError(f"{path}: expected a whole released state dict, {error} is missing") from None
     model = create_model("fmformer", preset="official", **config)
     if any(value.dtype == torch.float64 for value in state.values()):
         model.double()

@@ -69,7 +69,7 @@ class Detector:
         """One row of three phases, measured at `time` (ns). NaN is a phase that was not measured."""
         row = np.asarray(amperes, np.float32)
         if row.shape != (3,):
-            raise InputError(f"detector: wanted three phases, came an array of shape {row.shape}")
+            raise InputError(f"detector: expected three phases, got an array of shape {row.shape}")
         if self._current_time and time <= self._current_time[-1]:
             raise InputError(
                 f"detector: currents come in order of time, {time} is not after {self._current_time[-1]}"
@@ -81,7 +81,7 @@ class Detector:
     def frame(self, time: int, image: NDArray[np.uint8]) -> Detection:
         """One frame (H, W, 3) uint8 RGB, upright, taken at `time` (ns)."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(f"detector: wanted (H, W, 3) uint8, came {image.shape} {image.dtype}")
+            raise InputError(f"detector: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
         if self._frame_time and time <= self._frame_time[-1]:
             raise InputError(
                 f"detector: frames come in order of time, {time} is not after {self._frame_time[-1]}"

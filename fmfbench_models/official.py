@@ -158,7 +158,7 @@ def _translate(state: Mapping[str, Tensor], rules: list[tuple[str, str]], what: 
             translated[table[prefix] + name[len(prefix) :]] = tensor
     if unknown:
         raise InputError(
-            f"{what}: wanted the tensors of a released FmFormer, came {len(unknown)} others, "
+            f"{what}: expected the tensors of a released FmFormer, got {len(unknown)} others, "
             f"first {', '.join(unknown[:5])}"
         )
     return translated

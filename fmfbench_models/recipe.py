@@ -68,16 +68,16 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "every", "validate_every"):
             if getattr(self, name) < 1:
-                raise InputError(f"recipe: {name} must be 1 or more, came {getattr(self, name)}")
+                raise InputError(f"recipe: {name} must be 1 or more, got {getattr(self, name)}")
         if not self.lr > 0:
-            raise InputError(f"recipe: lr must be above 0, came {self.lr}")
+            raise InputError(f"recipe: lr must be above 0, got {self.lr}")
         if not 0 <= self.flip <= 1:
-            raise InputError(f"recipe: flip must be in [0, 1], came {self.flip}")
+            raise InputError(f"recipe: flip must be in [0, 1], got {self.flip}")
         for name in ("jitter", "current_jitter"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"recipe: {name} must be in [0, 1), came {getattr(self, name)}")
+                raise InputError(f"recipe: {name} must be in [0, 1), got {getattr(self, name)}")
         if self.shift < 0:
-            raise InputError(f"recipe: shift must be 0 or more pixels, came {self.shift}")
+            raise InputError(f"recipe: shift must be 0 or more pixels, got {self.shift}")
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""

@@ -106,13 +106,13 @@ def _registrations() -> dict[str, Registration]:
         except Exception as error:  # another package's code: whatever is wrong with it, say whose it is
             reason = " ".join(str(error).split())
             raise InputError(
-                f"entry point {point.value}: wanted a Registration, came {type(error).__name__}: {reason}; "
+                f"entry point {point.value}: expected a Registration, got {type(error).__name__}: {reason}; "
                 f"mend or uninstall that package"
             ) from error
         if not isinstance(record, Registration):
             kind = type(record).__name__
             raise InputError(
-                f"entry point {point.value}: wanted a Registration of fmfbench_models, came {kind}"
+                f"entry point {point.value}: expected a Registration of fmfbench_models, got {kind}"
             )
         if record.name in found:
             raise InputError(
@@ -132,7 +132,7 @@ def registration(name: str) -> Registration:
     try:
         return _registrations()[name]
     except KeyError:
-        raise InputError(f"model: wanted one of {', '.join(list_models())}, came {name!r}") from None
+        raise InputError(f"model: expected one of {', '.join(list_models())}, got {name!r}") from None
 
 
 @cache
@@ -173,7 +173,7 @@ def create_model(name: str, *, preset: str | None = None, **config: Any) -> Mode
     if preset is not None:
         if preset not in record.presets:
             known = ", ".join(record.presets) or "none"
-            raise InputError(f"{name}: wanted a preset of [{known}], came {preset!r}")
+            raise InputError(f"{name}: expected a preset of [{known}], got {preset!r}")
         values.update(record.presets[preset])
     parsed = parse_config(record.config, values | config, what=name)
     model = record.build(parsed)
@@ -238,7 +238,7 @@ def _parse_value(kind: Any, value: Any, *, where: str) -> Any:
 
 
 def _wrong(where: str, wanted: str, value: Any) -> InputError:
-    return InputError(f"{where}: wanted {wanted}, came {value!r}")
+    return InputError(f"{where}: expected {wanted}, got {value!r}")
 
 
 def plain(value: Any) -> Any:

@@ -97,7 +97,7 @@ def test_ranks_share_each_batch(dataset: WindowDataset) -> None:
     ],
 )
 def test_bad_loaders_are_refused(dataset: WindowDataset, bad: dict) -> None:
-    with pytest.raises(WindowError, match="wanted batch_size"):
+    with pytest.raises(WindowError, match="expected batch_size"):
         make_loader(dataset, **bad)
 
 

@@ -78,7 +78,7 @@ def annotate(
             check_layer_name(name)
     if refined == boxes or (margin and refined is None):
         raise AnnotationError(
-            f"wanted layers of different names, and a refined one for margins, got {boxes}, {refined}"
+            f"expected layers of different names, and a refined one for margins, got {boxes}, {refined}"
         )
     if refined is not None:
         for name in keyframes.recordings:
@@ -144,7 +144,7 @@ def drawn_keyframes(data: StoreReader, layer: str = BOXES) -> Keyframes:
     sizes = {tuple(parameters.get("size", ())) for parameters in drawn.values()}
     if len(sizes) != 1 or () in sizes:
         raise AnnotationError(
-            f"{data.path}: wanted a layer {layer!r} made by `fmfbench annotate`, got none or several sizes"
+            f"{data.path}: expected a layer {layer!r} made by `fmfbench annotate`, got none or several sizes"
         )
     (size,) = sizes
     recordings = {name: {"tracks": parameters["tracks"]} for name, parameters in drawn.items()}
@@ -157,18 +157,18 @@ def _view(data: StoreReader, size: tuple[int, int], on_raw: bool) -> View:
     if not on_raw:
         if crop is not None and size[0] * crop[3] != size[1] * crop[2]:
             raise AnnotationError(
-                f"{data.path}: wanted boxes drawn on the crop of {crop[2]}x{crop[3]} that the store shows, or at a "
+                f"{data.path}: expected boxes drawn on the crop of {crop[2]}x{crop[3]} that the store shows, or at a "
                 f"multiple of it, got a size of {size[0]}x{size[1]}; if they were drawn on the raw video, say --on-raw"
             )
         return (0, 0, *size)
     if crop is None:
         raise AnnotationError(
-            f"{data.path}: wanted a store with a crop for boxes drawn on the raw video, got one without"
+            f"{data.path}: expected a store with a crop for boxes drawn on the raw video, got one without"
         )
     x, y, width, height = crop
     if x + width > size[0] or y + height > size[1]:
         raise AnnotationError(
-            f"{data.path}: wanted boxes drawn on the raw video around the crop {crop}, got {size[0]}x{size[1]}"
+            f"{data.path}: expected boxes drawn on the raw video around the crop {crop}, got {size[0]}x{size[1]}"
         )
     return x, y, width, height
 

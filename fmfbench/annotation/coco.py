@@ -52,7 +52,7 @@ def write_coco(
     annotations: list[dict[str, Any]] = []
     for block in blocks:
         if block.shape[1:] != shape:
-            raise AnnotationError(f"{recording}: wanted masks of {height}x{width}, got {block.shape[1:]}")
+            raise AnnotationError(f"{recording}: expected masks of {height}x{width}, got {block.shape[1:]}")
         for mask in block:
             frame = len(images)
             images.append(

@@ -107,15 +107,15 @@ def _keyframes(
     tasks = {task.id: task for task in (_task(fields) for fields in reader.tasks)}
     if not tasks:
         raise AnnotationError(
-            "wanted CVAT for video 1.1 with <meta><task>, got no task; export the task again"
+            "expected CVAT for video 1.1 with <meta><task>, got no task; export the task again"
         )
     if len({task.size for task in tasks.values()}) > 1:
-        raise AnnotationError("wanted tasks of one frame size, got several; export them one by one")
+        raise AnnotationError("expected tasks of one frame size, got several; export them one by one")
     if recording is not None and len(tasks) > 1:
-        raise AnnotationError(f"wanted one task for recording {recording!r}, got {len(tasks)} tasks")
+        raise AnnotationError(f"expected one task for recording {recording!r}, got {len(tasks)} tasks")
     names = {key: recording or _VIDEO_SUFFIX.sub("", task.name) for key, task in tasks.items()}
     if len(set(names.values())) < len(names):
-        raise AnnotationError("wanted tasks of different names, got one twice; rename one in CVAT")
+        raise AnnotationError("expected tasks of different names, got one twice; rename one in CVAT")
     tracks: dict[str, list[Track]] = {name: [] for name in names.values()}
     labels = set()
     for track in reader.tracks:
@@ -125,7 +125,9 @@ def _keyframes(
             tracks[names[task.id]] += _events(track, task)
     if not any(tracks.values()):
         came = f"none of label {label!r} among {', '.join(sorted(labels))}" if label and labels else "none"
-        raise AnnotationError(f"wanted tracks with boxes that are keyframes, got {came}; draw a box in CVAT")
+        raise AnnotationError(
+            f"expected tracks with boxes that are keyframes, got {came}; draw a box in CVAT"
+        )
     for events in tracks.values():
         events.sort(key=lambda event: (str(event.id), event.onset))
     size = next(iter(tasks.values())).size
@@ -143,18 +145,18 @@ def _task(fields: Mapping[str, str]) -> Task:
         match = re.fullmatch(r"\s*step\s*=\s*([1-9]\d{0,8})\s*", fields["frame_filter"])
         if not match:
             raise AnnotationError(
-                f"task {name!r}: wanted frame_filter step=N, got {fields['frame_filter'][:40]!r}"
+                f"task {name!r}: expected frame_filter step=N, got {fields['frame_filter'][:40]!r}"
             )
         step = int(match[1])
     frames = range(start, start + size * step, step)
     stop = fields.get("stop_frame")
     if stop and (size == 0 or not frames[-1] <= _whole(stop, f"task {name!r}, stop_frame") < frames.stop):
         raise AnnotationError(
-            f"task {name!r}: wanted start_frame, stop_frame and size to agree on the frame count, got {start}, "
+            f"task {name!r}: expected start_frame, stop_frame and size to agree on the frame count, got {start}, "
             f"{stop[:20]} and {size} at step {step}"
         )
     if "width" not in fields or "height" not in fields:
-        raise AnnotationError(f"task {name!r}: wanted original_size with width and height, got none")
+        raise AnnotationError(f"task {name!r}: expected original_size with width and height, got none")
     width, height = (_whole(fields[side], f"task {name!r}, original_size", 1) for side in ("width", "height"))
     return Task(id=fields.get("id", ""), name=name, frames=frames, size=(width, height))
 
@@ -165,7 +167,7 @@ def _task_of(track: _CvatTrack, tasks: Mapping[str, Task]) -> Task:
     if len(tasks) == 1 and track.task is None:
         return next(iter(tasks.values()))
     raise AnnotationError(
-        f"line {track.line}: wanted track {track.id} with the task_id of one of the file's {len(tasks)} tasks, "
+        f"line {track.line}: expected track {track.id} with the task_id of one of the file's {len(tasks)} tasks, "
         f"got {track.task}"
     )
 
@@ -175,12 +177,12 @@ def _events(track: _CvatTrack, task: Task) -> list[Track]:
     for box in boxes:
         if box.frame not in task.frames:
             raise AnnotationError(
-                f"line {box.line}: wanted a frame of task {task.name!r} ({task.frames.start} to "
+                f"line {box.line}: expected a frame of task {task.name!r} ({task.frames.start} to "
                 f"{task.frames.stop - task.frames.step}, step {task.frames.step}), got {box.frame}"
             )
     for earlier, later in pairwise(boxes):
         if earlier.frame == later.frame:
-            raise AnnotationError(f"line {later.line}: wanted one keyframe on frame {later.frame}, got two")
+            raise AnnotationError(f"line {later.line}: expected one keyframe on frame {later.frame}, got two")
     name = next((box.attributes[NAME] for box in boxes if box.attributes.get(NAME)), track.id)
     track_id = parse_track_id(name.strip(), f"line {track.line}, track")
     last = task.frames.stop - task.frames.step
@@ -213,7 +215,7 @@ def _split(boxes: list[_Box]) -> Iterator[_Event]:
 def _stages(text: str, line: int) -> tuple[str, ...]:
     stages = tuple(part.strip() for part in text.split("+")) if text not in ("", "none") else ()
     if any(stage not in ("onset", "apex", "offset") for stage in stages):
-        raise AnnotationError(f"line {line}: wanted stage none, onset, apex or offset, got {text[:40]!r}")
+        raise AnnotationError(f"line {line}: expected stage none, onset, apex or offset, got {text[:40]!r}")
     return stages
 
 
@@ -232,7 +234,7 @@ class _Event:
         for stage in stages:
             if getattr(self, stage) is not None:
                 raise AnnotationError(
-                    f"line {box.line}: wanted one {stage} in an event, got frames {getattr(self, stage)} and "
+                    f"line {box.line}: expected one {stage} in an event, got frames {getattr(self, stage)} and "
                     f"{box.frame}; end the event before the next one begins"
                 )
             setattr(self, stage, box.frame)
@@ -273,17 +275,17 @@ def _open_xml(path: Path) -> IO[bytes]:
     with open(path, "rb") as file:
         head = file.read(4)
     if not head:
-        raise AnnotationError("wanted CVAT for video 1.1, got an empty file")
+        raise AnnotationError("expected CVAT for video 1.1, got an empty file")
     if head[:2] != b"PK":
         return open(path, "rb")
     try:
         archive = zipfile.ZipFile(path)
         members = [info for info in archive.infolist() if info.filename == _MEMBER]
         if len(members) != 1:
-            raise AnnotationError(f"wanted a zip with one {_MEMBER} at its top, got {len(members)}")
+            raise AnnotationError(f"expected a zip with one {_MEMBER} at its top, got {len(members)}")
         return archive.open(members[0])  # read as a stream: nothing is ever extracted
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise AnnotationError(f"wanted a plain zip, got one that cannot be read: {error}") from error
+        raise AnnotationError(f"expected a plain zip, got one that cannot be read: {error}") from error
 
 
 class _Reader:
@@ -309,17 +311,17 @@ class _Reader:
             while block := stream.read(_BLOCK):
                 total += len(block)
                 if total > _LARGEST_XML:
-                    raise AnnotationError(f"wanted XML of at most {_LARGEST_XML} bytes, got more")
+                    raise AnnotationError(f"expected XML of at most {_LARGEST_XML} bytes, got more")
                 self._parser.Parse(block, False)
             self._parser.Parse(b"", True)
         except expat.ExpatError as error:
             reason = expat.ErrorString(error.code)
-            raise AnnotationError(f"line {error.lineno}: wanted CVAT's XML, got {reason}") from error
+            raise AnnotationError(f"line {error.lineno}: expected CVAT's XML, got {reason}") from error
         except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-            raise AnnotationError(f"wanted a whole zip, got a damaged one: {error}") from error
+            raise AnnotationError(f"expected a whole zip, got a damaged one: {error}") from error
         except Exception as error:
             if type(error).__module__ == "zlib":
-                raise AnnotationError(f"wanted a whole zip, got a damaged one: {error}") from error
+                raise AnnotationError(f"expected a whole zip, got a damaged one: {error}") from error
             raise
 
     @property
@@ -327,13 +329,15 @@ class _Reader:
         return self._parser.CurrentLineNumber
 
     def _refuse_doctype(self, *_: Any) -> None:
-        raise AnnotationError(f"line {self._line}: wanted CVAT's plain XML, got a document type or an entity")
+        raise AnnotationError(
+            f"line {self._line}: expected CVAT's plain XML, got a document type or an entity"
+        )
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         if not self._path and tag != "annotations":
-            raise AnnotationError(f"wanted CVAT's <annotations>, got <{tag[:40]}>")
+            raise AnnotationError(f"expected CVAT's <annotations>, got <{tag[:40]}>")
         if len(self._path) > 32:
-            raise AnnotationError(f"line {self._line}: wanted CVAT's XML, got elements nested too deeply")
+            raise AnnotationError(f"line {self._line}: expected CVAT's XML, got elements nested too deeply")
         self._path.append(tag)
         self._text = None
         parent = self._path[-2] if len(self._path) > 1 else ""
@@ -342,14 +346,14 @@ class _Reader:
         elif self._field() is not None:
             self._text = []
         elif tag == "image" and parent == "annotations":
-            raise AnnotationError(f"line {self._line}: wanted CVAT for video 1.1, got CVAT for images")
+            raise AnnotationError(f"line {self._line}: expected CVAT for video 1.1, got CVAT for images")
         elif tag == "track" and parent == "annotations":
             self._start_track(attributes)
         elif parent == "track" and tag == "box":
             self._start_box(attributes)
         elif parent == "track" and tag in _SHAPES:
             raise AnnotationError(
-                f"line {self._line}: wanted tracks of boxes, got a {tag}; redraw it as boxes"
+                f"line {self._line}: expected tracks of boxes, got a {tag}; redraw it as boxes"
             )
         elif parent == "box" and tag == "attribute" and self._box is not None:
             self._attribute, self._text = attributes.get("name", ""), []
@@ -381,14 +385,14 @@ class _Reader:
         where = f"line {self._line}"
         missing = [key for key in ("frame", "keyframe", "xtl", "ytl", "xbr", "ybr") if key not in attributes]
         if missing:
-            raise AnnotationError(f"{where}: wanted a box with {', '.join(missing)}, got none")
+            raise AnnotationError(f"{where}: expected a box with {', '.join(missing)}, got none")
         frame = _whole(attributes["frame"], f"{where}, frame")
         if not _flag(attributes["keyframe"], f"{where}, keyframe"):
             return
         box = tuple(_number(attributes[key], f"{where}, {key}") for key in ("xtl", "ytl", "xbr", "ybr"))
         if _number(attributes.get("rotation", "0"), f"{where}, rotation") % 360:
             raise AnnotationError(
-                f"{where}: wanted an upright box, got one turned by {attributes['rotation'][:20]}"
+                f"{where}: expected an upright box, got one turned by {attributes['rotation'][:20]}"
             )
         self._box = _Box(
             frame=frame,
@@ -403,7 +407,7 @@ class _Reader:
             self._text.append(text)
             if len(self._text) > 1000:
                 raise AnnotationError(
-                    f"line {self._line}: wanted a short text, got more than a thousand pieces"
+                    f"line {self._line}: expected a short text, got more than a thousand pieces"
                 )
 
     def _end(self, tag: str) -> None:
@@ -423,7 +427,7 @@ class _Reader:
 def _whole(text: str, where: str, smallest: int = 0) -> int:
     if re.fullmatch(r"[0-9]{1,9}", text.strip()) and int(text) >= smallest:
         return int(text)
-    raise AnnotationError(f"{where}: wanted a whole number from {smallest} up, got {text[:40]!r}")
+    raise AnnotationError(f"{where}: expected a whole number from {smallest} up, got {text[:40]!r}")
 
 
 def _number(text: str, where: str) -> float:
@@ -432,11 +436,11 @@ def _number(text: str, where: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise AnnotationError(f"{where}: wanted a finite number, got {text[:40]!r}")
+        raise AnnotationError(f"{where}: expected a finite number, got {text[:40]!r}")
     return value
 
 
 def _flag(text: str, where: str) -> bool:
     if text.strip() not in ("0", "1"):
-        raise AnnotationError(f"{where}: wanted 0 or 1, got {text[:40]!r}")
+        raise AnnotationError(f"{where}: expected 0 or 1, got {text[:40]!r}")
     return text.strip() == "1"

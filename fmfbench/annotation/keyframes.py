@@ -63,24 +63,27 @@ class Track:
         where = f"track {self.id}"
         frames = [k.frame for k in self.keyframes]
         if not frames:
-            raise AnnotationError(f"{where}: wanted at least one keyframe, got none; draw a box on one frame")
+            raise AnnotationError(
+                f"{where}: expected at least one keyframe, got none; draw a box on one frame"
+            )
         for earlier, later in pairwise(frames):
             if later <= earlier:
                 raise AnnotationError(
-                    f"{where}: wanted keyframes in order of frame, each frame once, got {later} after {earlier}; "
+                    f"{where}: expected keyframes in order of frame, each frame once, got {later} after {earlier}; "
                     "sort them"
                 )
         if not 0 <= self.onset <= self.offset:
             raise AnnotationError(
-                f"{where}: wanted 0 <= onset <= offset, got onset {self.onset} and offset {self.offset}"
+                f"{where}: expected 0 <= onset <= offset, got onset {self.onset} and offset {self.offset}"
             )
         if not any(self.onset <= frame <= self.offset for frame in frames):
             raise AnnotationError(
-                f"{where}: wanted a keyframe within the event {self.onset}..{self.offset}, got only frames {frames[:5]}"
+                f"{where}: expected a keyframe within the event {self.onset}..{self.offset}, got frames "
+                f"{frames[:5]} only"
             )
         if self.apex is not None and not self.onset <= self.apex <= self.offset:
             raise AnnotationError(
-                f"{where}: wanted the apex between onset {self.onset} and offset {self.offset}, got {self.apex}"
+                f"{where}: expected the apex between onset {self.onset} and offset {self.offset}, got {self.apex}"
             )
 
 
@@ -120,23 +123,23 @@ def read_keyframes(path: str | os.PathLike[str]) -> Keyframes:
     path = Path(path)
     try:
         if path.stat().st_size > _LARGEST_FILE:
-            raise AnnotationError(f"{path}: wanted keyframes of at most {_LARGEST_FILE} bytes, got more")
+            raise AnnotationError(f"{path}: expected keyframes of at most {_LARGEST_FILE} bytes, got more")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror}; name a keyframes.json") from error
     except UnicodeDecodeError as error:
-        raise AnnotationError(f"{path}: wanted JSON in UTF-8, got other bytes at {error.start}") from error
+        raise AnnotationError(f"{path}: expected JSON in UTF-8, got other bytes at {error.start}") from error
     if not text.strip():
-        raise AnnotationError(f"{path}: wanted keyframes, got an empty file; draw at least one box")
+        raise AnnotationError(f"{path}: expected keyframes, got an empty file; draw at least one box")
     try:
         data = json.loads(text, object_pairs_hook=_unique_keys)
         return parse_keyframes(data)
     except json.JSONDecodeError as error:
         raise AnnotationError(
-            f"{path}: wanted JSON, got an error in line {error.lineno}: {error.msg}"
+            f"{path}: expected JSON, got an error in line {error.lineno}: {error.msg}"
         ) from error
     except RecursionError as error:
-        raise AnnotationError(f"{path}: wanted keyframes, got JSON nested too deeply") from error
+        raise AnnotationError(f"{path}: expected keyframes, got JSON nested too deeply") from error
     except AnnotationError as error:
         raise AnnotationError(f"{path}: {error}") from error
 
@@ -150,7 +153,7 @@ def parse_keyframes(data: object) -> Keyframes:
     """
     top = _object(data, "the file", required=("schema", "size", "recordings"))
     if top["schema"] != SCHEMA or isinstance(top["schema"], bool):
-        raise AnnotationError(f"wanted schema {SCHEMA}, got {top['schema']!r}")
+        raise AnnotationError(f"expected schema {SCHEMA}, got {top['schema']!r}")
     size = _list(top["size"], "size", 2)
     width, height = (_whole(value, "size", smallest=1) for value in size)
     recordings = _object(top["recordings"], "recordings")
@@ -182,7 +185,7 @@ def check_against(
     """
     if not keyframes.recordings:
         raise AnnotationError(
-            "wanted the tracks of at least one recording, got none; draw a box on one frame"
+            "expected the tracks of at least one recording, got none; draw a box on one frame"
         )
     for name, tracks in keyframes.recordings.items():
         if name not in frame_counts:
@@ -195,14 +198,14 @@ def check_against(
         every = frames.start == 0 and frames.step == 1
         if (every and len(frames) != count) or (len(frames) and frames[-1] >= count):
             raise AnnotationError(
-                f"{name}: wanted boxes drawn on the recording's {count} frames, got a video of "
+                f"{name}: expected boxes drawn on the recording's {count} frames, got a video of "
                 f"{frames[-1] + 1 if len(frames) else 0}; draw on the video that was converted"
             )
         for track in tracks:
             last = max(track.offset, track.keyframes[-1].frame)
             if last >= count:
                 raise AnnotationError(
-                    f"{name}, track {track.id}: wanted frames below the recording's count of {count}, got {last}; "
+                    f"{name}, track {track.id}: expected frames below the recording's count of {count}, got {last}; "
                     "were they drawn on another recording?"
                 )
 
@@ -244,7 +247,7 @@ def parse_track_id(value: object, where: str) -> int | str:
         return value
     if isinstance(value, str) and value and value == value.strip() and value.isprintable():
         return int(value) if value.isascii() and value.isdigit() and str(int(value)) == value else value
-    raise AnnotationError(f"{where}: wanted an id that is a whole number or a name, got {value!r}")
+    raise AnnotationError(f"{where}: expected an id that is a whole number or a name, got {value!r}")
 
 
 def _track_to_dict(track: Track) -> dict[str, Any]:
@@ -256,14 +259,14 @@ def _track_to_dict(track: Track) -> dict[str, Any]:
 def _check_box(box: Box, size: tuple[int, int], where: str) -> None:
     x0, y0, x1, y1 = box
     if not all(math.isfinite(value) for value in box):
-        raise AnnotationError(f"{where}: wanted a box of finite coordinates, got {list(box)}")
+        raise AnnotationError(f"{where}: expected a box of finite coordinates, got {list(box)}")
     if not (x0 < x1 and y0 < y1):
         raise AnnotationError(
-            f"{where}: wanted a box [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {list(box)}"
+            f"{where}: expected a box [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {list(box)}"
         )
     if min(x0, y0) < 0 or x1 > size[0] or y1 > size[1]:
         raise AnnotationError(
-            f"{where}: wanted a box within the frame of {size[0]}x{size[1]} (width x height), got {list(box)}; "
+            f"{where}: expected a box within the frame of {size[0]}x{size[1]} (width x height), got {list(box)}; "
             "is `size` the size that was drawn on?"
         )
 
@@ -277,7 +280,7 @@ def _check_overlaps(name: str, tracks: Iterable[Track]) -> None:
         for earlier, later in pairwise(events):
             if later.onset <= earlier.offset:
                 raise AnnotationError(
-                    f"{name}, track {track_id}: wanted events that do not overlap, got "
+                    f"{name}, track {track_id}: expected events that do not overlap, got "
                     f"{earlier.onset}..{earlier.offset} and {later.onset}..{later.offset}; give one another id"
                 )
 
@@ -286,7 +289,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     for key in keys:
         if keys.count(key) > 1:
-            raise AnnotationError(f"wanted each key once, got {key!r} twice")
+            raise AnnotationError(f"expected each key once, got {key!r} twice")
     return dict(pairs)
 
 
@@ -294,13 +297,15 @@ def _object(
     value: object, where: str, required: tuple[str, ...] = (), optional: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise AnnotationError(f"{where}: wanted an object, got {_kind(value)}")
+        raise AnnotationError(f"{where}: expected an object, got {_kind(value)}")
     missing = [key for key in required if key not in value]
     if missing:
-        raise AnnotationError(f"{where}: wanted {', '.join(required)}, got no {', '.join(missing)}")
+        raise AnnotationError(f"{where}: expected {', '.join(required)}, got no {', '.join(missing)}")
     unknown = [key for key in value if required and key not in (*required, *optional)]
     if unknown:
-        raise AnnotationError(f"{where}: wanted only {', '.join((*required, *optional))}, got {unknown[0]!r}")
+        raise AnnotationError(
+            f"{where}: expected only {', '.join((*required, *optional))}, got {unknown[0]!r}"
+        )
     return value
 
 
@@ -308,23 +313,23 @@ def _list(value: object, where: str, length: int | None = None) -> list[Any]:
     if not isinstance(value, list) or (length is not None and len(value) != length):
         wanted = "a list" if length is None else f"a list of {length}"
         came = f"{len(value)} values" if isinstance(value, list) else _kind(value)
-        raise AnnotationError(f"{where}: wanted {wanted}, got {came}")
+        raise AnnotationError(f"{where}: expected {wanted}, got {came}")
     return value
 
 
 def _whole(value: object, where: str, smallest: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-        raise AnnotationError(f"{where}: wanted a whole number from {smallest} up, got {value!r}")
+        raise AnnotationError(f"{where}: expected a whole number from {smallest} up, got {value!r}")
     return value
 
 
 def _number(value: object, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AnnotationError(f"{where}: wanted a number, got {_kind(value)}")
+        raise AnnotationError(f"{where}: expected a number, got {_kind(value)}")
     try:
         return float(value)
     except OverflowError as error:
-        raise AnnotationError(f"{where}: wanted a finite number, got a larger one") from error
+        raise AnnotationError(f"{where}: expected a finite number, got a larger one") from error
 
 
 def _kind(value: object) -> str:

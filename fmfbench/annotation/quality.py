@@ -13,7 +13,7 @@ from fmfbench.errors import AnnotationError
 from fmfbench.store.layers import provenance_of
 from fmfbench.store.reader import Recording, StoreReader
 
-__all__ = ["Agreement", "print_report", "report"]
+__all__ = ["Agreement", "format_report", "report"]
 
 _BLOCK = 512
 
@@ -64,11 +64,11 @@ def report(data: StoreReader, layer: str, reference: str | None = None) -> dict[
     recordings = [r for r in data.recordings.values() if layer in r.layers]
     if not recordings:
         raise AnnotationError(
-            f"{data.path}: wanted layer {layer!r}, got no recording with it; annotate first"
+            f"{data.path}: expected layer {layer!r}, got no recording with it; annotate first"
         )
     if reference is not None and not any(reference in r.layers for r in recordings):
         raise AnnotationError(
-            f"{data.path}: wanted the reference layer {reference!r}, got none; leave it out"
+            f"{data.path}: expected the reference layer {reference!r}, got none; leave it out"
         )
     return {
         "store": str(data.path),
@@ -78,7 +78,7 @@ def report(data: StoreReader, layer: str, reference: str | None = None) -> dict[
     }
 
 
-def print_report(facts: dict[str, Any]) -> str:
+def format_report(facts: dict[str, Any]) -> str:
     """The same for a person."""
     lines = [f"{facts['store']}: layer {facts['layer']}"]
     for name, r in facts["recordings"].items():

@@ -184,35 +184,37 @@ def _checked(mask: Mask, guide: Frame, dims: int = 2) -> tuple[Mask, Frame]:
         ):
             came = getattr(array, "dtype", type(array).__name__)
             raise AnnotationError(
-                f"refine wants {name} as a uint8 array {wanted}, got {came}; convert it first"
+                f"refine expects {name} as a uint8 array {wanted}, got {came}; convert it first"
             )
     if mask.ndim != dims or guide.shape != (*mask.shape, 3):
         raise AnnotationError(
-            f"refine wants mask {frames}) and guide {frames}, 3) of the same frames, got {mask.shape} and "
+            f"refine expects mask {frames}) and guide {frames}, 3) of the same frames, got {mask.shape} and "
             f"{guide.shape}; check the order of the axes"
         )
     if 0 in mask.shape[-2:]:
-        raise AnnotationError(f"refine wants at least one pixel, got a mask of shape {mask.shape}")
+        raise AnnotationError(f"refine expects at least one pixel, got a mask of shape {mask.shape}")
     if mask.dtype == bool:
         mask = mask.view(np.uint8)
     elif (largest := mask.max(initial=0)) > 1:
-        raise AnnotationError(f"refine wants a mask of 0 and 1, got the value {largest}; use (mask > 0)")
+        raise AnnotationError(f"refine expects a mask of 0 and 1, got the value {largest}; use (mask > 0)")
     return mask, guide
 
 
 def check_window(shape: tuple[int, ...], radius: int, sigma: float) -> tuple[int, float]:
     """Radius, cut to the frame's size, and sigma of a window on frames of `shape` (H, W); AnnotationError."""
     if isinstance(radius, bool) or not isinstance(radius, int | np.integer) or radius < 1:
-        raise AnnotationError(f"refine wants radius as a whole number of pixels from 1 up, got {radius!r}")
+        raise AnnotationError(f"refine expects radius as a whole number of pixels from 1 up, got {radius!r}")
     if isinstance(sigma, bool) or not isinstance(sigma, int | float | np.number):
-        raise AnnotationError(f"refine wants sigma as a number of grey levels above 0, got {sigma!r}")
+        raise AnnotationError(f"refine expects sigma as a number of grey levels above 0, got {sigma!r}")
     if not (math.isfinite(sigma) and sigma > 0):
-        raise AnnotationError(f"refine wants sigma as a finite number of grey levels above 0, got {sigma!r}")
+        raise AnnotationError(
+            f"refine expects sigma as a finite number of grey levels above 0, got {sigma!r}"
+        )
     radius = min(int(radius), max(shape))  # no window reaches further than the frame
     voters = min(2 * radius + 1, shape[0]) * min(2 * radius + 1, shape[1])
     if voters > _MOST_VOTERS:
         raise AnnotationError(
-            f"refine wants windows of at most {_MOST_VOTERS} pixels, so that votes fit in 64 bits, got "
+            f"refine expects windows of at most {_MOST_VOTERS} pixels, so that votes fit in 64 bits, got "
             f"{voters} for radius {radius} on a frame of {shape[0]}x{shape[1]}; use a smaller radius"
         )
     return radius, float(sigma)

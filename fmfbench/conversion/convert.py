@@ -91,7 +91,7 @@ def convert(
     except OSError as error:
         raise FailedError(
             f"{error.filename or target}: {error.strerror or error}; once that is mended, the same command "
-            "goes on where it was"
+            "resumes where it was"
         ) from error
     return target
 
@@ -107,10 +107,10 @@ def make_options(
 ) -> Options:
     """Options of a source, checked."""
     if not 0 < fps <= 10_000:
-        raise SourceError(f"wanted frames a second above 0 and at most 10000, found {fps}")
+        raise SourceError(f"expected frames a second above 0 and at most 10000, got {fps}")
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 1:
-        raise SourceError(f"wanted at least one worker, found {workers}")
+        raise SourceError(f"expected at least one worker, got {workers}")
     rate = Fraction(fps).limit_denominator(1_000_000)
     return Options(
         layout=layout, names=dict(names or {}), time_format=time_format, fps=rate, crop=crop, size=size,
@@ -315,7 +315,7 @@ def _write_stream(
         future.result()
     if position != spec.length:
         raise SourceError(
-            f"{name}: wanted {spec.length} frames, the source ended after {position}; it is truncated"
+            f"{name}: expected {spec.length} frames, the source ended after {position}; it is truncated"
         )
 
 

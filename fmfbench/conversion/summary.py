@@ -15,7 +15,7 @@ from fmfbench.sources.source import Source, SourceRecording
 from fmfbench.store.reader import Recording, StoreReader
 from fmfbench.store.schema import SPLITS, UNLABELLED, video_spec
 
-__all__ = ["describe", "describe_source", "gaps", "print_description"]
+__all__ = ["describe", "describe_source", "format_description", "gaps"]
 
 # What a conversion was seen to do on two cores, in bytes of video a second: for the estimate of a dry run.
 _BYTES_PER_SECOND = 200e6
@@ -69,7 +69,7 @@ def gaps(times: NDArray[np.int64]) -> tuple[NDArray[np.int64], float]:
     return wide, float(steps[wide].max() / NS) if len(wide) else 0.0
 
 
-def print_description(facts: dict[str, Any]) -> str:
+def format_description(facts: dict[str, Any]) -> str:
     """The same facts for a person, one recording a paragraph."""
     lines = [f"{facts.get('store') or facts['source']}  (layout {facts['layout']})"]
     for r in facts["recordings"]:

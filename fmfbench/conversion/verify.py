@@ -160,7 +160,7 @@ def _check_root(attributes: dict[str, Any], findings: Findings) -> None:
     schema = attributes.get("fmfbench.schema")
     if isinstance(schema, int) and schema != SCHEMA:
         findings.damaged(
-            ROOT, "schema", f"wanted schema {SCHEMA}, found {schema}; take the version that wrote it"
+            ROOT, "schema", f"expected schema {SCHEMA}, got {schema}; take the version that wrote it"
         )
 
 

@@ -186,7 +186,7 @@ def _check_schema(reader: ShardReader, base: str, findings: Findings) -> tuple[i
     video = reader.specs.get(f"{base}/video")
     if video is None or len(video.shape) != 4 or video.shape[3] != 3:
         if video is not None:
-            findings.damaged(f"{base}/video/{ROOT}", "schema", f"wanted shape (N,H,W,3), found {video.shape}")
+            findings.damaged(f"{base}/video/{ROOT}", "schema", f"expected shape (N,H,W,3), got {video.shape}")
         return None
     n, height, width = video.shape[:3]
     current = reader.specs.get(f"{base}/current")
@@ -212,11 +212,11 @@ def _check_schema(reader: ShardReader, base: str, findings: Findings) -> tuple[i
         facts = [(s.shape, s.dtype, s.dims) for s in (found, expected)]
         where = f"{base}/{which}/{ROOT}"
         if facts[0] != facts[1]:
-            findings.damaged(where, "schema", f"wanted {facts[1]}, found {facts[0]}")
+            findings.damaged(where, "schema", f"expected {facts[1]}, got {facts[0]}")
         for key, value in expected.attributes.items():
             if found.attributes.get(key) != value:
                 there = found.attributes.get(key)
-                findings.damaged(where, "schema", f"wanted attribute {key} = {value!r}, found {there!r}")
+                findings.damaged(where, "schema", f"expected attribute {key} = {value!r}, got {there!r}")
     return n, height, width
 
 
@@ -269,7 +269,7 @@ def _check_times(
     if len(back):
         findings.damaged(
             f"{base}/{which}", "time",
-            f"wanted strictly increasing times, found {len(back)} steps of 0 or back, the first after entry {back[0]}",
+            f"expected strictly increasing times, got {len(back)} steps of 0 or back, the first after entry {back[0]}",
         )  # fmt: skip
     gaps = steps[steps > _GAP]
     if len(gaps):
@@ -287,7 +287,7 @@ def _check_current(current: NDArray[np.float32] | None, base: str, findings: Fin
     endless = np.isinf(current).any(axis=1)
     if endless.any():
         row = int(endless.argmax())
-        findings.damaged(f"{base}/current", "current", f"row {row} is infinite; wanted NaN there")
+        findings.damaged(f"{base}/current", "current", f"row {row} is infinite; expected NaN there")
     empty = np.isnan(current).any(axis=1)
     if empty.any():
         findings.remark(
@@ -307,7 +307,7 @@ def _check_split(store: Path, base: str, split: NDArray[np.uint8] | None, findin
     except (StoreError, OSError):
         return  # named already
     if wanted != {"frames": len(split), **found}:
-        findings.damaged(f"{base}/split", "split", f"wanted counts {wanted}, found {found} of {len(split)}")
+        findings.damaged(f"{base}/split", "split", f"expected counts {wanted}, got {found} of {len(split)}")
 
 
 def _check_values(
@@ -316,7 +316,7 @@ def _check_values(
     strange = ~np.isin(values, allowed)
     if strange.any():
         at = int(strange.argmax())
-        findings.damaged(where, "labels", f"wanted one of {allowed}, found {values[at]} at entry {at}")
+        findings.damaged(where, "labels", f"expected one of {allowed}, got {values[at]} at entry {at}")
 
 
 def _check_class_labels(
@@ -345,6 +345,6 @@ def _mask_blocks(
         if top.max(initial=0) > 1:
             at = int((top > 1).argmax())
             findings.damaged(
-                path, "labels", f"wanted masks of 0 and 1, found {top[at]} in frame {first + at}"
+                path, "labels", f"expected masks of 0 and 1, got {top[at]} in frame {first + at}"
             )
         yield block

@@ -17,7 +17,7 @@ from fmfbench.exchange.masks import pack_masks, packed_length, padding_is_set
 from fmfbench.files.npz import NpzFile, writing_npz
 from fmfbench.files.problems import check_target
 from fmfbench.store.reader import StoreReader
-from fmfbench.store.splits import carved_rows
+from fmfbench.store.splits import derived_rows
 
 __all__ = ["Labels", "labels_from_dataset", "read_labels", "write_labels"]
 
@@ -103,7 +103,7 @@ class Labels:
         return replace(self, **taken)
 
     def select(self, split: str) -> Labels:
-        """The labels of a split: train, test, unused, all, or one carved from train (val, fit, ...).
+        """The labels of a split: train, test, unused, all, or one derived from train (val, fit, ...).
 
         Raises:
             PredictionError: the name is none of these, there is too little train time to carve from, or these
@@ -113,13 +113,13 @@ class Labels:
             return self
         if self.of_split != "all":
             raise PredictionError(
-                f"wanted labels of split {split}, found those of split {self.of_split} alone; "
+                f"expected labels of split {split}, got those of split {self.of_split} alone; "
                 "score with the store, or with labels exported without --split"
             )
         if split in SPLITS:
             return replace(self.take(self.split == SPLITS[split]), of_split=split)
         try:
-            rows = carved_rows(split, self.recording, self.frame_time, self.split, self.recordings)
+            rows = derived_rows(split, self.recording, self.frame_time, self.split, self.recordings)
         except WindowError as error:
             raise PredictionError(str(error)) from None
         return replace(self.take(rows), of_split=split)
@@ -226,7 +226,7 @@ def _parse(arrays: dict[str, NDArray[Any]]) -> Labels:
         array = arrays.get(name)
         if array is not None and (array.shape != (length,) or array.dtype.kind not in kinds):
             raise PredictionError(
-                f"{name} has shape {array.shape} and type {array.dtype}, wanted ({length},)"
+                f"{name} has shape {array.shape} and type {array.dtype}, expected ({length},)"
             )
         if array is not None and name in _ALLOWED and not np.isin(array, _ALLOWED[name]).all():
             raise PredictionError(f"{name} has values other than {_ALLOWED[name]}")
@@ -234,7 +234,7 @@ def _parse(arrays: dict[str, NDArray[Any]]) -> Labels:
     shape = arrays.get("mask_shape")
     bits = arrays.get("mask_bits")
     if shape is not None and (shape.shape != (2,) or shape.dtype.kind not in "iu" or shape.min() < 1):
-        raise PredictionError(f"mask_shape is {shape.tolist()}, wanted (H, W)")
+        raise PredictionError(f"mask_shape is {shape.tolist()}, expected (H, W)")
     if bits is not None:
         if shape is None or bits.dtype != np.uint8 or bits.shape != (length, packed_length(*shape.tolist())):
             raise PredictionError(f"mask_bits has shape {bits.shape} and type {bits.dtype}")

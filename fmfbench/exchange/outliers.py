@@ -12,7 +12,7 @@ An `outliers.npz` (never pickled) holds no frames, only whose are shown:
     kind                  uint8 (N,) 0 none, then as in KINDS
     video_id, current_id  int64 (N,) whose video is shown, and whose current
     video_shuffled        uint8 (N,) 0/1: the pixels of its frames change places, drawn from (seed, sample id)
-    current_shuffled      uint8 (N,) 0/1: its instants change places
+    current_shuffled      uint8 (N,) 0/1: its time steps change places
     recording, frame_time int64 (N,) of the sample itself, for intervals in time
     meta                  JSON: schema, seed, fingerprint, and all that the outliers were drawn with
 """
@@ -121,11 +121,11 @@ def _read(archive: NpzFile, name: str) -> NDArray[Any]:
     header = archive.header(name)
     if name == "meta":
         if header.dtype.kind != "U" or header.nbytes > _MAX_META_BYTES:
-            raise PredictionError(f"meta is {header.dtype} of {header.nbytes} bytes, wanted JSON text")
+            raise PredictionError(f"meta is {header.dtype} of {header.nbytes} bytes, expected JSON text")
     elif len(header.shape) != 1 or header.shape[0] > _MAX_ROWS or header.dtype != _DTYPES[name]:
         wanted = np.dtype(_DTYPES[name]).name
         raise PredictionError(
-            f"{name} has shape {header.shape} and type {header.dtype}, wanted (N,) {wanted}"
+            f"{name} has shape {header.shape} and type {header.dtype}, expected (N,) {wanted}"
         )
     return archive.read(name, header)
 
@@ -136,7 +136,7 @@ def _parse(arrays: Mapping[str, NDArray[Any]]) -> Outliers:
         raise PredictionError(f"{', '.join(missing)} missing")
     lengths = {name: len(arrays[name]) for name in _DTYPES}
     if len(set(lengths.values())) != 1 or not lengths["sample_id"]:
-        raise PredictionError(f"wanted arrays of one length above 0, found {lengths}")
+        raise PredictionError(f"expected arrays of one length above 0, got {lengths}")
     found = Outliers(**{name: arrays[name] for name in _DTYPES}, meta=_parse_meta(arrays["meta"]))
     assert {item.name for item in fields(Outliers)} == {*_DTYPES, "meta"}
     if (np.diff(found.sample_id) <= 0).any() or (np.diff(found.recording) < 0).any():

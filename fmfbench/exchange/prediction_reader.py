@@ -347,7 +347,7 @@ class PredictionReader:
             self.problems.add(f"meta has shape {header.shape} and type {header.dtype}; write one JSON text")
             return {}
         if header.nbytes > _MAX_META_BYTES:
-            self.problems.add(f"meta is {header.nbytes} bytes long; wanted at most {_MAX_META_BYTES}")
+            self.problems.add(f"meta is {header.nbytes} bytes long; expected at most {_MAX_META_BYTES}")
             return {}
         if (array := self._array("meta", header)) is None:
             return {}
@@ -379,7 +379,9 @@ class PredictionReader:
         if every_second and not target.per_second:
             self.problems.add("holds the per-second sample set; ask for it with --per-second")
         if target.per_second and meta.get("sample_set", "per-second") != "per-second":
-            self.problems.add(f"was made for sample set {ascii(meta['sample_set'])[:40]}; wanted per-second")
+            self.problems.add(
+                f"was made for sample set {ascii(meta['sample_set'])[:40]}; expected per-second"
+            )
         strict = meta.get("context") == "strict"
         protocol = _protocol(meta)
         if strict and target.strict_protocol is None:
@@ -389,7 +391,7 @@ class PredictionReader:
             )
         if target.strict_protocol is not None:
             if meta.get("context", "strict") != "strict":
-                self.problems.add(f"was made with context {ascii(meta['context'])[:40]}; wanted strict")
+                self.problems.add(f"was made with context {ascii(meta['context'])[:40]}; expected strict")
             elif "protocol" in meta and protocol != target.strict_protocol:
                 self.problems.add(
                     f"was made with protocol {protocol}, the strict samples asked for are those of "

@@ -89,7 +89,7 @@ def write_predictions(
     scores = None if pixel_score is None else np.asarray(pixel_score)
     check_target(path)
     if any(array.dtype.kind == "O" for array in arrays.values()):
-        raise PredictionError(f"{path}: nothing written: wanted plain arrays, found Python objects")
+        raise PredictionError(f"{path}: nothing written: expected plain arrays, got Python objects")
     if scores is not None:
         try:
             check_values(scores)
@@ -121,9 +121,9 @@ def _append(path: Path, name: str, array: NDArray[Any]) -> None:
 
 def _packed_mask(path: Path, mask: NDArray[Any], others: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     if "mask_bits" in others or "mask_shape" in others:
-        raise PredictionError(f"{path}: wanted mask or mask_bits with mask_shape, found both")
+        raise PredictionError(f"{path}: expected mask or mask_bits with mask_shape, got both")
     if mask.ndim != 3 or mask.dtype.kind not in "biu":
-        raise PredictionError(f"{path}: wanted mask (N, H, W) of 0/1, found {mask.shape} of {mask.dtype}")
+        raise PredictionError(f"{path}: expected mask (N, H, W) of 0/1, got {mask.shape} of {mask.dtype}")
     if mask.dtype.kind != "b" and mask.size and not 0 <= mask.min() <= mask.max() <= 1:
-        raise PredictionError(f"{path}: wanted mask values 0 and 1, found {mask.min()} to {mask.max()}")
+        raise PredictionError(f"{path}: expected mask values 0 and 1, got {mask.min()} to {mask.max()}")
     return {"mask_bits": pack_masks(mask), "mask_shape": np.array(mask.shape[1:], np.int64)}

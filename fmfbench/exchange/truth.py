@@ -51,7 +51,7 @@ def read_truth(
     folder = Path(folder)
     if not folder.is_dir():
         raise PredictionError(
-            f"{folder}: wanted the simulator's folder of truth files, found "
+            f"{folder}: expected the simulator's folder of truth files, got "
             f"{'a file' if folder.exists() else 'nothing'}; `fmfbench simulate OUT` writes OUT/truth"
         )
     values = {name: np.zeros(len(labels)) for name in QUANTITIES}
@@ -59,7 +59,7 @@ def read_truth(
     for index in np.unique(labels.recording).tolist():
         name = labels.recordings[index]
         if set(name) & set("/\\:\0") or name in ("", ".", ".."):
-            raise PredictionError(f"recording {name!a}: its name is a path; wanted a plain name")
+            raise PredictionError(f"recording {name!a}: its name is a path; expected a plain name")
         path = folder / f"{name}.npz"
         try:
             source, arrays = _read(path, name)
@@ -87,7 +87,7 @@ def _read(path: Path, name: str) -> tuple[str, dict[str, NDArray[Any]]]:
             header = headers[key]
             if len(header.shape) != 1 or header.shape != length or header.dtype.kind not in "iuf":
                 raise PredictionError(
-                    f"{key} has shape {header.shape} and type {header.dtype}; wanted one number a frame"
+                    f"{key} has shape {header.shape} and type {header.dtype}; expected one number a frame"
                 )
         if length[0] > _MAX_FRAMES or headers["meta"].nbytes > _MAX_META_BYTES:
             raise PredictionError(f"holds {length[0]} frames; that is more than can be scored")
@@ -132,6 +132,6 @@ def _check_belongs(arrays: dict[str, NDArray[Any]], labels: Labels, num_frames: 
     differ = int(np.count_nonzero(event != (labels.class_label == 1)))
     if differ > _MOST_DISAGREEMENT * len(labels):
         raise PredictionError(
-            f"its events differ from the labels on {differ} of {len(labels)} frames; wanted the truth "
+            f"its events differ from the labels on {differ} of {len(labels)} frames; expected the truth "
             "written with these recordings, not that of another seed"
         )

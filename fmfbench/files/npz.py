@@ -82,7 +82,7 @@ class NpzFile:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise PredictionError(
-                f"{path}: wanted an .npz file, found {'a folder' if path.is_dir() else 'nothing'}"
+                f"{path}: expected an .npz file, got {'a folder' if path.is_dir() else 'nothing'}"
             )
         self.path = path
         self._file = _BoundedFile(path)
@@ -93,7 +93,9 @@ class NpzFile:
             self._file.close()
             if isinstance(error, PredictionError):
                 raise
-            raise PredictionError(f"{path}: wanted an .npz file as numpy.savez writes it: {error}") from None
+            raise PredictionError(
+                f"{path}: expected an .npz file as numpy.savez writes it: {error}"
+            ) from None
 
     def __enter__(self) -> NpzFile:
         return self
@@ -171,20 +173,22 @@ class NpzFile:
     def _checked_members(self) -> dict[str, zipfile.ZipInfo]:
         infos = self._zip.infolist()
         if len(infos) > _MAX_MEMBERS:
-            raise PredictionError(f"{self.path}: wanted at most {_MAX_MEMBERS} arrays, found {len(infos)}")
+            raise PredictionError(f"{self.path}: expected at most {_MAX_MEMBERS} arrays, got {len(infos)}")
         members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             name = info.filename.removesuffix(".npy")
             shown = ascii(info.orig_filename[:80])
             if set(info.orig_filename) & set("/\\:\0") or name in ("", ".", ".."):
-                raise PredictionError(f"{self.path}: a member's name is a path: {shown}; wanted plain names")
+                raise PredictionError(
+                    f"{self.path}: a member's name is a path: {shown}; expected plain names"
+                )
             if name in members:
-                raise PredictionError(f"{self.path}: holds {shown} more than once; wanted each array once")
+                raise PredictionError(f"{self.path}: holds {shown} more than once; expected each array once")
             if info.flag_bits & 0x41:
-                raise PredictionError(f"{self.path}: {shown} is encrypted; wanted plain members")
+                raise PredictionError(f"{self.path}: {shown} is encrypted; expected plain members")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise PredictionError(
-                    f"{self.path}: {shown} uses zip method {info.compress_type}; wanted stored or deflated"
+                    f"{self.path}: {shown} uses zip method {info.compress_type}; expected stored or deflated"
                 )
             members[name] = info
         return members
@@ -210,7 +214,7 @@ class _BoundedFile:
         data = self._file.read(min(size, _MAX_READ + 1) if size >= 0 else _MAX_READ + 1)
         if len(data) > _MAX_READ:
             raise PredictionError(
-                f"{self.path}: its zip directory is longer than {_MAX_READ} bytes; wanted a few arrays"
+                f"{self.path}: its zip directory is longer than {_MAX_READ} bytes; expected a few arrays"
             )
         return data
 
@@ -225,7 +229,7 @@ def _parse_header(stream: IO[bytes]) -> Header:
     width = 2 if start[6] == 1 else 4
     length = int.from_bytes(stream.read(width), "little")
     if length > _MAX_HEADER:
-        raise PredictionError(f"its .npy header is {length} bytes long; wanted at most {_MAX_HEADER}")
+        raise PredictionError(f"its .npy header is {length} bytes long; expected at most {_MAX_HEADER}")
     text = " ".join(stream.read(length).decode("latin-1").split())
     if not _HEADER.fullmatch(text):
         raise PredictionError(f"its .npy header is not that of a plain array: {text[:80]!a}")

@@ -45,9 +45,9 @@ def check_target(path: Path) -> None:
         PredictionError: its folder does not exist, or it is a folder itself.
     """
     if not path.absolute().parent.is_dir():
-        raise PredictionError(f"{path}: wanted an existing folder to write into, found none at {path.parent}")
+        raise PredictionError(f"{path}: expected an existing folder to write into, got none at {path.parent}")
     if path.is_dir():
-        raise PredictionError(f"{path}: wanted the name of a file to write, found a folder")
+        raise PredictionError(f"{path}: expected the name of a file to write, got a folder")
 
 
 def first_five(ids: NDArray[Any]) -> str:

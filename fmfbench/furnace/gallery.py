@@ -103,7 +103,7 @@ def make_furnace(preset: str, seed: int, recording: int) -> Furnace:
     size = parse_preset(preset)
     if not 0 <= recording < len(size.recordings):
         raise InputError(
-            f"recording: wanted 0 to {len(size.recordings) - 1}, got {recording}; choose one of these"
+            f"recording: expected 0 to {len(size.recordings) - 1}, got {recording}; choose one of these"
         )
     return Furnace(make_plan(size, recording, seed))
 
@@ -113,12 +113,12 @@ def parse_picture_path(path: str | Path, ending: str) -> Path:
     target = Path(path)
     if target.suffix.lower() != ending:
         raise InputError(
-            f"{target}: wanted a file name that ends in {ending}, got {target.suffix!r}; name another"
+            f"{target}: expected a file name that ends in {ending}, got {target.suffix!r}; name another"
         )
     if not target.absolute().parent.is_dir():
-        raise InputError(f"{target}: wanted an existing folder to write into, found none at {target.parent}")
+        raise InputError(f"{target}: expected an existing folder to write into, got none at {target.parent}")
     if target.is_dir():
-        raise InputError(f"{target}: wanted the name of a file to write, found a folder")
+        raise InputError(f"{target}: expected the name of a file to write, got a folder")
     return target
 
 

@@ -67,7 +67,7 @@ def open_mat_writer(path: Path, version: str, text: str) -> MatWriter:
         return Mat73Writer(path, text)
     if version == "v7":
         return Mat5Writer(path, text)
-    raise InputError(f"MAT version: wanted v7.3 or v7, got {version!r}; choose one of the two")
+    raise InputError(f"MAT version: expected v7.3 or v7, got {version!r}; choose one of the two")
 
 
 def deflate_chunk(block: Array) -> bytes:
@@ -151,7 +151,7 @@ class Mat5Writer:
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         if size > VARIABLE_LIMIT:
             raise InputError(
-                f"MAT v7: wanted a variable of at most {VARIABLE_LIMIT} bytes, {name} has {size}; write v7.3 instead"
+                f"MAT v7: expected a variable of at most {VARIABLE_LIMIT} bytes, {name} has {size}; write v7.3 instead"
             )
         start = self._file.tell()
         self._file.write(struct.pack("<II", _MI_COMPRESSED, 0))
@@ -221,4 +221,4 @@ def _pieces(blocks: Iterable[Array], frames: int) -> Iterator[Array]:
 
 def _check_length(name: str, got: int, wanted: int) -> None:
     if got != wanted:
-        raise InputError(f"variable {name}: wanted {wanted} frames, got {got}; hand over all blocks")
+        raise InputError(f"variable {name}: expected {wanted} frames, got {got}; hand over all blocks")

@@ -148,7 +148,7 @@ def parse_preset(name: str) -> Preset:
         InputError: there is none.
     """
     if name not in PRESETS:
-        raise InputError(f"preset: wanted one of {', '.join(PRESETS)}, got {name!r}; choose one of these")
+        raise InputError(f"preset: expected one of {', '.join(PRESETS)}, got {name!r}; choose one of these")
     return PRESETS[name]
 
 

@@ -59,7 +59,7 @@ def simulate(
 ) -> dict[str, Any]:
     """Write one preset of FMF-Sim into the folder `out`, which `convert` then takes.
 
-    A run that was killed goes on where the same call finds it: finished files are kept. `truth` is "states" or
+    A run that was killed resumes where the same call finds it: finished files are kept. `truth` is "states" or
     "frames" (also the clean scene and the heat of every frame). `anomaly_free` makes the twin: the same furnace,
     light and mist without spot or signature, all labels 0. `workers` are threads. `progress` shows a bar on
     standard error if that is a terminal.
@@ -76,9 +76,9 @@ def simulate(
     _parse_choice("MAT version", mat, MAT_VERSIONS)
     _parse_choice("truth", truth, ("states", "frames"))
     if workers < 1:
-        raise InputError(f"workers: wanted 1 or more, got {workers}; name a number of threads")
+        raise InputError(f"workers: expected 1 or more, got {workers}; name a number of threads")
     if not 0 <= seed < 2**63:
-        raise InputError(f"seed: wanted 0 to 2^63 - 1, got {seed}; choose another")
+        raise InputError(f"seed: expected 0 to 2^63 - 1, got {seed}; choose another")
     folder = Path(out)
     parameters = {
         "name": NAME,
@@ -128,19 +128,19 @@ def _write(
 
 
 def _claim(folder: Path, parameters: dict[str, Any]) -> None:
-    """Make `folder` and mark it with the parameters; go on with one that bears the same mark."""
+    """Make `folder` and mark it with the parameters; resume one that bears the same mark."""
     mark = folder / PARAMETERS_FILE
     text = json.dumps(parameters, indent=1) + "\n"
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: wanted a folder to write FMF-Sim into, found a file; name another OUT")
+        raise InputError(f"{folder}: expected a folder to write FMF-Sim into, got a file; name another OUT")
     if mark.is_file():
         if mark.read_text(encoding="utf-8") != text:
             raise InputError(
-                f"{folder}: wanted an empty folder or the same simulation, found FMF-Sim made with other parameters "
+                f"{folder}: expected an empty folder or the same simulation, got FMF-Sim made with other parameters "
                 f"({PARAMETERS_FILE}); name another OUT or remove it"
             )
     elif folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder}: wanted an empty folder, found other files in it; name another OUT")
+        raise InputError(f"{folder}: expected an empty folder, got other files in it; name another OUT")
     folder.mkdir(parents=True, exist_ok=True)
     _write_text(mark, text)
 
@@ -152,7 +152,7 @@ def _write_text(path: Path, text: str) -> None:
 
 def _parse_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{what}: wanted one of {', '.join(choices)}, got {value!r}; choose one of these")
+        raise InputError(f"{what}: expected one of {', '.join(choices)}, got {value!r}; choose one of these")
 
 
 def _notes(layout: str, plan: Plan) -> list[str]:

@@ -122,7 +122,7 @@ def _clip(
     part = out.with_name(f".{out.stem}.part.mp4")
     writer = cv2.VideoWriter(str(part), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), rate, even)
     if not writer.isOpened():
-        raise FailedError(f"{out}: wanted to write an mp4 video, OpenCV cannot open it; check the folder")
+        raise FailedError(f"{out}: expected to write an mp4 video, OpenCV cannot open it; check the folder")
 
     def write(picture: NDArray[np.uint8]) -> None:
         pad = ((0, even[1] - size[1]), (0, even[0] - size[0]), (0, 0))
@@ -147,7 +147,7 @@ def _events(recording: Recording, boxes: str | None, refined: str | None) -> lis
         if name is not None and (events := provenance_of(recording, name).get("events")):
             return sorted(events, key=lambda event: int(event["onset"]))
     raise AnnotationError(
-        f"{recording.name}: wanted an annotated event to show, got none; choose another recording with --recording"
+        f"{recording.name}: expected an annotated event to show, got none; choose another recording with --recording"
     )
 
 

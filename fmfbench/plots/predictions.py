@@ -37,7 +37,7 @@ def draw_predictions(
 
     found = read_predictions(predictions)
     if found.score is None:
-        raise PredictionError(f"{predictions}: wanted scores to show, found decisions only")
+        raise PredictionError(f"{predictions}: expected scores to show, got decisions only")
     chosen = _spread(data.class_labels(found.sample_id), _COLUMNS * _ROWS)
     masks = None
     if found.mask_bits is not None and found.mask_shape is not None:

@@ -39,10 +39,10 @@ def choose_frames(recording: Recording, text: str | None) -> NDArray[np.int64]:
         values = [int(p) if p.strip() else None for p in parts]
         wanted = np.arange(n)[slice(*values)] if len(parts) > 1 else np.arange(n)[[int(text)]]
     except (ValueError, IndexError, TypeError):
-        raise StoreError(f"--frames wants a:b:step or one frame below {n}, found {text!r}") from None
+        raise StoreError(f"--frames expects a:b:step or one frame below {n}, got {text!r}") from None
     if not 0 < len(wanted) <= MAX_FRAMES:
         raise StoreError(
-            f"--frames {text!r} chooses {len(wanted)} of {n} frames, wanted 1 to {MAX_FRAMES}; take a larger step"
+            f"--frames {text!r} chooses {len(wanted)} of {n} frames, expected 1 to {MAX_FRAMES}; take a larger step"
         )
     return wanted
 

@@ -71,7 +71,7 @@ def write_report(
     path = Path(path)
     check_target(path)
     if score.evidence is None:
-        raise InputError(f"{path}: wanted a score with evidence (no compat, at least one sample) to report")
+        raise InputError(f"{path}: expected a score with evidence (no compat, at least one sample) to report")
     assert labels.class_label is not None
     matched = match_events(labels.class_label, found.decision, labels.recording, labels.frame_time)
     parts = [
@@ -273,15 +273,15 @@ def _worst_errors(found: Predictions, labels: Labels, data: Any) -> str:
     if data is None:
         return "<h2>Worst errors</h2><p>Scored without the store: no pictures.</p>"
     assert labels.class_label is not None
-    surety = found.decision.astype(float) if found.score is None else found.score.astype(float)
+    confidence = found.decision.astype(float) if found.score is None else found.score.astype(float)
     missed = np.flatnonzero((labels.class_label == 1) & (found.decision == 0))
     called = np.flatnonzero((labels.class_label == 0) & (found.decision == 1))
     parts = [
         '<h2>Worst errors</h2><p class="key">At least 5 s apart. Truth outlined in green, prediction in red.</p>'
     ]
     for title, rows in (
-        ("Misses, lowest score first", missed[np.argsort(surety[missed], kind="stable")]),
-        ("False alarms, highest score first", called[np.argsort(-surety[called], kind="stable")]),
+        ("Misses, lowest score first", missed[np.argsort(confidence[missed], kind="stable")]),
+        ("False alarms, highest score first", called[np.argsort(-confidence[called], kind="stable")]),
     ):
         chosen = _spread(rows, labels)
         pictures = "".join(_picture(row, found, labels, data) for row in chosen) or "<p>None.</p>"

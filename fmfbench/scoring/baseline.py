@@ -93,7 +93,7 @@ def fit_baseline(windows: Windows, seed: int = 0, progress: bool = False) -> Bas
     colours, marks, frames, currents, labels = [], [], [], [], []
     for batch in _batches(windows, windows.protocol.transposed, progress, "fit"):
         if "mask" not in batch:
-            raise WindowError("the baseline wants pixel labels, this data has only class labels or none")
+            raise WindowError("the baseline expects pixel labels, this data has only class labels or none")
         features = _pixel_features(batch["frame"])
         n, h, w, d = features.shape
         where = rng.integers(0, h * w, (n, _PIXELS_PER_FRAME))
@@ -107,7 +107,7 @@ def fit_baseline(windows: Windows, seed: int = 0, progress: bool = False) -> Bas
     y = np.concatenate(labels) if labels else np.empty(0, np.int64)
     if len(np.unique(y)) < 2:
         raise WindowError(
-            f"the baseline wants windows of both classes, found {len(y)} of {np.unique(y).tolist()}"
+            f"the baseline expects windows of both classes, got {len(y)} of {np.unique(y).tolist()}"
         )
     pixel = LogisticRegression.fit(np.concatenate(colours), np.concatenate(marks).astype(np.int64))
     features = np.concatenate([

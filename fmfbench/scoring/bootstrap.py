@@ -90,11 +90,11 @@ def check_resampling(resamples: int, block_seconds: float | None, seed: int) -> 
         InputError: fewer than 20 resamples, blocks that are not a finite time above 0, or a negative seed.
     """
     if resamples < FEWEST_RESAMPLES:
-        raise InputError(f"wanted at least {FEWEST_RESAMPLES} resamples, found {resamples}")
+        raise InputError(f"expected at least {FEWEST_RESAMPLES} resamples, got {resamples}")
     if block_seconds is not None and not 0 < block_seconds < inf:
-        raise InputError(f"wanted blocks of a finite time longer than 0 s, found {block_seconds}")
+        raise InputError(f"expected blocks of a finite time longer than 0 s, got {block_seconds}")
     if seed < 0:
-        raise InputError(f"wanted a seed of 0 or more, found {seed}")
+        raise InputError(f"expected a seed of 0 or more, got {seed}")
 
 
 def correlation_seconds(
@@ -193,7 +193,7 @@ def block_weights(blocks: Blocks, resamples: int, seed: int = 0) -> NDArray[np.f
     """
     if resamples * len(blocks) > MOST_WEIGHTS:
         raise InputError(
-            f"wanted at most {MOST_WEIGHTS} resamples x blocks, found {resamples} x {len(blocks)}; "
+            f"expected at most {MOST_WEIGHTS} resamples x blocks, got {resamples} x {len(blocks)}; "
             "ask for longer blocks or fewer resamples"
         )
     rng = np.random.default_rng(seed)

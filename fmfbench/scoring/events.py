@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EventCounts", "event_intervals", "event_metrics", "match_events", "spells"]
+__all__ = ["EventCounts", "event_intervals", "event_metrics", "match_events", "segments"]
 
 EVENT_JOIN_SECONDS = 1.0
 ALARM_HOLD_SECONDS = 2.0
@@ -44,7 +44,7 @@ class EventCounts:
     unit_normal_hours: NDArray[np.float64]
 
 
-def spells(
+def segments(
     active: NDArray[np.bool_], recording: NDArray[np.int64], frame_time: NDArray[np.int64], join: float
 ) -> NDArray[np.intp]:
     """Runs of active frames: those of one recording that follow each other by less than `join` seconds.
@@ -67,13 +67,13 @@ def match_events(
 ) -> EventCounts:
     """Match alarms to events; all arguments (N,), recordings in runs, times ascending in each.
 
-    An alarm touches an event if their spans of time, ends included, share an instant; the event is then
+    An alarm touches an event if their spans of time, ends included, share a moment; the event is then
     detected, with the delay from its first frame to the start of the first alarm that touches it, at least 0.
     """
     # samples a second apart (per-second) would else never join into a run
     usual = 1.5 * _frame_hours(recording, frame_time) * 3600
-    events = spells(label == 1, recording, frame_time, max(EVENT_JOIN_SECONDS, usual))
-    alarms = spells(decision == 1, recording, frame_time, max(ALARM_HOLD_SECONDS, usual))
+    events = segments(label == 1, recording, frame_time, max(EVENT_JOIN_SECONDS, usual))
+    alarms = segments(decision == 1, recording, frame_time, max(ALARM_HOLD_SECONDS, usual))
     # rows are ordered by recording and time, so spans of rows overlap exactly as spans of time do
     first = np.searchsorted(alarms[:, 1], events[:, 0])
     hit = first < len(alarms)
@@ -134,7 +134,7 @@ def event_intervals(found: EventCounts, resamples: int = 2000, seed: int = 0) ->
     """
     units = len(found.unit_normal_hours)
     if len(found.events) < FEWEST_EVENTS:
-        reason = f"only {len(found.events)} events; wanted at least {FEWEST_EVENTS}"
+        reason = f"only {len(found.events)} events; expected at least {FEWEST_EVENTS}"
         return {name: {"low": None, "high": None, "reason": reason} for name in EVENT_METRICS}
     rng = np.random.default_rng(seed)
     delay_of_unit = np.full(units, np.nan)

@@ -108,7 +108,7 @@ def score_outliers(
     own = json.loads(json.dumps(dict(made.meta)))  # as a prediction file keeps it: lists for tuples
     if found.meta.get("outliers", own) != own:
         raise PredictionError(
-            f"{found.file}: wanted predictions on this outlier file, found some on another (seed "
+            f"{found.file}: expected predictions on this outlier file, got some on another (seed "
             f"{_seed(found.meta['outliers'])}, here {made.seed}); predict again with --outliers"
         )
     wrong = (found.decision != (made.kind > 0)).astype(float)

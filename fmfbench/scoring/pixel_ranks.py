@@ -73,7 +73,7 @@ class Cells:
 def check_limit(limit: float) -> None:
     """InputError where AUPRO has no such limit."""
     if not 0 < limit <= 1:
-        raise InputError(f"wanted an AUPRO limit above 0 and at most 1, found {limit}")
+        raise InputError(f"expected an AUPRO limit above 0 and at most 1, got {limit}")
 
 
 def rank_pixels(

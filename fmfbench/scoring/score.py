@@ -54,7 +54,7 @@ def score(
     Args:
         predictions: a prediction file.
         data: an open data set, its labels, or the path of a store or of a labels.npz.
-        split: train, test, unused, all, or one carved from train (val, fit, ...).
+        split: train, test, unused, all, or one derived from train (val, fit, ...).
         context: None, "full" or "masked" ask for every sample of the split; "strict" for those whose window
             under `protocol` stays inside the split.
         protocol: the window protocol of a strict sample set, by name or itself.
@@ -78,7 +78,7 @@ def score(
             limit of AUPRO that is not above 0 and at most 1.
     """
     if compat not in (None, "official"):
-        raise PredictionError(f"compat {compat!r}: wanted official or none")
+        raise PredictionError(f"compat {compat!r}: expected official or none")
     if truth is not None and (compat is not None or not evidence):
         raise PredictionError("truth: its bands stand beside the evidence; score without compat to have them")
     if isinstance(data, (str, os.PathLike)):
@@ -144,7 +144,7 @@ def read_for(
         PredictionError: as `score` does.
     """
     if context not in (None, "full", "masked", "strict"):
-        raise PredictionError(f"context {context!r}: wanted full, masked or strict")
+        raise PredictionError(f"context {context!r}: expected full, masked or strict")
     if protocol is not None:
         get_protocol(protocol)  # its name stands in the result even where no window is needed
     labels = scored_labels(data, split, context, protocol)
@@ -161,7 +161,7 @@ def read_for(
     found = read_predictions(predictions, target)
     if "outliers" in found.meta:
         raise PredictionError(
-            f"{found.file}: wanted predictions on the samples as they are, found some on an outlier file; "
+            f"{found.file}: expected predictions on the samples as they are, got some on an outlier file; "
             f"give them to `fmfbench outliers score`"
         )
     return found, labels
@@ -191,7 +191,7 @@ def scored_labels(data: StoreReader | Labels, split: str, context: str | None, p
     if len(bare):
         raise PredictionError(
             f"split {split} has {len(bare)} unlabelled samples: {first_five(bare)}; "
-            "wanted labels for all of them"
+            "expected labels for all of them"
         )
     return labels
 
@@ -223,7 +223,7 @@ def protocol_name(protocol: Any) -> str:
 def opened(path: Path) -> StoreReader | Labels:
     """The labels of a labels.npz, or an open store."""
     if not path.exists():
-        raise PredictionError(f"{path}: wanted a store or a label file, found nothing")
+        raise PredictionError(f"{path}: expected a store or a label file, got nothing")
     if not path.is_dir():
         return read_labels(path)
     return StoreReader.open(path)

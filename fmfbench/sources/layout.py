@@ -57,7 +57,7 @@ def _open(path: Path, options: Options) -> Source:
     layout = options.layout or _layout_of_file(path, options)
     if layout == "recording":
         raise SourceError(
-            f"{path}: layout recording wants a video ({', '.join(VIDEO_SUFFIXES)}), found {path.suffix!r}"
+            f"{path}: layout recording expects a video ({', '.join(VIDEO_SUFFIXES)}), got {path.suffix!r}"
         )
     read = read_v1 if layout == "v1" else read_v2_file
     return Source(path=path, layout=layout, recordings=(read(path, options),), files=(path,))
@@ -78,8 +78,8 @@ def _open_folder(path: Path, options: Options) -> Source:
                 else "none of them: " + _listing(path)
             )
             raise SourceError(
-                f"{path}: wanted a V2 tree (videos/, currents/, timestamps/, train.json, test.json), V1 .mat "
-                f"files or raw recordings; found {what}"
+                f"{path}: expected a V2 tree (videos/, currents/, timestamps/, train.json, test.json), V1 .mat "
+                f"files or raw recordings, got {what}"
             )
         wanted = there[0]
     elif not found[wanted]:
@@ -97,7 +97,7 @@ def _v1_folder(path: Path, mats: list[Path], options: Options) -> Source:
     for mat in mats:
         if options.layout is None and _layout_of_file(mat, options) != "v1":
             raise SourceError(
-                f"{mat}: a folder of .mat files wants V1 files ({', '.join(NAMES)}), found a V2 file without "
+                f"{mat}: a folder of .mat files expects V1 files ({', '.join(NAMES)}), got a V2 file without "
                 "its tree; give the tree, or one V2 file on its own"
             )
         recordings.append(read_v1(mat, options))
@@ -118,13 +118,13 @@ def _layout_of_file(path: Path, options: Options) -> str:
     is_v1 = bool(v1 - {"label"})
     if is_v1 and v2:
         raise SourceError(
-            f"{path}: wanted the variables of layout v1 ({', '.join(NAMES)}) or v2 (data, label), "
-            f"found both: {found}; say which with --layout"
+            f"{path}: expected the variables of layout v1 ({', '.join(NAMES)}) or v2 (data, label), "
+            f"got both: {found}; say which with --layout"
         )
     if not is_v1 and not v2:
         raise SourceError(
-            f"{path}: wanted the variables of layout v1 ({', '.join(NAMES)}) or v2 (data, label), "
-            f"found {found}; name them with --map{alike}"
+            f"{path}: expected the variables of layout v1 ({', '.join(NAMES)}) or v2 (data, label), "
+            f"got {found}; name them with --map{alike}"
         )
     return "v1" if is_v1 else "v2"
 
@@ -141,7 +141,7 @@ def _raw(path: Path, videos: list[Path], options: Options) -> Source:
     from fmfbench.sources.recording import read_recording
 
     if options.layout not in (None, "recording"):
-        raise SourceError(f"{path}: layout {options.layout} wants .mat files, found a raw video")
+        raise SourceError(f"{path}: layout {options.layout} expects .mat files, got a raw video")
     pairs = [read_recording(video, replace(options, layout="recording")) for video in videos]
     recordings = tuple(sorted((r for r, _ in pairs), key=lambda r: r.name))
     return Source(

@@ -64,7 +64,7 @@ def require(mat: MatFile, name: str, *, numeric: bool) -> MatVariable:
     variable = mat.variables[name]
     if numeric and variable.matlab_class not in _NUMERIC:
         raise SourceError(
-            f"{mat.path}: wanted {name!r} as a numeric array, found class {variable.matlab_class} "
+            f"{mat.path}: expected {name!r} as a numeric array, got class {variable.matlab_class} "
             f"of shape {tuple(variable.shape)}"
         )
     return variable
@@ -76,15 +76,15 @@ def open_video(mat: MatFile, name: str, options: Options) -> VideoVariable:
     shape = tuple(variable.shape)
     if variable.matlab_class != "uint8":
         raise SourceError(
-            f"{mat.path}: wanted {name!r} as uint8 0..255, found {variable.matlab_class} of shape {shape}; "
+            f"{mat.path}: expected {name!r} as uint8 0..255, got {variable.matlab_class} of shape {shape}; "
             "convert it with uint8() in MATLAB"
         )
     if len(shape) == 3:
         shape = (*shape, 1)
     if len(shape) != 4 or shape[2] != 3 or shape[0] < 1 or shape[1] < 1:
         raise SourceError(
-            f"{mat.path}: wanted {name!r} of shape (height, width, 3, frames) in MATLAB's order, "
-            f"found {tuple(variable.shape)}"
+            f"{mat.path}: expected {name!r} of shape (height, width, 3, frames) in MATLAB's order, "
+            f"got {tuple(variable.shape)}"
         )
     return VideoVariable(
         path=mat.path,
@@ -113,8 +113,8 @@ def open_labels(
         where = f"{mat.path}: variable {name!r}"
         return np.concatenate([np.empty(0, np.uint8), *binary_blocks(iter([values]), where)])
     raise SourceError(
-        f"{mat.path}: wanted {name!r} of shape {pixel} (or one value a frame) to go with the video, "
-        f"found {shape}" + ("; its axes are exchanged" if shape == (pixel[1], pixel[0], n) else "")
+        f"{mat.path}: expected {name!r} of shape {pixel} (or one value a frame) to go with the video, "
+        f"got {shape}" + ("; its axes are exchanged" if shape == (pixel[1], pixel[0], n) else "")
     )
 
 

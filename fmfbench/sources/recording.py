@@ -64,7 +64,7 @@ class RawVideo:
                 yield block
             if capture.grab():
                 raise SourceError(
-                    f"{self.path}: wanted the {self.num_frames} frames that its header tells of, found more; "
+                    f"{self.path}: expected the {self.num_frames} frames that its header tells of, got more; "
                     "write it anew, as `ffmpeg -i OLD -c copy NEW.mkv` does"
                 )
         finally:
@@ -77,7 +77,7 @@ class RawVideo:
         part = image[y : y + height, x : x + width]
         if part.shape != (height, width, 3):
             raise SourceError(
-                f"{self.path}: wanted all frames of one size, found {image.shape[1]}x{image.shape[0]} in frame {frame}"
+                f"{self.path}: expected all frames of one size, got {image.shape[1]}x{image.shape[0]} in frame {frame}"
             )
         if self.size == (width, height):
             return part
@@ -85,7 +85,7 @@ class RawVideo:
 
     def _ended(self, frame: int) -> SourceError:
         return SourceError(
-            f"{self.path}: wanted {self.num_frames} frames, the video ended after {frame}; it is truncated or damaged"
+            f"{self.path}: expected {self.num_frames} frames, the video ended after {frame}; it is truncated or damaged"
         )
 
 
@@ -103,7 +103,7 @@ def read_recording(path: Path, options: Options) -> tuple[SourceRecording, tuple
     """
     table = path.with_suffix(".csv")
     if not table.is_file():
-        raise SourceError(f"{path}: wanted its currents in {table.name} beside it, found no such file")
+        raise SourceError(f"{path}: expected its currents in {table.name} beside it, got no such file")
     video, rate = _probe(path, options)
     current = _read_currents(table, options.time_format)
     frame_time = nominal_times(video.num_frames, rate)
@@ -136,7 +136,7 @@ def _probe(path: Path, options: Options) -> tuple[RawVideo, Fraction]:
     try:
         ok, image = capture.read()
         if not ok:
-            raise SourceError(f"{path}: wanted a video, found no frame that can be decoded; is it whole?")
+            raise SourceError(f"{path}: expected a video, got no frame that can be decoded; is it whole?")
         told = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         rate = capture.get(cv2.CAP_PROP_FPS)
         # Matroska tells only a duration; there, and where nothing is told, frames are counted.
@@ -152,7 +152,7 @@ def _probe(path: Path, options: Options) -> tuple[RawVideo, Fraction]:
     size = options.size or (crop[2], crop[3])
     if not (0 < size[0] <= _LARGEST_SIDE and 0 < size[1] <= _LARGEST_SIDE):
         raise SourceError(
-            f"{path}: wanted --size of 1 to {_LARGEST_SIDE} pixels a side, found {size[0]}x{size[1]}"
+            f"{path}: expected --size of 1 to {_LARGEST_SIDE} pixels a side, got {size[0]}x{size[1]}"
         )
     # The default is not told apart from the same rate given: what the video says goes over it.
     told_rate = _told_rate(rate) if options.fps == _NOMINAL_RATE and 0 < rate < 10_000 else options.fps
@@ -173,7 +173,7 @@ def _checked_crop(
     x, y, w, h = crop
     if min(x, y) < 0 or min(w, h) < 1 or x + w > width or y + h > height:
         raise SourceError(
-            f"{path}: wanted --crop X,Y,W,H within the video's {width}x{height}, found {x},{y},{w},{h}"
+            f"{path}: expected --crop X,Y,W,H within the video's {width}x{height}, got {x},{y},{w},{h}"
         )
     return crop
 
@@ -185,7 +185,7 @@ def _open(path: Path) -> Any:
         import cv2
     except ImportError as error:
         raise MissingDependencyError(
-            f"{path}: wanted OpenCV to decode it, it cannot be imported ({error}); pip install opencv-python-headless"
+            f"{path}: expected OpenCV to decode it, it cannot be imported ({error}); pip install opencv-python-headless"
         ) from error
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -194,7 +194,7 @@ def _open(path: Path) -> Any:
     finally:
         cv2.utils.logging.setLogLevel(level)
     if not capture.isOpened():
-        raise SourceError(f"{path}: wanted a video, found nothing that OpenCV can decode; is it whole?")
+        raise SourceError(f"{path}: expected a video, got nothing that OpenCV can decode; is it whole?")
     return capture
 
 
@@ -202,7 +202,7 @@ def _read_currents(path: Path, time_format: str | None) -> StampedCurrent:
     """Rows of a time and three phases, the time being seconds since the first frame or a time string."""
     rows = read_rows(path, columns=4, wanted="seconds or a time, and three phases")
     if not rows:
-        raise SourceError(f"{path}: wanted rows of a time and three phases, found only a header")
+        raise SourceError(f"{path}: expected rows of a time and three phases, got only a header")
     first = rows[0][0]
     if time_format is not None or not is_number(first) or (len(first) == 14 and first.isdigit()):
         return read_current_table(path, time_format)
@@ -211,18 +211,18 @@ def _read_currents(path: Path, time_format: str | None) -> StampedCurrent:
     for i, (time, *phases) in enumerate(rows):
         if not is_number(time) or not abs(float(time)) < 1e9:
             raise SourceError(
-                f"{path}: wanted seconds since the first frame in row {i + 2}, found {time[:40]!r}"
+                f"{path}: expected seconds since the first frame in row {i + 2}, got {time[:40]!r}"
             )
         times[i] = seconds_to_ns(Fraction(time))
         for phase, text in enumerate(phases):
             if text and not is_number(text):
-                raise SourceError(f"{path}: wanted a current in A in row {i + 2}, found {text[:40]!r}")
+                raise SourceError(f"{path}: expected a current in A in row {i + 2}, got {text[:40]!r}")
             values[i, phase] = float(text or "nan")
     back = np.flatnonzero(np.diff(times) <= 0)
     if len(back):
         row = int(back[0]) + 1
         raise SourceError(
-            f"{path}: wanted seconds that increase, found {rows[row][0]} after {rows[row - 1][0]} in row {row + 2}"
+            f"{path}: expected seconds that increase, got {rows[row][0]} after {rows[row - 1][0]} in row {row + 2}"
         )
     current, bad = clean_current(values)
     remarks = (f"{bad} current rows with NaN or Inf, kept as NaN",) if bad else ()

@@ -129,13 +129,13 @@ def _check_binary(values: NDArray[Any], top: int | None, where: str, frame: int)
     if strange.any():
         at = int(np.argwhere(strange)[0][0])
         raise SourceError(
-            f"{where}: wanted labels 0/1 or 0/255, found {values[strange].flat[0]!s} in frame {frame + at}; "
+            f"{where}: expected labels 0/1 or 0/255, got {values[strange].flat[0]!s} in frame {frame + at}; "
             "map it to 0 or 1 in the source"
         )
     seen = {value for value, found in ((1, ones), (255, tops)) if found.any()} | ({top} if top else set())
     if len(seen) > 1:
         raise SourceError(
-            f"{where}: wanted labels 0/1 or 0/255, found both 1 and 255 by frame {frame + len(values) - 1}; "
+            f"{where}: expected labels 0/1 or 0/255, got both 1 and 255 by frame {frame + len(values) - 1}; "
             "use one value for abnormal"
         )
     return next(iter(seen), None)

@@ -73,7 +73,7 @@ def read_rows(path: Path, columns: int, wanted: str) -> list[list[str]]:
         text = path.read_bytes().decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise SourceError(
-            f"{path}: wanted a CSV table with {wanted}, cannot read it ({error.strerror})"
+            f"{path}: expected a CSV table with {wanted}, cannot read it ({error.strerror})"
         ) from None
     try:
         table = [
@@ -82,23 +82,23 @@ def read_rows(path: Path, columns: int, wanted: str) -> list[list[str]]:
             if any(cell.strip() for cell in row)
         ]
     except csv.Error as error:
-        raise SourceError(f"{path}: wanted a CSV table with {wanted}, found no CSV ({error})") from None
+        raise SourceError(f"{path}: expected a CSV table with {wanted}, got no CSV ({error})") from None
     if not table:
-        raise SourceError(f"{path}: wanted a header and rows with {wanted}, found an empty file")
+        raise SourceError(f"{path}: expected a header and rows with {wanted}, got an empty file")
     header, rows = table[0], table[1:]
     if len(header) != columns:
         raise SourceError(
-            f"{path}: wanted {columns} columns ({wanted}), found {len(header)}: {', '.join(header)[:80]}"
+            f"{path}: expected {columns} columns ({wanted}), got {len(header)}: {', '.join(header)[:80]}"
         )
     if sum(c.isdigit() for c in header[0]) >= 4 or (columns > 1 and is_number(header[1])):
         raise SourceError(
-            f"{path}: wanted a header in the first row, found data ({', '.join(header)[:80]}); "
+            f"{path}: expected a header in the first row, got data ({', '.join(header)[:80]}); "
             "put a line of column names before it"
         )
     for i, row in enumerate(rows):
         if len(row) != columns:
             raise SourceError(
-                f"{path}: wanted {columns} columns ({wanted}) in every row, found {len(row)} in row {i + 2}: "
+                f"{path}: expected {columns} columns ({wanted}) in every row, got {len(row)} in row {i + 2}: "
                 f"{', '.join(row)[:80]}"
             )
     return rows
@@ -117,7 +117,7 @@ def _number(text: str, path: Path, i: int, row: list[str]) -> float:
         return float("nan")
     if not is_number(text):
         raise SourceError(
-            f"{path}: wanted three phases in A in row {i + 2}, found {', '.join(row)[:80]}; "
+            f"{path}: expected three phases in A in row {i + 2}, got {', '.join(row)[:80]}; "
             "write numbers with a point and without separators"
         )
     return float(text)

@@ -30,8 +30,8 @@ def read_v1(path: Path, options: Options) -> SourceRecording:
         missing = [n for n in NAMES if options.name(n) not in mat.variables]
         if missing:
             raise SourceError(
-                f"{path}: layout v1 wants the variables {', '.join(map(options.name, NAMES))}; "
-                f"without {', '.join(map(options.name, missing))}, found {mat.describe()}; "
+                f"{path}: layout v1 expects the variables {', '.join(map(options.name, NAMES))}; "
+                f"without {', '.join(map(options.name, missing))}, got {mat.describe()}; "
                 "name others with --map, for example --map video=Video"
             )
         video = open_video(mat, options.name("video"), options)
@@ -66,8 +66,8 @@ def _read_current(mat: MatFile, name: str, num_frames: int) -> tuple[NDArray[np.
     empty = num_frames == 0 and 0 in shape
     if tuple(shape) not in {(3, num_frames), (3, num_frames, 1)} and not empty:
         raise SourceError(
-            f"{mat.path}: wanted {name!r} of shape (3, {num_frames}) to go with the video's {num_frames} "
-            f"frames, found {tuple(shape)}; one column of three phases a frame"
+            f"{mat.path}: expected {name!r} of shape (3, {num_frames}) to go with the video's {num_frames} "
+            f"frames, got {tuple(shape)}; one column of three phases a frame"
         )
     return clean_current(variable.read().reshape(3, num_frames).T)
 
@@ -77,13 +77,13 @@ def _read_index(mat: MatFile, name: str, num_frames: int) -> NDArray[np.uint8]:
     shape = tuple(variable.shape)
     if int(np.prod(shape)) != num_frames or (num_frames and sum(n != 1 for n in shape) > 1):
         raise SourceError(
-            f"{mat.path}: wanted {name!r} with one value for each of {num_frames} frames, found shape {shape}"
+            f"{mat.path}: expected {name!r} with one value for each of {num_frames} frames, got shape {shape}"
         )
     values = variable.read().reshape(-1)
     if not np.isin(values, (0, 1)).all():
         strange = values[~np.isin(values, (0, 1))][0]
         raise SourceError(
-            f"{mat.path}: wanted {name!r} of 0 (train) and 1 (test), found {strange!s}; "
+            f"{mat.path}: expected {name!r} of 0 (train) and 1 (test), got {strange!s}; "
             "the layout has no other value"
         )
     return values.astype(np.uint8)

@@ -28,7 +28,7 @@ def find_v2_tree(folder: Path) -> Path | None:
     below = sorted(p for p in folder.iterdir() if p.is_dir() and (p / "videos").is_dir())
     if len(below) > 1:
         raise SourceError(
-            f"{folder}: wanted one V2 tree, found {', '.join(p.name for p in below)}; give one of them"
+            f"{folder}: expected one V2 tree, got {', '.join(p.name for p in below)}; give one of them"
         )
     return below[0] if below else None
 
@@ -37,7 +37,7 @@ def read_v2_tree(root: Path, options: Options) -> tuple[tuple[SourceRecording, .
     """All recordings of a tree, by name, and every file read."""
     videos = sorted(p for p in (root / "videos").iterdir() if _is_mat(p))
     if not videos:
-        raise SourceError(f"{root / 'videos'}: wanted .mat files, found none")
+        raise SourceError(f"{root / 'videos'}: expected .mat files, got none")
     absent = [
         str(p.relative_to(root))
         for p in (
@@ -49,7 +49,7 @@ def read_v2_tree(root: Path, options: Options) -> tuple[tuple[SourceRecording, .
     ]
     if absent:
         raise SourceError(
-            f"{root}: a V2 tree wants train.json, test.json and for every video a table in currents/ and "
+            f"{root}: a V2 tree expects train.json, test.json and for every video a table in currents/ and "
             f"timestamps/; without {', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
         )
     lists = {name: _read_frame_lists(root / f"{name}.json", videos) for name in ("train", "test")}
@@ -86,15 +86,15 @@ def _read_one(
     frames = read_stamps(stamps_path, nominal, options.time_format)
     if len(frames.time) != video.num_frames:
         raise SourceError(
-            f"{stamps_path}: wanted one time for each of the {video.num_frames} frames of {path.name}, "
-            f"found {len(frames.time)}"
+            f"{stamps_path}: expected one time for each of the {video.num_frames} frames of {path.name}, "
+            f"got {len(frames.time)}"
         )
     currents_path = root / "currents" / f"{path.stem}.csv"
     current = read_current_table(currents_path, options.time_format)
     if len(current.time) and video.num_frames and frames.dated != current.dated:
         raise SourceError(
-            f"{currents_path}: wanted times {'with' if frames.dated else 'without'} a date, as in "
-            f"{stamps_path}, found the other; both tables must tell the same clock"
+            f"{currents_path}: expected times {'with' if frames.dated else 'without'} a date, as in "
+            f"{stamps_path}, got the other; both tables must tell the same clock"
         )
     return _assemble(
         path.stem,
@@ -114,14 +114,14 @@ def _read_mat(path: Path, options: Options) -> tuple[VideoVariable, LabelVariabl
         data = options.names.get("data", options.names.get("video", "data"))
         if data not in mat.variables:
             raise SourceError(
-                f"{path}: layout v2 wants a variable {data!r}, found {mat.describe()}; "
+                f"{path}: layout v2 expects a variable {data!r}, got {mat.describe()}; "
                 "name another with --map, for example --map data=Video"
             )
         video = open_video(mat, data, options)
         label = options.name("label")
         if label not in mat.variables:
             if "label" in options.names:
-                raise SourceError(f"{path}: wanted a variable {label!r} (--map), found {mat.describe()}")
+                raise SourceError(f"{path}: expected a variable {label!r} (--map), got {mat.describe()}")
             return video, None
         return video, open_labels(mat, label, video, options)
 
@@ -161,7 +161,7 @@ def _split(
         outside = [f for f in listed if not 0 <= f < num_frames]
         if outside:
             raise SourceError(
-                f"{where}: wanted 0-based frames below {num_frames}, found {outside[0]}"
+                f"{where}: expected 0-based frames below {num_frames}, got {outside[0]}"
                 f"{f' and {len(outside) - 1} more' if len(outside) > 1 else ''}"
             )
         rows = listed.astype(np.int64)
@@ -181,11 +181,11 @@ def _read_frame_lists(path: Path, videos: list[Path]) -> dict[str, list[int]]:
         document = json.loads(path.read_bytes(), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise SourceError(
-            f"{path}: wanted JSON of file names to lists of frames, found none ({error})"
+            f"{path}: expected JSON of file names to lists of frames, got none ({error})"
         ) from None
     if not isinstance(document, dict):
         raise SourceError(
-            f"{path}: wanted an object of file names to lists of frames, found a {type(document).__name__}"
+            f"{path}: expected an object of file names to lists of frames, got a {type(document).__name__}"
         )
     names = {v.name for v in videos}
     for key, frames in document.items():
@@ -196,7 +196,7 @@ def _read_frame_lists(path: Path, videos: list[Path]) -> dict[str, list[int]]:
             )
         if not isinstance(frames, list) or not all(type(f) is int for f in frames):
             raise SourceError(
-                f"{path}: wanted a list of whole frame numbers for {key!r}, found something else"
+                f"{path}: expected a list of whole frame numbers for {key!r}, got something else"
             )
     return document
 

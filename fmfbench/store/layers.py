@@ -141,7 +141,7 @@ def check_layer_name(name: str) -> str:
         and all(c.isalnum() or c in "-_" for c in name)
         and name.isascii()
     ):
-        raise AnnotationError(f"wanted a layer name of letters, digits, - and _, got {name[:80]!r}")
+        raise AnnotationError(f"expected a layer name of letters, digits, - and _, got {name[:80]!r}")
     return name
 
 

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from fmfbench.errors import StoreError, WindowError
 from fmfbench.store.schema import FILES_KEY, SCHEMA, SPLITS, parse_group
 from fmfbench.store.shards import ArrayReader
-from fmfbench.store.splits import carved_rows
+from fmfbench.store.splits import derived_rows
 
 __all__ = ["Recording", "StoreReader"]
 
@@ -143,7 +143,7 @@ class StoreReader:
             )
         if schema != SCHEMA:
             raise StoreError(
-                f"{path}: wanted a store of schema {SCHEMA}, found {schema!r}; convert again with this version"
+                f"{path}: expected a store of schema {SCHEMA}, got {schema!r}; convert again with this version"
             )
         return cls(path, attributes)
 
@@ -179,7 +179,7 @@ class StoreReader:
         files = self.attributes.get(FILES_KEY)
         if not isinstance(files, dict):
             raise StoreError(
-                f"{self.path}/zarr.json: wanted {FILES_KEY}, the list of the store's files, found none; "
+                f"{self.path}/zarr.json: expected {FILES_KEY}, the list of the store's files, got none; "
                 f"convert again"
             )
         # As the root lists them: were one gone, the ids of those after it would shift without a word.
@@ -200,11 +200,11 @@ class StoreReader:
         return int(self.first_ids[-1])
 
     def sample_ids(self, split: str = "all") -> NDArray[np.int64]:
-        """Sorted ids of a split: train, test, unused, all, or one carved from train (val, fit, ...)."""
+        """Sorted ids of a split: train, test, unused, all, or one derived from train (val, fit, ...)."""
         if split == "all":
             return np.arange(self.num_samples, dtype=np.int64)
         if split not in SPLITS:
-            return np.flatnonzero(self._carved(split)).astype(np.int64)
+            return np.flatnonzero(self._derived(split)).astype(np.int64)
         return np.flatnonzero(self._splits == SPLITS[split]).astype(np.int64)
 
     def class_labels(self, ids: ArrayLike) -> NDArray[np.uint8]:
@@ -221,12 +221,12 @@ class StoreReader:
         recording = np.searchsorted(self.first_ids, ids, side="right") - 1
         return recording.astype(np.int64), ids - self.first_ids[recording]
 
-    def _carved(self, split: str) -> NDArray[np.bool_]:
+    def _derived(self, split: str) -> NDArray[np.bool_]:
         recording, _ = self.locate(np.arange(self.num_samples))
         times = [r.frame_time for r in self.recordings.values()]
         frame_time = np.concatenate([np.empty(0, np.int64), *times])
         try:
-            return carved_rows(split, recording, frame_time, self._splits, tuple(self.recordings))
+            return derived_rows(split, recording, frame_time, self._splits, tuple(self.recordings))
         except WindowError as error:
             raise StoreError(f"{self.path}: {error}") from None
 
@@ -247,7 +247,7 @@ class StoreReader:
             return np.empty(0, np.int64)
         if out.dtype.kind not in "iu" or out.min() < 0 or out.max() >= self.num_samples:
             raise StoreError(
-                f"{self.path}: wanted sample ids 0 to {self.num_samples - 1}, found {out.dtype} "
+                f"{self.path}: expected sample ids 0 to {self.num_samples - 1}, got {out.dtype} "
                 f"from {out.min()} to {out.max()}"
             )
         return out.astype(np.int64)

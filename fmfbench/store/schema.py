@@ -77,7 +77,7 @@ class ArraySpec:
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.shard % self.chunk or len(self.dims) != len(self.shape):
             raise StoreError(
-                f"an array of shape {self.shape} wants {len(self.shape)} names and shards of whole chunks; "
+                f"an array of shape {self.shape} expects {len(self.shape)} names and shards of whole chunks; "
                 f"it has names {self.dims}, chunk {self.chunk}, shard {self.shard}"
             )
 
@@ -240,7 +240,7 @@ def parse_group(path: Path) -> dict[str, Any]:
     """Attributes of the group at `path`; StoreError when there is none."""
     document = _read_document(path / "zarr.json")
     if document.get("node_type") != "group" or not isinstance(document.get("attributes"), dict):
-        raise StoreError(f"{path}: wanted a Zarr v3 group, found node type {document.get('node_type')!r}")
+        raise StoreError(f"{path}: expected a Zarr v3 group, got node type {document.get('node_type')!r}")
     attributes: dict[str, Any] = document["attributes"]
     return attributes
 
@@ -277,13 +277,13 @@ def _read_document(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise StoreError(f"{path}: wanted the metadata of a store, found no such file") from None
+        raise StoreError(f"{path}: expected the metadata of a store, got no such file") from None
     except OSError as error:  # a file where a folder should be, or one that may not be read
-        raise StoreError(f"{path}: wanted the metadata of a store: {error.strerror or error}") from None
+        raise StoreError(f"{path}: expected the metadata of a store: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path}: wanted the metadata of a store, found no JSON ({error})") from None
+        raise StoreError(f"{path}: expected the metadata of a store, got no JSON ({error})") from None
     if not isinstance(document, dict) or document.get("zarr_format") != 3:
-        raise StoreError(f"{path}: wanted Zarr v3 metadata, found something else")
+        raise StoreError(f"{path}: expected Zarr v3 metadata, got something else")
     return document
 
 

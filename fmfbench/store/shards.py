@@ -89,7 +89,7 @@ def shard_problems(spec: ArraySpec, data: bytes, count: int) -> list[str]:
     if (index[chunks:] != _MISSING).any():
         problems.append(f"it holds more than {chunks} chunks")
     elif expected + _index_bytes(spec) != len(data):
-        problems.append(f"wanted {expected + _index_bytes(spec)} bytes, it has {len(data)}")
+        problems.append(f"expected {expected + _index_bytes(spec)} bytes, it has {len(data)}")
     return problems
 
 
@@ -109,7 +109,7 @@ def _decode_chunk(spec: ArraySpec, data: bytes | memoryview, out: NDArray[Any]) 
     """A chunk without its checksum into `out`, which may be shorter than a chunk. Raises ValueError."""
     expected = math.prod(spec.chunk_shape) * spec.numpy_dtype.itemsize
     if int.from_bytes(data[4:8], "little") != expected:  # Blosc's header: bytes before compression
-        raise ValueError(f"cannot be decoded (wanted {expected} bytes)")
+        raise ValueError(f"cannot be decoded (expected {expected} bytes)")
     try:
         if out.shape == spec.chunk_shape:
             blosc.decompress(data, out)

@@ -1,4 +1,4 @@
-"""Splits carved from train, and the per-second sample set (data_cards/protocol.md, "Sample sets").
+"""Splits derived from train, and the per-second sample set (data_cards/protocol.md, "Sample sets").
 
 `val` and `fit`: in each recording the last fifth of the train frames is `val`; the train frames of the guard
 before it are in neither; the rest is `fit`. `loro-val:NAME` and `loro-fit:NAME` leave one recording out: the train
@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 from fmfbench.clock import NS, seconds_to_ns
 from fmfbench.errors import WindowError
 
-__all__ = ["CARVED", "GUARD_SECONDS", "carved_rows", "per_second_rows"]
+__all__ = ["DERIVED", "GUARD_SECONDS", "derived_rows", "per_second_rows"]
 
-CARVED = ("val", "fit", "loro-val:NAME", "loro-fit:NAME")
+DERIVED = ("val", "fit", "loro-val:NAME", "loro-fit:NAME")
 VALIDATION_SHARE = 0.2
 GUARD_SECONDS = 221.0  # the longest reach of a named protocol into the past, its tolerance included
 _TRAIN = 0
 
 
-def carved_rows(
+def derived_rows(
     name: str,
     recording: NDArray[np.int64],
     frame_time: NDArray[np.int64],
     split: NDArray[np.uint8],
     names: Sequence[str],
 ) -> NDArray[np.bool_]:
-    """Which of N frames belong to a carved split.
+    """Which of N frames belong to a derived split.
 
     Args:
         name: val, fit, loro-val:NAME or loro-fit:NAME.
@@ -46,11 +46,11 @@ def carved_rows(
     kind, _, left_out = name.partition(":")
     if kind in ("loro-val", "loro-fit"):
         if left_out not in names:
-            raise WindowError(f"split {name!r}: wanted a recording's name, one of {', '.join(names)}")
+            raise WindowError(f"split {name!r}: expected a recording's name, one of {', '.join(names)}")
         own = recording == list(names).index(left_out)
         return train & (own if kind == "loro-val" else ~own)
     if name not in ("val", "fit"):
-        raise WindowError(f"split {name!r} is not one of train, test, unused, all, {', '.join(CARVED)}")
+        raise WindowError(f"split {name!r} is not one of train, test, unused, all, {', '.join(DERIVED)}")
     val, fit = np.zeros(len(split), bool), train.copy()
     for index in np.unique(recording[train]).tolist():
         rows = np.flatnonzero(train & (recording == index))
@@ -61,8 +61,8 @@ def carved_rows(
             fit[rows[frame_time[rows] > begins - seconds_to_ns(GUARD_SECONDS)]] = False
     if not val.any():
         raise WindowError(
-            f"split {name!r}: wanted a recording with train time for a guard of {GUARD_SECONDS:g} s before "
-            f"its last fifth and as much again before that, found none; validate on loro-val:NAME"
+            f"split {name!r}: expected a recording with train time for a guard of {GUARD_SECONDS:g} s before "
+            f"its last fifth and as much again before that, got none; validate on loro-val:NAME"
         )
     return val if name == "val" else fit
 

@@ -86,7 +86,7 @@ def open_writer(target: Path, identity: dict[str, Any], *, overwrite: bool = Fal
 def check_target(target: Path, *, overwrite: bool) -> None:
     """StoreError unless a store may be written at `target`."""
     if not target.name or "\0" in str(target):
-        raise StoreError(f"{str(target)!r}: wanted the name of a store to make, as in fmf.zarr")
+        raise StoreError(f"{str(target)!r}: expected the name of a store to make, as in fmf.zarr")
     if not target.parent.is_dir():
         raise StoreError(f"{target}: the folder {target.parent} does not exist; make it first")
     if target.is_symlink():

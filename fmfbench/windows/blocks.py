@@ -68,8 +68,8 @@ class BlockShuffle:
             self.block_frames = self._longest(room, reach)
         if self.block_frames < 1:
             raise WindowError(
-                f"wanted a buffer that holds two blocks of at least {self._bytes(1, reach)} bytes, "
-                f"found buffer_bytes {buffer_bytes}"
+                f"expected a buffer that holds two blocks of at least {self._bytes(1, reach)} bytes, "
+                f"got buffer_bytes {buffer_bytes}"
             )
         self.group_blocks = room // self._bytes(self.block_frames, reach)
         if self._whole() <= buffer_bytes:

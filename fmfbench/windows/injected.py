@@ -38,7 +38,7 @@ class InjectedWindows(Windows):
     ) -> None:
         if outliers.fingerprint != dataset.fingerprint:
             raise WindowError(
-                f"{dataset.path}: wanted outliers of these data, found those of data with fingerprint "
+                f"{dataset.path}: expected outliers of these data, got those of data with fingerprint "
                 f"{outliers.fingerprint[:12]}; make them from this store"
             )
         highest = max(int(ids.max()) for ids in (outliers.sample_id, outliers.video_id, outliers.current_id))

@@ -8,7 +8,7 @@ something else than their own clip and current:
     mixed         their own clip with the current of an abnormal sample, or the other way round
 
 Abnormal is what the labels say, or on a store without labels what shuffling makes of it (`abnormal="shuffled"`): a
-clip whose pixels, or a current whose instants, have changed places.
+clip whose pixels, or a current whose time steps, have changed places.
 
 Peng et al., IEEE TETCI 8(1), 2024, section IV-A, replace or modify a share of one modality for attribute and mixed
 outliers and shuffle pairs for cross-modal ones, without saying which or how; what is said here is our choice.
@@ -43,7 +43,7 @@ def parse_ratio(text: str) -> tuple[int, int]:
     parts = text.split(":")
     if len(parts) != 2 or not all(part.isdecimal() and 0 < len(part) < 10 and int(part) for part in parts):
         raise WindowError(
-            f"wanted a ratio of normal to outlying samples such as 19:1 or 1:4, found {text[:40]!r}"
+            f"expected a ratio of normal to outlying samples such as 19:1 or 1:4, got {text[:40]!r}"
         )
     return int(parts[0]), int(parts[1])
 
@@ -80,16 +80,16 @@ def make_outliers(
     share = parse_ratio(ratio)
     wanted = tuple(kind for kind in KINDS if kind in kinds)
     if not wanted or set(kinds) - set(KINDS):
-        raise WindowError(f"wanted kinds of {', '.join(KINDS)}, found {', '.join(kinds) or 'none'}")
+        raise WindowError(f"expected kinds of {', '.join(KINDS)}, got {', '.join(kinds) or 'none'}")
     if abnormal not in ("labels", "shuffled"):
-        raise WindowError(f"wanted abnormal as labels or shuffled, found {abnormal!r}")
+        raise WindowError(f"expected abnormal as labels or shuffled, got {abnormal!r}")
     if seed < 0:
-        raise WindowError(f"wanted a seed of 0 or more, found {seed}")
+        raise WindowError(f"expected a seed of 0 or more, got {seed}")
     chosen = get_protocol(protocol)
     span = max(chosen.current_seconds, (chosen.num_frames - 1) * chosen.stride / chosen.video_hz)
     seconds = span if apart is None else apart
     if not 0 <= seconds < 1e9:
-        raise WindowError(f"wanted apart as seconds of 0 or more, found {seconds}")
+        raise WindowError(f"expected apart as seconds of 0 or more, got {seconds}")
     places, pool = _normal_and_abnormal(data, split, chosen, context, every, abnormal, wanted)
     rng = np.random.default_rng(seed)
     kind = _draw_kinds(rng, len(places), share, wanted, data, split)
@@ -101,8 +101,8 @@ def make_outliers(
     partner = _far_partners(rng, cross, recording, time, seconds_to_ns(seconds))
     if (partner < 0).any():
         raise WindowError(
-            f"{data.path}: wanted a normal sample of split {split} that lies {seconds:g} s or more from sample "
-            f"{places[cross[partner < 0][0]]} or in another recording, found none; ask for fewer seconds apart"
+            f"{data.path}: expected a normal sample of split {split} that lies {seconds:g} s or more from sample "
+            f"{places[cross[partner < 0][0]]} or in another recording, got none; ask for fewer seconds apart"
         )
     current_id[cross] = places[partner]
 
@@ -159,18 +159,18 @@ def _normal_and_abnormal(
     if not normal.any():
         hint = "; without labels ask for --abnormal shuffled" if (labels == 255).any() else ""
         raise WindowError(
-            f"{data.path}: wanted normal samples in split {split}, found none of {len(ids)}{hint}"
+            f"{data.path}: expected normal samples in split {split}, got none of {len(ids)}{hint}"
         )
     if abnormal == "labels" and not len(pool) and set(kinds) != {"cross-modal"}:
         raise WindowError(
-            f"{data.path}: wanted samples labelled abnormal in split {split}, found none of {len(ids)}; "
+            f"{data.path}: expected samples labelled abnormal in split {split}, got none of {len(ids)}; "
             "ask for --abnormal shuffled, or for --kind cross-modal alone"
         )
     sizes = {(record.height, record.width) for record in data.recordings.values()}
     if len(sizes) > 1:
         listed = ", ".join(f"{height} x {width}" for height, width in sorted(sizes))
         raise WindowError(
-            f"{data.path}: wanted recordings of one frame size, found {listed}; convert with one --size"
+            f"{data.path}: expected recordings of one frame size, got {listed}; convert with one --size"
         )
     return ids[normal], pool
 
@@ -187,7 +187,7 @@ def _draw_kinds(
     outlying = round(count * share[1] / sum(share))
     if outlying < len(kinds) or outlying == count:
         raise WindowError(
-            f"{data.path}: wanted normal samples and an outlier of each of {len(kinds)} kinds, but "
+            f"{data.path}: expected normal samples and an outlier of each of {len(kinds)} kinds, but "
             f"{share[0]}:{share[1]} of {count} normal samples of split {split} leaves {count - outlying} and "
             f"{outlying}; ask for another ratio or more samples"
         )

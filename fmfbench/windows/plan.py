@@ -67,7 +67,7 @@ class Timeline:
         seconds, first, counts = np.unique(self.current_time // NS, return_index=True, return_counts=True)
         if len(counts) and counts.max() > 2:
             raise WindowError(
-                f"{self.name}: the official protocol wants currents at two rows a second, found a second with "
+                f"{self.name}: the official protocol expects currents at two rows a second, got a second with "
                 f"{counts.max()}; use the paper protocol"
             )
         return seconds, first.astype(np.int64)

@@ -37,18 +37,18 @@ class WindowProtocol:
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.stride < 1:
             raise WindowError(
-                f"protocol {self.name}: wanted num_frames and stride of at least 1, "
-                f"found {self.num_frames} and {self.stride}"
+                f"protocol {self.name}: expected num_frames and stride of at least 1, "
+                f"got {self.num_frames} and {self.stride}"
             )
         if not (self.current_hz > 0 and self.video_hz > 0 and self.tolerance >= 0):
             raise WindowError(
-                f"protocol {self.name}: wanted rates above 0 and a tolerance of at least 0 s, found current_hz "
+                f"protocol {self.name}: expected rates above 0 and a tolerance of at least 0 s, got current_hz "
                 f"{self.current_hz}, video_hz {self.video_hz}, tolerance {self.tolerance}"
             )
         if not 1 <= self.num_current <= 1_000_000:
             raise WindowError(
-                f"protocol {self.name}: wanted at least one current value in current_seconds x current_hz, "
-                f"found {self.current_seconds} x {self.current_hz}"
+                f"protocol {self.name}: expected at least one current value in current_seconds x current_hz, "
+                f"got {self.current_seconds} x {self.current_hz}"
             )
         if self.alignment not in ("causal", "official"):
             raise WindowError(f"protocol {self.name}: alignment {self.alignment!r} is not causal or official")
@@ -109,6 +109,6 @@ def get_protocol(protocol: str | WindowProtocol | dict[str, Any], **overrides: A
             protocol = WindowProtocol(**protocol)
         except TypeError as error:
             raise WindowError(
-                f"a protocol wants name, num_frames, stride and current_seconds: {error}"
+                f"a protocol expects name, num_frames, stride and current_seconds: {error}"
             ) from None
     return replace(protocol, **overrides)

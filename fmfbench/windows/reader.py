@@ -67,7 +67,7 @@ class Windows(Sequence[Batch]):
         if cache not in CACHES:
             raise WindowError(f"cache {cache!r} is not None, 'memory' or 'device'")
         if not isinstance(every, int) or every < 1:
-            raise WindowError(f"wanted every as a whole number of at least 1, found {every!r}")
+            raise WindowError(f"expected every as a whole number of at least 1, got {every!r}")
         self.dataset = dataset
         self.split = split
         self.protocol = protocol
@@ -194,7 +194,7 @@ def _check_reused(out: Batch, layout: Layout) -> None:
     found = {name: (array.shape, array.dtype.name) for name, array in out.items()}
     if found != layout or not all(array.flags.c_contiguous for array in out.values()):
         raise WindowError(
-            "out: wanted contiguous arrays like an earlier batch's, "
-            f"{', '.join(f'{k} {shape}' for k, (shape, _) in layout.items())}; "
-            f"found {', '.join(f'{k} {shape}' for k, (shape, _) in found.items()) or 'none'}"
+            "out: expected contiguous arrays like an earlier batch's, "
+            f"{', '.join(f'{k} {shape}' for k, (shape, _) in layout.items())}, "
+            f"got {', '.join(f'{k} {shape}' for k, (shape, _) in found.items()) or 'none'}"
         )

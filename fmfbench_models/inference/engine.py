@@ -29,7 +29,7 @@ def make_engine(model: Model, name: EngineName = "torch") -> Engine:
     has.
     """
     if name not in get_args(EngineName):
-        raise InputError(f"engine: wanted one of {', '.join(get_args(EngineName))}, came {name!r}")
+        raise InputError(f"engine: expected one of {', '.join(get_args(EngineName))}, got {name!r}")
     if name == "onnx":
         return _OnnxEngine(model)
     run = torch.compile(model) if name == "compiled" else model

@@ -56,7 +56,7 @@ def export_onnx(
         raise MissingDependencyError("export: the package onnx is not installed; pip install onnx") from error
     path = Path(path)
     if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: wanted an existing folder to write into, found none")
+        raise InputError(f"{path}: expected an existing folder to write into, got none")
     model = model.cpu().eval()
     own: dict[str, Any] = {"num_frames": 10, "size": (64, 64), "current_length": 440} | model.meta.config
     height, width = size or own["size"]

@@ -30,7 +30,7 @@ from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.backbones import trunk_of
 from fmfbench_models.training.samples import Selection
-from fmfbench_models.training.step import autocast, to_device, widened
+from fmfbench_models.training.step import autocast, to_device, to_float32
 from fmfbench_models.training.train import versions
 
 __all__ = ["last_of_each_second", "model_protocol", "predict"]
@@ -84,7 +84,7 @@ def predict(
     """
     if outliers is not None and per_second:
         raise InputError(
-            "predict: wanted outliers or per_second, came both; outliers are samples of their own"
+            "predict: expected outliers or per_second, got both; outliers are samples of their own"
         )
     check_target(Path(out))
     if not isinstance(model, Model):
@@ -101,7 +101,7 @@ def predict(
         if per_second:
             windows = last_of_each_second(windows)
     if not len(windows):
-        raise InputError(f"{data.path}: wanted samples of split {split!r}, found none")
+        raise InputError(f"{data.path}: expected samples of split {split!r}, got none")
     if pixel_scores is not None:
         check_pixel_type(model, pixel_scores)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -162,9 +162,9 @@ def backbone_of(model: Model) -> dict[str, str] | None:
 def check_pixel_type(model: Model, pixel_scores: str) -> None:
     """InputError unless pixel scores of this type can be had of the model."""
     if pixel_scores not in PIXEL_TYPES:
-        raise InputError(f"pixel scores: wanted {', '.join(PIXEL_TYPES)}, came {pixel_scores!r}")
+        raise InputError(f"pixel scores: expected {', '.join(PIXEL_TYPES)}, got {pixel_scores!r}")
     if not model.dense:
-        raise InputError(f"{model.meta.name}: wanted pixel scores, but this model judges whole frames only")
+        raise InputError(f"{model.meta.name}: expected pixel scores, but this model judges whole frames only")
 
 
 @torch.inference_mode()
@@ -195,7 +195,7 @@ def _run(
         for cpu_batch in loader:
             batch = to_device(cpu_batch, device)
             with autocast(device):
-                output = widened(model(**model.takes(batch)))
+                output = to_float32(model(**model.takes(batch)))
             rows = slice(done, done + len(batch["sample_id"]))
             score[rows] = output.scores().float().cpu().numpy()
             masks = output.masks()
@@ -216,7 +216,7 @@ def _stored(probability: NDArray[np.float32], pixel_type: str) -> NDArray[Any]:
     """Rounded to the nearest of the type; uint8 counts 255ths. PredictionError for NaN, which uint8 cannot say."""
     if np.isnan(probability).any():
         raise PredictionError(
-            "pixel scores: wanted numbers in [0, 1], the model gave NaN; look at its weights"
+            "pixel scores: expected numbers in [0, 1], the model gave NaN; look at its weights"
         )
     if pixel_type == "uint8":
         return np.round(probability * 255).astype(np.uint8)

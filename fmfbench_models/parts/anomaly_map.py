@@ -69,7 +69,7 @@ def youden_threshold(score: NDArray[np.floating[Any]], label: NDArray[np.integer
     """
     if len(np.unique(label)) < 2:
         raise InputError(
-            f"Youden threshold: wanted normal and abnormal validation samples, came {(label == 0).sum()} and "
+            f"Youden threshold: expected normal and abnormal validation samples, got {(label == 0).sum()} and "
             f"{(label == 1).sum()}; use image_threshold=normal_quantile, or give labels of both classes"
         )
     from sklearn.metrics import roc_curve

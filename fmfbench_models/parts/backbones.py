@@ -86,7 +86,7 @@ class ResNet18(Trunk):
     def __init__(self, stages: int = 4) -> None:
         super().__init__()
         if stages not in {1, 2, 3, 4}:
-            raise InputError(f"ResNet18: wanted 1, 2, 3 or 4 stages, came {stages}")
+            raise InputError(f"ResNet18: expected 1, 2, 3 or 4 stages, got {stages}")
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         width = 64
@@ -116,7 +116,7 @@ class Vgg19(Trunk):
     def __init__(self, blocks: int = 4) -> None:
         super().__init__()
         if blocks not in {1, 2, 3, 4, 5}:
-            raise InputError(f"Vgg19: wanted 1 to 5 blocks, came {blocks}")
+            raise InputError(f"Vgg19: expected 1 to 5 blocks, got {blocks}")
         layers: list[nn.Module] = []
         taps: list[int] = []
         width = 3
@@ -188,7 +188,7 @@ def random_backbone(trunk: Trunk) -> dict[str, str]:
 def read_backbone_weights(trunk: Trunk, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """(the state dict, which has all that the trunk needs; its provenance)."""
     if not path.is_file():
-        raise InputError(f"{path}: wanted a file of backbone weights, there is none")
+        raise InputError(f"{path}: expected a file of backbone weights, there is none")
     state, kind = read_state(path), type(trunk).__name__
     # published before batch norm counted its batches, some files lack that counter
     needed = {k: v for k, v in trunk.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -197,8 +197,8 @@ def read_backbone_weights(trunk: Trunk, path: Path) -> tuple[dict[str, Any], dic
         if not isinstance(found, Tensor) or found.shape != value.shape:
             came = "none" if not isinstance(found, Tensor) else f"one of shape {tuple(found.shape)}"
             raise InputError(
-                f"{path}: wanted {kind}'s tensor {name} of shape {tuple(value.shape)}, "
-                f"came {came}; give a file with torchvision's names"
+                f"{path}: expected {kind}'s tensor {name} of shape {tuple(value.shape)}, "
+                f"got {came}; give a file with torchvision's names"
             )
     with open(path, "rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -217,8 +217,8 @@ def read_state(path: Path) -> dict[str, Any]:
     except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: wanted a state dict of plain tensors, came a file that torch refuses: {reason}"
+            f"{path}: expected a state dict of plain tensors, got a file that torch refuses: {reason}"
         ) from None
     if not isinstance(state, dict):
-        raise InputError(f"{path}: wanted a state dict, came {type(state).__name__}")
+        raise InputError(f"{path}: expected a state dict, got {type(state).__name__}")
     return state

@@ -102,7 +102,7 @@ def needed(value: Tensor | None, shape: Sequence[int | None], *, what: str) -> T
     if value is None or not fits:
         sides = ", ".join("any" if side is None else str(side) for side in shape)
         raise InputError(
-            f"{what}: wanted (B, {sides}), came {came}; choose a protocol of these lengths or build the model "
+            f"{what}: expected (B, {sides}), got {came}; choose a protocol of these lengths or build the model "
             f"for the data's"
         )
     return value
@@ -113,7 +113,7 @@ def patch_grid(frames: int, size: tuple[int, int], patch: Grid, *, what: str) ->
     shape = (frames, *size)
     if any(side < p or side % p for side, p in zip(shape, patch, strict=True)):
         raise InputError(
-            f"{what}: wanted frames and sides that are multiples of {patch}, came {frames} frames of "
+            f"{what}: expected frames and sides that are multiples of {patch}, got {frames} frames of "
             f"{size[0]} x {size[1]}; choose another protocol or resize the recordings"
         )
     return shape[0] // patch[0], shape[1] // patch[1], shape[2] // patch[2]
@@ -248,7 +248,7 @@ class PostNormBlock(nn.Module):
 
 
 class SeriesEmbedding(nn.Module):
-    """The time-series family's embedding: (b, n, 3) -> (b, n, dim), a circular convolution over three instants
+    """The time-series family's embedding: (b, n, 3) -> (b, n, dim), a circular convolution over three time steps
     without bias, and fixed sinusoids."""
 
     position: Tensor
@@ -307,7 +307,7 @@ class PatchEmbedding(nn.Module):
 
 
 class CurrentSequence(nn.Module):
-    """Current (b, n, 3) as tokens (b, 1 + n, dim): a learnable first token, then one linear map of each instant,
+    """Current (b, n, 3) as tokens (b, 1 + n, dim): a learnable first token, then one linear map of each time step,
     learnable positions, and LayerNorm if `norm`. kind: (dim,), what marks this modality in a joint sequence."""
 
     def __init__(self, length: int, dim: int, norm: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""A window of three-phase current as 24 numbers, for models that do not read it instant by instant."""
+"""A window of three-phase current as 24 numbers, for models that do not read it step by step."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def current_features(current: Tensor) -> Tensor:
     """(b, n, 3), z-scored by the training split's statistics, n >= 2 -> (b, 24): eight features of three phases each.
 
     Mean, standard deviation, minimum, maximum, last value; tracking error, the mean distance from the training
-    split's mean, which stands for the set point; mean step between instants; slope, the rise of the least-squares
+    split's mean, which stands for the set point; mean step between time steps; slope, the rise of the least-squares
     line over half the window.
     """
     if current.shape[1] < 2:
         raise InputError(
-            f"current features: wanted a window of 2 instants or more, came {current.shape[1]}; "
+            f"current features: expected a window of 2 time steps or more, got {current.shape[1]}; "
             f"choose a protocol with more current"
         )
     time = torch.linspace(-1, 1, current.shape[1], device=current.device, dtype=current.dtype)[:, None]

@@ -34,7 +34,7 @@ def supervised_loss(
         terms["class_loss"] = F.cross_entropy(logits, batch["class_label"].long(), ignore_index=UNLABELLED)
     if not terms:
         raise ValueError(
-            f"loss: wanted logits, or pixel_logits and a mask; neither is there, the batch: {sorted(batch)}"
+            f"loss: expected logits, or pixel_logits and a mask; neither is there, the batch: {sorted(batch)}"
         )
     if len(terms) == 1:
         (total,) = terms.values()

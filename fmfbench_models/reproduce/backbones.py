@@ -33,8 +33,8 @@ def backbone_files(trunks: Mapping[str, Trunk], paths: Sequence[Path]) -> dict[s
     found: dict[str, BackboneFile] = {}
     for path in paths:
         refusal = InputError(
-            f"{path}: wanted models with a convolutional trunk to load backbone weights into, none of those asked for "
-            f"has one; leave them out"
+            f"{path}: expected models with a convolutional trunk to load backbone weights into, none of those asked "
+            f"for has one; leave them out"
         )
         fits = {}
         for name, trunk in trunks.items():
@@ -47,7 +47,7 @@ def backbone_files(trunks: Mapping[str, Trunk], paths: Sequence[Path]) -> dict[s
         twice = sorted(found.keys() & fits.keys())
         if twice:
             raise InputError(
-                f"{path}: wanted one file of backbone weights for {', '.join(twice)}, "
+                f"{path}: expected one file of backbone weights for {', '.join(twice)}, "
                 f"{found[twice[0]].path} fits too; give one of them"
             )
         found |= fits

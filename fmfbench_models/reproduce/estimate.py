@@ -20,7 +20,7 @@ from fmfbench_models.reproduce.work import Work
 from fmfbench_models.reproduce.workplace import read_json
 from fmfbench_models.training.samples import Selection, fit_and_validation, held_out_part
 from fmfbench_models.training.settings import Settings
-from fmfbench_models.training.step import make_optimiser, make_step, to_device, widened
+from fmfbench_models.training.step import make_optimiser, make_step, to_device, to_float32
 
 __all__ = ["Estimator"]
 
@@ -52,7 +52,7 @@ class Estimator:
                 planned.add((training.name, seed))
                 train, steps, epochs = train + cost["train_seconds"], steps + cost["steps"], cost["epochs"]
                 if (self.work.run(training, seed) / "state.safetensors").is_file():
-                    facts["state"] = "to go on with"
+                    facts["state"] = "to resume"
         except (FmfbenchError, RuntimeError, ValueError) as error:  # what training would say too, now
             return facts | {"state": f"will fail: {' '.join(str(error).split())[:200]}"}
         return facts | {
@@ -82,7 +82,7 @@ class Estimator:
         fit, held = held_out_part(self.work.data, fit, record.held_out)
         fit = fit[:: recipe.every]
         if not len(fit):
-            raise TrainingError(f"{self.work.data.path}: wanted training samples, found none")
+            raise TrainingError(f"{self.work.data.path}: expected training samples, got none")
         size = min(recipe.batch_size, len(fit))
         batch, read = self._batch(settings, size)
         model = create_model(training.model, **settings.config).to(self.device)
@@ -94,7 +94,7 @@ class Estimator:
         forward = read
         # another package's model may say nothing before it is fitted
         with suppress(*(() if record.training == "gradient" else (Exception,))), torch.inference_mode():
-            forward += self._timed(lambda: widened(model(**model.takes(batch))))
+            forward += self._timed(lambda: to_float32(model(**model.takes(batch))))
         seen = 0 if record.training == "gradient" else len(fit) + len(held) + len(validation)
         once = seen / size * forward
         checked = len(validation[:: recipe.validate_every])

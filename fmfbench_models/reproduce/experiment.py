@@ -121,7 +121,7 @@ def read_toml(name: str) -> dict[str, Any]:
 def load_experiment(name: str) -> Experiment:
     """The table `name`, registered models that it does not name added to it where it wants every model."""
     if name not in TABLES:
-        raise InputError(f"reproduce: wanted one of {', '.join(TABLES)}, came {name!r}")
+        raise InputError(f"reproduce: expected one of {', '.join(TABLES)}, got {name!r}")
     values = read_toml(f"{name}.toml")
     rows = [Row(**row | {"fuse": tuple(row.get("fuse", ()))}) for row in values.pop("rows")]
     metrics, notes = tuple(values.pop("metrics")), tuple(values.pop("notes", ()))
@@ -151,7 +151,7 @@ def preset_names() -> tuple[str, ...]:
 def load_preset(name: str) -> Preset:
     known = read_toml("presets.toml")
     if name not in known:
-        raise InputError(f"reproduce: wanted a preset of {', '.join(known)}, came {name!r}")
+        raise InputError(f"reproduce: expected a preset of {', '.join(known)}, got {name!r}")
     return Preset(name=name, **known[name])
 
 
@@ -162,7 +162,7 @@ def choose_rows(experiment: Experiment, names: Sequence[str]) -> tuple[Row, ...]
     unknown = sorted(set(names) - known)
     if unknown:
         raise InputError(
-            f"{experiment.name}: wanted rows or models of {', '.join(sorted(known))}, came {', '.join(unknown)}"
+            f"{experiment.name}: expected rows or models of {', '.join(sorted(known))}, got {', '.join(unknown)}"
         )
     wanted = [
         row

@@ -55,7 +55,7 @@ def reproduce(
     """Train what is missing for one of the paper's tables, predict, score, and write the table into `out`.
 
     The table, `TABLE-SIZE.md` and `.json` (and `fig6-SIZE.png`), is written anew after each row; it always has all
-    rows: those that failed say so and why, and so do those that were not asked for. Called again, it goes on, and
+    rows: those that failed say so and why, and so do those that were not asked for. Called again, it resumes, and
     tries again what failed.
 
     Args:
@@ -193,11 +193,11 @@ def prepare(
     experiment, size = load_experiment(table), load_preset(preset)
     rows = choose_rows(experiment, models)
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise InputError(f"seeds: wanted different integers from 0, came {list(seeds)}")
+        raise InputError(f"seeds: expected different integers from 0, got {list(seeds)}")
     if epochs is not None and epochs < 1:
-        raise InputError(f"epochs: wanted 1 or more, came {epochs}")
+        raise InputError(f"epochs: expected 1 or more, got {epochs}")
     if every is not None and every < 1:
-        raise InputError(f"every: wanted 1 or more, came {every}")
+        raise InputError(f"every: expected 1 or more, got {every}")
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(Path(data))
     epochs = epochs or size.epochs

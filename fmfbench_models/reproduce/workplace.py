@@ -64,17 +64,17 @@ class Workplace:
             found = read_json(mark) or {}
             if found.get("fingerprint") != data.fingerprint:
                 raise InputError(
-                    f"{self.out}: wanted a folder of {data.name} (fingerprint {data.fingerprint[:12]}), found one "
+                    f"{self.out}: expected a folder of {data.name} (fingerprint {data.fingerprint[:12]}), got one "
                     f"of {found.get('data')} ({str(found.get('fingerprint'))[:12]}); choose another folder"
                 )
             if found.get("sources") not in (None, data.sources_digest):  # None: an older folder
                 raise InputError(
-                    f"{self.out}: wanted a folder of the files that {data.path} was made of, found one of files of "
+                    f"{self.out}: expected a folder of the files that {data.path} was made of, got one of files of "
                     f"the same labels and other frames or currents; choose another folder"
                 )
         elif self.out.exists() and (not self.out.is_dir() or any(map(is_foreign, self.out.iterdir()))):
             raise InputError(
-                f"{self.out}: wanted a new or empty folder, or one of an earlier call; found other files"
+                f"{self.out}: expected a new or empty folder, or one of an earlier call, got other files"
             )
 
     def claim(self, data: Dataset) -> None:

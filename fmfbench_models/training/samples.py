@@ -35,7 +35,7 @@ class Selection(Windows):
         wanted = np.asarray(ids, np.int64)
         present = np.isin(wanted, windows.sample_ids)
         if not present.all():
-            raise StoreError(f"wanted {len(wanted)} samples of split {windows.split!r}, some are not in it")
+            raise StoreError(f"expected {len(wanted)} samples of split {windows.split!r}, some are not in it")
         vars(self).update(vars(windows))
         self.sample_ids = wanted
         self.samples = WindowIndex(windows.dataset, wanted, windows.protocol, windows.context)
@@ -123,6 +123,6 @@ def check_labelled(data: Dataset, ids: Ids) -> None:
     unlabelled = ids[labels == 255]
     if len(unlabelled):
         raise TrainingError(
-            f"{data.path}: wanted labelled samples to train on, {len(unlabelled)} of {len(ids)} have no label, "
+            f"{data.path}: expected labelled samples to train on, {len(unlabelled)} of {len(ids)} have no label, "
             f"first {', '.join(map(str, unlabelled[:5]))}; add a label layer"
         )

@@ -123,11 +123,11 @@ def named_recipe(record: Registration, name: object) -> dict[str, Any]:
     if name == "shared":
         return dict(record.recipe)
     if name != "original":
-        raise InputError(f"{record.name}: recipe: wanted shared or original, came {name!r}")
+        raise InputError(f"{record.name}: recipe: expected shared or original, got {name!r}")
     if record.original_recipe is None:
         known = ", ".join(name for name in list_models() if registration(name).original_recipe is not None)
         raise InputError(
-            f"{record.name}: wanted a recipe of the original publication, its sources give none (FmFormer's is the "
+            f"{record.name}: expected a recipe of the original publication, its sources give none (FmFormer's is the "
             f"shared one); models with one: {known}"
         )
     return dict(record.original_recipe)
@@ -137,7 +137,7 @@ def _backbone(model: Model, path: Path) -> dict[str, str]:
     trunk = trunk_of(model)
     if trunk is None:
         raise InputError(
-            f"{path}: wanted a model with a convolutional trunk to load backbone weights into, "
+            f"{path}: expected a model with a convolutional trunk to load backbone weights into, "
             f"{model.meta.name} has none; leave them out"
         )
     return check_backbone_weights(trunk, path)
@@ -148,7 +148,7 @@ def _sizes(record: Registration, data: Dataset, protocol: WindowProtocol) -> dic
     if len(shapes) != 1:
         found = ", ".join(f"{h} x {w}" for h, w in sorted(shapes)) or "none"
         raise InputError(
-            f"{data.path}: wanted recordings of one frame size, found {found}; convert with --size"
+            f"{data.path}: expected recordings of one frame size, got {found}; convert with --size"
         )
     height, width = shapes.pop()
     known = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fmfbench_models.interface import Batch, Model, Output
 from fmfbench_models.recipe import Recipe
 
-__all__ = ["Step", "autocast", "make_optimiser", "make_step", "to_device", "widened"]
+__all__ = ["Step", "autocast", "make_optimiser", "make_step", "to_device", "to_float32"]
 
 Step = Callable[[Batch], dict[str, Tensor]]
 
@@ -42,7 +42,7 @@ def make_step(
         with autocast(model.device):
             output = forward(**model.takes(batch))
         with autocast(model.device, enabled=False):
-            terms = model.objective(widened(output), batch, recipe.alpha)
+            terms = model.objective(to_float32(output), batch, recipe.alpha)
         optimiser.zero_grad()
         terms["loss"].backward()
         if recipe.clip:
@@ -60,7 +60,7 @@ def autocast(device: torch.device, enabled: bool = True) -> Any:
     return torch.autocast("cuda", torch.bfloat16, enabled=enabled)
 
 
-def widened(output: Output) -> Output:
+def to_float32(output: Output) -> Output:
     """The output in single precision at least: losses are not taken in bf16."""
 
     def widen(value: Tensor | None) -> Tensor | None:

@@ -1,7 +1,7 @@
 """Training: settings, data, loop. The same function under `fmfbench train`, in a notebook, and under torchrun.
 
 A run folder holds run.json (all that decides the result), log.jsonl, curves.png, last.safetensors, best.safetensors
-(lowest validation loss) and state.safetensors, from which the same call goes on after any interruption.
+(lowest validation loss) and state.safetensors, from which the same call resumes after any interruption.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def train(
     backbone_weights: str | os.PathLike[str] | None = None,
     save_seconds: float = 120.0,
 ) -> Path:
-    """Train `model` on the training samples of a store into the run folder `out`; go on where an earlier
+    """Train `model` on the training samples of a store into the run folder `out`; resume where an earlier
     call stopped.
 
     Args:
@@ -152,7 +152,7 @@ class _Run:
         fit = fit[:: self.recipe.every]
         if not len(fit):
             raise TrainingError(
-                f"{self.data.path}: wanted training samples, found none; is there a train split?"
+                f"{self.data.path}: expected training samples, got none; is there a train split?"
             )
         return fit, held, validation
 
@@ -164,8 +164,8 @@ class _Run:
         for (part, remedy), before, after in zip(remedies.items(), (fit, validation), kept, strict=True):
             if not len(after) and (part == "training" or self.recipe.validate):
                 raise InputError(
-                    f"{self.data.path}: normal_only: wanted {part} samples of the train split whose frames are all "
-                    f"normal, found none among {len(before)}; {remedy}"
+                    f"{self.data.path}: normal_only: expected {part} samples of the train split whose frames are all "
+                    f"normal, got none among {len(before)}; {remedy}"
                 )
         return kept
 
@@ -352,7 +352,7 @@ class _Run:
         return {"schema": 1, **self.settings.to_dict(), **facts}
 
     def _claim_folder(self) -> None:
-        """A folder belongs to one run: another's settings are refused, the same ones go on."""
+        """A folder belongs to one run: another's settings are refused, the same ones resume."""
         if self.world.is_first:  # the others would see a folder half made
             self._claim_alone(self.out / "run.json")
         self.world.wait()
@@ -369,7 +369,7 @@ class _Run:
                 )
         elif self.out.is_dir() and any(self.out.iterdir()):
             raise InputError(
-                f"{self.out}: wanted a new or empty folder, or a run to go on with; found other files"
+                f"{self.out}: expected a new or empty folder, or a run to resume, got other files"
             )
         else:
             self.out.mkdir(parents=True, exist_ok=True)

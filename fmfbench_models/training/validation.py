@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fmfbench_models.interface import Batch, Model
 from fmfbench_models.training.parallel import World, gather_by_id, sum_over_ranks
-from fmfbench_models.training.step import autocast, to_device, widened
+from fmfbench_models.training.step import autocast, to_device, to_float32
 
 __all__ = ["evaluate"]
 
@@ -33,7 +33,7 @@ def evaluate(
         batch = to_device(cpu_batch, world.device)
         with autocast(world.device):
             output = model(**model.takes(batch))
-        output = widened(output)
+        output = to_float32(output)
         loss = model.objective(output, batch, alpha)["loss"]
         ids.append(batch["sample_id"].cpu())
         scores.append(output.scores().double().cpu())

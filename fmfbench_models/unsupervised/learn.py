@@ -119,7 +119,7 @@ def add_learning_arguments(parser: argparse.ArgumentParser, *, preset: str, epoc
     """What every command that learns with ST-MAE takes, with its own defaults."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--out", type=Path, required=True, help="the folder of results; the same call goes on with it"
+        "--out", type=Path, required=True, help="the folder of results; the same call resumes it"
     )
     parser.add_argument("--preset", default=preset, help=f"of ST-MAE, e.g. paper-base [default: {preset}]")
     parser.add_argument("--epochs", type=int, default=epochs, help=f"[default: {epochs}]")

@@ -62,7 +62,7 @@ def one_class(
     check_seed(seed, "one_class")
     if limit is not None and limit < 2:
         raise InputError(
-            f"one_class: wanted a limit of 2 or more images of each digit, one to learn and one to judge, came {limit}"
+            f"one_class: expected a limit of 2 or more images of each digit, one to learn and one to judge, got {limit}"
         )
     recipe = Recipe(epochs=epochs, batch_size=batch_size, lr=lr, lr_steps=(), flip=0.0)
     settings = {

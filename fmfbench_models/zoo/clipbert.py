@@ -55,7 +55,7 @@ class ClipBertConfig:
 
     def __post_init__(self) -> None:
         if self.clips < 1:
-            raise InputError(f"clipbert: clips must be 1 or more, came {self.clips}")
+            raise InputError(f"clipbert: clips must be 1 or more, got {self.clips}")
 
 
 def join_clips(logits: Tensor) -> Tensor:
@@ -111,8 +111,8 @@ class ClipBert(Model):
         current = needed(current, (config.current_length, 3), what="clipbert: current")
         if not video.shape[2] or video.shape[2] % clips:
             raise InputError(
-                f"clipbert: video: wanted a number of frames that is a multiple of {clips} clips, "
-                f"came {tuple(video.shape)}; "
+                f"clipbert: video: expected a number of frames that is a multiple of {clips} clips, "
+                f"got {tuple(video.shape)}; "
                 f"choose another protocol or another number of clips"
             )
         video = (

@@ -46,10 +46,10 @@ class DcnnSvmConfig:
 
     def __post_init__(self) -> None:
         if not self.channels or min(self.channels) < 1:
-            raise InputError(f"dcnn_svm: wanted one or more channels, each 1 or more, came {self.channels}")
+            raise InputError(f"dcnn_svm: expected one or more channels, each 1 or more, got {self.channels}")
         if not self.svm_c > 0 or self.max_rows < 2:
             raise InputError(
-                f"dcnn_svm: wanted svm_c above 0 and max_rows of 2 or more, came {self.svm_c} and {self.max_rows}"
+                f"dcnn_svm: expected svm_c above 0 and max_rows of 2 or more, got {self.svm_c} and {self.max_rows}"
             )
 
 
@@ -134,7 +134,7 @@ class DcnnSvm(Model):
         least = 2 ** len(self.config.channels)
         if min(video.shape[3:]) < least or not video.shape[2]:
             raise InputError(
-                f"dcnn_svm: video: wanted one frame or more of {least} x {least} pixels or more, came "
+                f"dcnn_svm: video: expected one frame or more of {least} x {least} pixels or more, got "
                 f"{tuple(video.shape)}; use fewer channels"
             )
         image_logits = self.image(self.input_norm.video(video[:, :, -1]))
@@ -172,13 +172,13 @@ class DcnnSvm(Model):
         if len(np.unique(labels)) < 2:
             counts = f"{(labels == 0).sum()} normal and {(labels == 1).sum()} abnormal"
             raise InputError(
-                f"dcnn_svm: wanted normal and abnormal samples held out from training, came {counts}; "
+                f"dcnn_svm: expected normal and abnormal samples held out from training, got {counts}; "
                 f"the SVM needs a longer training split"
             )
         pick = np.unique(np.linspace(0, len(labels) - 1, self.config.max_rows).round().astype(int))
         if len(np.unique(labels[pick])) < 2:
             raise InputError(
-                f"dcnn_svm: wanted both classes among {len(pick)} of {len(labels)} held-out samples, came one; "
+                f"dcnn_svm: expected both classes among {len(pick)} of {len(labels)} held-out samples, got one; "
                 f"raise max_rows"
             )
         svm = fit_svm(points[pick], labels[pick], self.config.svm_c)

@@ -68,14 +68,14 @@ class ExpertConfig:
     def __post_init__(self) -> None:
         if not self.window > self.rate_step >= 1:
             raise InputError(
-                f"expert: wanted window > rate_step >= 1, came window {self.window} and rate_step {self.rate_step}"
+                f"expert: expected window > rate_step >= 1, got window {self.window} and rate_step {self.rate_step}"
             )
         if self.phases not in {1, 2, 3}:
-            raise InputError(f"expert: wanted phases 1, 2 or 3, came {self.phases}")
+            raise InputError(f"expert: expected phases 1, 2 or 3, got {self.phases}")
         if not self.current_hz > 0 or self.max_windows < 2:
             raise InputError(
-                f"expert: wanted current_hz above 0 and max_windows of 2 or more, "
-                f"came {self.current_hz} and {self.max_windows}"
+                f"expert: expected current_hz above 0 and max_windows of 2 or more, "
+                f"got {self.current_hz} and {self.max_windows}"
             )
 
 
@@ -98,7 +98,7 @@ def tracking_error(current: Array, setpoint: Array) -> Array:
 
 
 def change_rate(current: Array, setpoint: Array, step: int, hz: float) -> Array:
-    """r in 1/s (n, t - step, 3): only where both instants lie in the window."""
+    """r in 1/s (n, t - step, 3): only where both time steps lie in the window."""
     return (current[:, step:] - current[:, :-step]) * (hz / step) / setpoint
 
 
@@ -108,7 +108,7 @@ def arc_resistance(current: Array, setpoint: Array) -> Array:
 
 
 def longest_run(flags: Array) -> Array:
-    """(n, t, 3) bool -> (n, 3): the most instants in a row that are True."""
+    """(n, t, 3) bool -> (n, 3): the most time steps in a row that are True."""
     index = np.arange(1, flags.shape[1] + 1)[:, None]
     last_false = np.maximum.accumulate(np.where(flags, 0, index), axis=1)
     return (index - last_false).max(axis=1)
@@ -125,14 +125,14 @@ def deviations(current: Array, setpoint: Array, step: int, hz: float) -> tuple[A
 
 
 def exceedance(rule: int, deviation: Array, amplitude: float, phases: int) -> Array:
-    """(n,): instants by which a rule is met in `phases` phases at once: the longest run (R1), or all (R2, R3)."""
+    """(n,): time steps by which a rule is met in `phases` phases at once: the longest run (R1), or all (R2, R3)."""
     flags = deviation > amplitude
     counts = longest_run(flags) if rule == 0 else flags.sum(axis=1)
     return np.sort(counts, axis=1)[:, 3 - phases]
 
 
-def instants(rule: int, duration: float, width: int, hz: float) -> int:
-    """A duration in instants, rounded up; a duration that is met exactly fires."""
+def time_steps(rule: int, duration: float, width: int, hz: float) -> int:
+    """A duration in time steps, rounded up; a duration that is met exactly fires."""
     return math.ceil((duration * hz if rule == 0 else duration * width) - 1e-4)
 
 
@@ -141,14 +141,14 @@ def margins(current: Array, setpoint: Array, rules: Rules) -> Array:
     result = []
     for rule, deviation in enumerate(deviations(current, setpoint, rules.rate_step, rules.current_hz)):
         width = deviation.shape[1]
-        need = instants(rule, rules.duration[rule], width, rules.current_hz)
+        need = time_steps(rule, rules.duration[rule], width, rules.current_hz)
         met = exceedance(rule, deviation, rules.amplitude[rule], rules.phases)
         result.append((met - need + 0.5) / width)
     return np.stack(result, axis=1)
 
 
 def youden_by_need(counts: Array, labels: Array, fired: Array, width: int) -> Array:
-    """(width + 2,): TPR - FPR if a rule fires from need = 0, 1, ... width + 1 instants, beside what has
+    """(width + 2,): TPR - FPR if a rule fires from need = 0, 1, ... width + 1 time steps, beside what has
     `fired`."""
     index = np.where(fired, width + 1, counts)
     total = []
@@ -169,7 +169,7 @@ def climb(
     counts: Sequence[Sequence[Array]], labels: Array, widths: Sequence[int], order: Sequence[int]
 ) -> tuple[float, list[tuple[int, int]]]:
     """From rules that never fire, improve one after the other in `order`: the Youden index, and each rule's level
-    and instants. counts: of each rule and level, (n,)."""
+    and time steps. counts: of each rule and level, (n,)."""
     chosen = [(0, width + 1) for width in widths]
     best = 0.0
     for _ in range(MAX_SWEEPS):
@@ -201,7 +201,7 @@ def search(current: Array, labels: Array, setpoint: Array, config: ExpertConfig)
         [exceedance(rule, found[rule], float(level), config.phases) for level in levels[rule]]
         for rule in range(3)
     ]
-    best, chosen = -1.0, [(0, 0)] * 3  # of each rule: which level, how many instants
+    best, chosen = -1.0, [(0, 0)] * 3  # of each rule: which level, how many time steps
     for order in permutations(range(3)):
         youden, found_here = climb(counts, labels, widths, order)
         if youden > best:
@@ -247,7 +247,7 @@ class Expert(Model):
         current = needed(current, (None, 3), what="expert: current")
         if current.shape[1] <= self.config.rate_step:
             raise InputError(
-                f"expert: wanted more than {self.config.rate_step} samples of current, came {current.shape[1]}"
+                f"expert: expected more than {self.config.rate_step} samples of current, got {current.shape[1]}"
             )
         whole = current.detach().cpu().double().numpy()
         setpoint = self._setpoint(whole)
@@ -265,13 +265,13 @@ class Expert(Model):
         if labels.all() or not labels.any():
             kind = "abnormal" if labels.all() else "normal"
             raise InputError(
-                f"expert: wanted normal and abnormal training samples, all {len(labels)} are {kind}"
+                f"expert: expected normal and abnormal training samples, all {len(labels)} are {kind}"
             )
         if self.config.setpoint == "train":
             median = np.median(windows[~labels, -1], axis=0)
             if not (median > 0).all():
                 raise InputError(
-                    f"expert: wanted normal training currents above 0 A, their median is {median}"
+                    f"expert: expected normal training currents above 0 A, their median is {median}"
                 )
             self.setpoint.copy_(torch.as_tensor(median))
             setpoints = self.setpoint.cpu().double().numpy()
@@ -299,7 +299,7 @@ class Expert(Model):
                 setpoints.append(np.median(whole, axis=0, keepdims=True))
                 labels.append(label)
         if not labels:
-            raise InputError("expert: wanted labelled training samples, there are none")
+            raise InputError("expert: expected labelled training samples, there are none")
         return np.stack(windows), np.stack(setpoints), np.array(labels, dtype=bool)
 
 

@@ -29,7 +29,7 @@ __all__ = ["REGISTRATION", "Flashformer", "FlashformerConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class FlashformerConfig:
-    """current_length Tc: instants at 2 Hz; the head has weights of its own for each."""
+    """current_length Tc: time steps at 2 Hz; the head has weights of its own for each."""
 
     current_length: int = 440
     dim: int = 96

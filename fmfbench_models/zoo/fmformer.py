@@ -7,7 +7,7 @@ equations.
 Two readings stand side by side. Preset `paper` is the text: a layer is MHSA, MLP, MHCA, MLP; patches go
 through one linear map, shared by standard and dilated tokens. Preset `official` is the released code: a layer
 is MHSA, MHCA, MLP; patches go through LayerNorm, Linear, LayerNorm, which makes the model blind to the
-overall level of the three currents at an instant and to a patch's brightness.
+overall level of the three currents at a time step and to a patch's brightness.
 """
 
 from __future__ import annotations
@@ -97,14 +97,14 @@ class FmFormerConfig:
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
-            raise InputError(f"fmformer: dim must be a multiple of heads, came {self.dim} and {self.heads}")
+            raise InputError(f"fmformer: dim must be a multiple of heads, got {self.dim} and {self.heads}")
         if self.depth < 1:
-            raise InputError(f"fmformer: depth must be 1 or more, came {self.depth}")
+            raise InputError(f"fmformer: depth must be 1 or more, got {self.depth}")
         if not (self.class_task or self.predicts_pixels):
-            raise InputError("fmformer: wanted class_task or dense_task (which needs video), came neither")
+            raise InputError("fmformer: expected class_task or dense_task (which needs video), got neither")
         if self.modality != "both" and (self.interaction == "ca" or self.fusion == "v_only"):
             raise InputError(
-                f"fmformer: interaction 'ca' and fusion 'v_only' need both modalities, came {self.modality}"
+                f"fmformer: interaction 'ca' and fusion 'v_only' need both modalities, got {self.modality}"
             )
         if "video" in self.streams:
             check_frames(self.num_frames, *self.size)
@@ -133,8 +133,8 @@ class FmFormerConfig:
 def check_frames(frames: int, height: int, width: int) -> None:
     if frames < 2 or frames % PATCH[0] or height % PATCH[1] or width % PATCH[2] or not height * width:
         raise InputError(
-            f"fmformer: wanted an even number of frames with sides that are multiples of 8, "
-            f"came {frames} frames of {height} x {width}; choose another protocol or resize the recordings"
+            f"fmformer: expected an even number of frames with sides that are multiples of 8, "
+            f"got {frames} frames of {height} x {width}; choose another protocol or resize the recordings"
         )
 
 
@@ -227,7 +227,7 @@ class VideoTokens(nn.Module):
 
 
 class CurrentTokens(nn.Module):
-    """Current tokenization (2): class token and one token an instant, positions added."""
+    """Current tokenization (2): class token and one token a time step, positions added."""
 
     def __init__(self, config: FmFormerConfig) -> None:
         super().__init__()
@@ -390,7 +390,7 @@ def fuse_unimodal(visual: FmFormer, current: FmFormer) -> FmFormer:
     """Table IV and Table V, ID 1: two separately trained models whose logits are added, as one model."""
     if visual.modality != "visual" or current.modality != "current":
         raise InputError(
-            f"fuse_unimodal: wanted visual and current models, came {visual.modality} and {current.modality}"
+            f"fuse_unimodal: expected visual and current models, got {visual.modality} and {current.modality}"
         )
     config = visual.meta.config | {
         "modality": "both",
@@ -425,7 +425,7 @@ def sliced(table: Tensor, length: int, what: str) -> Tensor:
 
 def wanted(value: Tensor | None, name: str) -> Tensor:
     if value is None:
-        raise InputError(f"fmformer: this model needs {name}, came None")
+        raise InputError(f"fmformer: this model needs {name}, got None")
     return value
 
 

@@ -10,7 +10,7 @@ What differs from the original. Classification: the head (GELU, dropout, all tok
 of thuml/Time-Series-Library; decoder and time stamps, which it never uses, are left out, and so is distilling,
 which is an option here. Sizes: FmFormer's (width 96, 6 layers, 3 heads) instead of 512, 2 and 8. The sample of
 keys is drawn anew at each step of training, but fixed in evaluation, so that a model gives the same answer twice.
-The sampled products are read from the whole product Q K^T: at 440 instants that costs less than gathering 35 keys
+The sampled products are read from the whole product Q K^T: at 440 time steps that costs less than gathering 35 keys
 for each query. Training: the shared recipe.
 """
 
@@ -34,7 +34,7 @@ __all__ = ["REGISTRATION", "Informer", "InformerConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class InformerConfig:
-    """current_length Tc: instants at 2 Hz; the head has weights of its own for each. factor: c of the paper.
+    """current_length Tc: time steps at 2 Hz; the head has weights of its own for each. factor: c of the paper.
     distil: halve the sequence after every layer but the last. sample_seed: of the keys sampled in evaluation.
     """
 
@@ -50,7 +50,7 @@ class InformerConfig:
 
     def __post_init__(self) -> None:
         if self.factor < 1:
-            raise InputError(f"informer: factor must be 1 or more, came {self.factor}")
+            raise InputError(f"informer: factor must be 1 or more, got {self.factor}")
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ Liu, Hu, Zhang, Wu, Wang, Ma, Long, "iTransformer: Inverted Transformers Are Eff
 Forecasting", ICLR 2024, arXiv 2310.06625; github.com/thuml/iTransformer.
 
 A phase's whole series goes through one linear map and becomes one token, so that attention relates phases, not
-instants. There are no positions: the encoder does not know which phase is which, only the head does.
+time steps. There are no positions: the encoder does not know which phase is which, only the head does.
 
 What differs from the original. Classification, as in thuml/Time-Series-Library: its head (GELU, dropout, all
 tokens flattened, one Linear) and no normalisation of each series, which the forecasting path has. Sizes:
@@ -29,7 +29,7 @@ PHASES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class ITransformerConfig:
-    """current_length Tc: instants at 2 Hz; the embedding has weights of its own for each."""
+    """current_length Tc: time steps at 2 Hz; the embedding has weights of its own for each."""
 
     current_length: int = 440
     dim: int = 96

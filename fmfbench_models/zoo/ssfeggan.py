@@ -62,13 +62,13 @@ class SsfegganConfig:
         step = 2 ** len(self.channels)
         if not self.channels or any(side < step or side % step for side in self.size):
             raise InputError(
-                f"ssfeggan: wanted sides that are multiples of {step} for {len(self.channels)} channels, "
-                f"came {self.size[0]} x {self.size[1]}; resize the recordings or use fewer channels"
+                f"ssfeggan: expected sides that are multiples of {step} for {len(self.channels)} channels, "
+                f"got {self.size[0]} x {self.size[1]}; resize the recordings or use fewer channels"
             )
         if not 0 < self.label_share <= 1 or self.unsupervised < 0:
             raise InputError(
-                f"ssfeggan: wanted label_share in (0, 1] and unsupervised of 0 or more, "
-                f"came {self.label_share} and {self.unsupervised}"
+                f"ssfeggan: expected label_share in (0, 1] and unsupervised of 0 or more, "
+                f"got {self.label_share} and {self.unsupervised}"
             )
 
     @property
@@ -161,7 +161,7 @@ class Ssfeggan(Model):
         current = needed(current, (None, 3), what="ssfeggan: current")
         if not video.shape[2]:
             raise InputError(
-                f"ssfeggan: video: wanted one frame or more, came {tuple(video.shape)}; choose another protocol"
+                f"ssfeggan: video: expected one frame or more, got {tuple(video.shape)}; choose another protocol"
             )
         image = self.input_norm.video(video[:, :, -1])
         features, logits = self.discriminator(image, current_features(self.input_norm.current(current)))

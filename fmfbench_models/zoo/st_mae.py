@@ -79,19 +79,19 @@ class StMaeConfig:
     def __post_init__(self) -> None:
         for name in ("patch", "depth", "decoder_depth", "mlp_ratio", "splits", "heads", "decoder_heads"):
             if getattr(self, name) < 1:
-                raise InputError(f"st_mae: {name}: wanted 1 or more, came {getattr(self, name)}")
+                raise InputError(f"st_mae: {name}: expected 1 or more, got {getattr(self, name)}")
         for width, heads in (("dim", "heads"), ("decoder_dim", "decoder_heads")):
             if getattr(self, width) < 1 or getattr(self, width) % getattr(self, heads):
                 raise InputError(
-                    f"st_mae: {width}: wanted a multiple of {heads} {getattr(self, heads)}, "
-                    f"came {getattr(self, width)}"
+                    f"st_mae: {width}: expected a multiple of {heads} {getattr(self, heads)}, "
+                    f"got {getattr(self, width)}"
                 )
         for name in ("pixel_quantile", "image_quantile"):
             if not 0 < getattr(self, name) < 1:
-                raise InputError(f"st_mae: {name}: wanted above 0 and below 1, came {getattr(self, name)}")
+                raise InputError(f"st_mae: {name}: expected above 0 and below 1, got {getattr(self, name)}")
         if self.sigma < 0 or self.orientation_weight < 0:
             raise InputError(
-                f"st_mae: wanted sigma and orientation_weight of 0 or more, came {self.sigma} and "
+                f"st_mae: expected sigma and orientation_weight of 0 or more, got {self.sigma} and "
                 f"{self.orientation_weight}"
             )
 
@@ -111,7 +111,7 @@ class StMae(Model):
         count = self.grid[0] * self.grid[1]
         if config.design != "ae" and count % 2:
             raise InputError(
-                f"st_mae: wanted an even number of patches, to be split in halves, came {self.grid[0]} x "
+                f"st_mae: expected an even number of patches, to be split in halves, got {self.grid[0]} x "
                 f"{self.grid[1]}; choose another size or patch"
             )
         self.input_norm = InputNorm(imagenet=True)
@@ -143,7 +143,7 @@ class StMae(Model):
         video = needed(video, (3, None, *self.config.size), what="st_mae: video")
         frames = video[:, :, -1:] if self.config.frames == "last" else video
         if not frames.shape[2]:
-            raise InputError(f"st_mae: video: wanted one frame or more, came {tuple(video.shape)}")
+            raise InputError(f"st_mae: video: expected one frame or more, got {tuple(video.shape)}")
         judged = self.judge(frames.transpose(1, 2).flatten(0, 1))
         aux = {name: value.unflatten(0, (len(video), -1)).mean(1) for name, value in judged.items()}
         tiny = torch.finfo(aux["map"].dtype).tiny
@@ -235,7 +235,7 @@ class StMae(Model):
         normal = labels != 1
         if not normal.any():
             raise InputError(
-                f"st_mae: wanted normal {origin} samples to set thresholds by, found none among {len(labels)}"
+                f"st_mae: expected normal {origin} samples to set thresholds by, got none among {len(labels)}"
             )
         config = self.config
         pixel = float(np.quantile(np.concatenate([own.ravel() for own in maps]), config.pixel_quantile))

@@ -95,9 +95,9 @@ class TnBclConfig:
         counts["far_frames"] = self.frames_apart
         if min(counts.values()) < 1:
             came = ", ".join(f"{name} {value}" for name, value in counts.items())
-            raise InputError(f"tn_bcl: wanted counts of 1 or more, came {came}")
+            raise InputError(f"tn_bcl: expected counts of 1 or more, got {came}")
         if not 0 < self.contamination < 1:
-            raise InputError(f"tn_bcl: wanted contamination between 0 and 1, came {self.contamination}")
+            raise InputError(f"tn_bcl: expected contamination between 0 and 1, got {self.contamination}")
 
     @property
     def frames_apart(self) -> int:
@@ -226,7 +226,7 @@ class TnBcl(Model):
         normal = np.flatnonzero(labels == 0)
         if len(normal) < 2:
             raise InputError(
-                f"tn_bcl: wanted two or more normal validation samples to fit detection to, came {len(normal)} "
+                f"tn_bcl: expected two or more normal validation samples to fit detection to, got {len(normal)} "
                 f"of {len(labels)}; validate on more"
             )
         partner = partners(labels, data.seed)

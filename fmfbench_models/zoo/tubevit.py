@@ -60,10 +60,10 @@ class TubeViTConfig:
     def __post_init__(self) -> None:
         if self.dim % 6:
             raise InputError(
-                f"tubevit: dim must be a multiple of 6 (three axes, sine and cosine), came {self.dim}"
+                f"tubevit: dim must be a multiple of 6 (three axes, sine and cosine), got {self.dim}"
             )
         if not self.tubes:
-            raise InputError("tubevit: wanted one tube or more, came none")
+            raise InputError("tubevit: expected one tube or more, got none")
         for tube in self.tubes:
             if min(tube_grid(tube, (self.num_frames, *self.size))) < 1:
                 raise InputError(

@@ -39,7 +39,7 @@ PATCH_VALUES = 8 * 8 * 3
 
 @dataclass(frozen=True, kw_only=True)
 class UnicoderVLConfig:
-    """num_frames T, size (H, W), current_length Tc: of the input; each instant has a position of its own."""
+    """num_frames T, size (H, W), current_length Tc: of the input; each time step has a position of its own."""
 
     num_frames: int = 10
     size: tuple[int, int] = (64, 64)

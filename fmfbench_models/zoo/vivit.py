@@ -67,7 +67,7 @@ class ViViTConfig:
     def __post_init__(self) -> None:
         if self.variant == "factorised_encoder" and not 1 <= self.temporal_depth < self.depth:
             raise InputError(
-                f"vivit: wanted temporal_depth from 1 to depth - 1, came {self.temporal_depth} of {self.depth}"
+                f"vivit: expected temporal_depth from 1 to depth - 1, got {self.temporal_depth} of {self.depth}"
             )
 
 

@@ -103,7 +103,7 @@ def test_any_track_without_stages_shows_what_cvat_shows(tmp_path):
             size=size,
         )
         if not expected:
-            with pytest.raises(AnnotationError, match="wanted tracks"):
+            with pytest.raises(AnnotationError, match="expected tracks"):
                 tracks(tmp_path, text)
             continue
         shown = {}
@@ -217,11 +217,11 @@ def test_a_zip_is_read_without_extracting(tmp_path):
         ("no xml", "syntax"),
         ("<other/>", "<annotations>"),
         ("<annotations/>", "no task"),
-        (xml(), "wanted tracks"),
-        (xml(box(1, 1, 1, 5, 5, keyframe=0)), "wanted tracks"),
-        (xml(box(1, 1, 1, 5, 5).replace('keyframe="1"', "")), "line 1: wanted a box with keyframe"),
+        (xml(), "expected tracks"),
+        (xml(box(1, 1, 1, 5, 5, keyframe=0)), "expected tracks"),
+        (xml(box(1, 1, 1, 5, 5).replace('keyframe="1"', "")), "line 1: expected a box with keyframe"),
         (xml(box(1, 1, 1, 5, 5).replace('xtl="1"', "")), "xtl"),
-        (xml(box(1, 1, 1, 5, 5, keyframe=2)), "keyframe: wanted 0 or 1"),
+        (xml(box(1, 1, 1, 5, 5, keyframe=2)), "keyframe: expected 0 or 1"),
         (xml(box(1, "nan", 1, 5, 5)), "finite"),
         (xml(box(1, 1, 1, "1e999", 5)), "finite"),
         (xml(box(1, 1, 1, "", 5)), "finite"),
@@ -308,7 +308,7 @@ def test_bad_zips(tmp_path):
     with pytest.raises(AnnotationError, match="plain zip"):
         read_cvat(path)
     path.write_bytes(whole[:100] + bytes([whole[100] ^ 255, whole[101] ^ 255]) + whole[102:])
-    with pytest.raises(AnnotationError, match=r"damaged|wanted CVAT"):
+    with pytest.raises(AnnotationError, match=r"damaged|expected CVAT"):
         read_cvat(path)
     with pytest.raises(AnnotationError, match="cannot be read"):
         read_cvat(tmp_path / "missing.xml")

@@ -7,7 +7,7 @@ import pytest
 import fmfbench
 from fmfbench.annotation.annotate import annotate
 from fmfbench.annotation.keyframes import Keyframe, Keyframes, Track
-from fmfbench.annotation.quality import Agreement, print_report, report
+from fmfbench.annotation.quality import Agreement, format_report, report
 from fmfbench.errors import AnnotationError
 
 
@@ -55,7 +55,7 @@ def test_figures_by_hand(annotated, monkeypatch):
 
 def test_the_text_has_the_figures(annotated):
     facts = report(annotated, "refined", "source")
-    text = print_report(facts)
+    text = format_report(facts)
     assert f"mIoU {facts['recordings']['run1']['agreement']['refined']['miou']:.4f}" in text
     assert "event 3 (8..39)" in text
 
@@ -65,8 +65,8 @@ def test_layers_without_parent_or_reference(annotated):
     assert set(facts) == {"run1", "run2"}
     assert facts["run1"]["changed"] is None
     assert facts["run1"]["agreement"] is None
-    assert print_report(report(annotated, "source"))
-    with pytest.raises(AnnotationError, match="wanted layer 'x'"):
+    assert format_report(report(annotated, "source"))
+    with pytest.raises(AnnotationError, match="expected layer 'x'"):
         report(annotated, "x")
     with pytest.raises(AnnotationError, match="reference layer 'x'"):
         report(annotated, "refined", "x")

@@ -137,7 +137,7 @@ BAD = {
     "empty file": ("", "empty file"),
     "no recordings": ('{"schema": 1, "size": [32, 24], "recordings": {}}', "at least one recording"),
     "past the end": (edited(0, "offset", value=10), "count of 10, got 10"),
-    "no JSON": ("{", "wanted JSON"),
+    "no JSON": ("{", "expected JSON"),
     "hostile XML": ('<!DOCTYPE a [<!ENTITY x "y">]><annotations>&x;</annotations>', "document type"),
     "wrong frame count": (
         (DATA / "cvat" / "annotations.xml").read_text().replace("<size>10<", "<size>12<").replace(
@@ -163,9 +163,9 @@ def test_bad_input_is_one_line_and_writes_nothing(store, tmp_path, content, word
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ((), "wanted KEYFRAMES"),
-        (("--layer-as-default",), "wanted KEYFRAMES"),
-        (("--layer-as-default", "--report"), "wants KEYFRAMES"),
+        ((), "expected KEYFRAMES"),
+        (("--layer-as-default",), "expected KEYFRAMES"),
+        (("--layer-as-default", "--report"), "expects KEYFRAMES"),
         (("missing.json",), "cannot be read"),
         (("K", "--radius", "0"), "radius"),
         (("K", "--sigma", "nan"), "sigma"),
@@ -174,9 +174,9 @@ def test_bad_input_is_one_line_and_writes_nothing(store, tmp_path, content, word
         (("K", "--preview", "none/look.png"), "make it first"),
         (("K", "--export-cvat", "none/deep"), "make it first"),
         (("K", "--label", "x"), "--label"),
-        (("--report",), "wanted layer 'refined'"),
-        (("--export-keyframes", "k.json"), "wanted a layer 'boxes'"),
-        (("--export-coco", "coco"), "wanted layer 'refined'"),
+        (("--report",), "expected layer 'refined'"),
+        (("--export-keyframes", "k.json"), "expected a layer 'boxes'"),
+        (("--export-coco", "coco"), "expected layer 'refined'"),
         (("--preview", "look.png"), "annotated recording"),
     ],
 )

@@ -71,7 +71,7 @@ def test_a_file_is_no_store(store: Path) -> None:
 
 def test_the_folder_itself_is_no_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert_one_line(run("convert", DATA / "v2_tree", "."), 2, "wanted the name of a store to make")
+    assert_one_line(run("convert", DATA / "v2_tree", "."), 2, "expected the name of a store to make")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +106,7 @@ def test_what_a_score_cannot_be_made_with(
 
 def test_scoring_against_nothing_says_what_is_missing(predictions: Path, tmp_path: Path) -> None:
     done = run("score", predictions, "--data", tmp_path / "none.zarr")
-    assert_one_line(done, 2, "none.zarr: wanted a store or a label file, found nothing")
+    assert_one_line(done, 2, "none.zarr: expected a store or a label file, got nothing")
 
 
 @pytest.mark.parametrize("meta", ['{"a": NaN}', '{"a": [1e999]}', "nonsense"])

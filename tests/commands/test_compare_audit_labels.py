@@ -59,7 +59,7 @@ def test_a_folder_is_scored_past_its_bad_files(store, files, tmp_path):
     assert [line.split(" | ")[0] for line in result.stdout.splitlines()[2:4]] == ["| a.npz", "| b.npz"]
     lines = result.stderr.splitlines()
     assert len(lines) == 3
-    assert "aa.npz: wanted an .npz file" in lines[0]
+    assert "aa.npz: expected an .npz file" in lines[0]
     assert "c.npz: nothing scored" in lines[1]
     assert "2 of 4 prediction files were not scored" in lines[2]
     document = json.loads(run("score", tmp_path, "--data", store, "--json", code=2).stdout)
@@ -78,7 +78,7 @@ def test_what_is_wrong_with_the_question_is_said_once(store, files, tmp_path):
     run("labels", "export", store, "-o", tmp_path / "test.npz", "--split", "test")
     result = run("score", files, "--labels", tmp_path / "test.npz", "--split", "all", code=2)
     assert len(result.stderr.splitlines()) == 1
-    assert "wanted labels of split all" in result.stderr
+    assert "expected labels of split all" in result.stderr
 
 
 def test_labels_of_one_split_are_not_taken_for_another(store, files, tmp_path):
@@ -88,7 +88,7 @@ def test_labels_of_one_split_are_not_taken_for_another(store, files, tmp_path):
     assert own["metrics"] == json.loads(direct)["metrics"]
     for split in ("all", "train"):
         refused = run("score", files / "a.npz", "--labels", tmp_path / "test.npz", "--split", split, code=2)
-        assert f"wanted labels of split {split}, found those of split test alone" in refused.stderr
+        assert f"expected labels of split {split}, got those of split test alone" in refused.stderr
 
 
 def test_score_by_what_the_simulator_knows(store, files):
@@ -123,7 +123,7 @@ def test_a_folder_gives_one_table(store, files):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("score", "EMPTY", "--data", "STORE"), "found none"),
+        (("score", "EMPTY", "--data", "STORE"), "got none"),
         (("score", "FILES", "--data", "STORE", "--report", "r.html"), "for one file"),
         (("score", "A", "--data", "STORE", "--report", "none/r.html"), "existing folder"),
         (("score", "A", "--data", "NONE"), "NONE"),
@@ -132,18 +132,18 @@ def test_a_folder_gives_one_table(store, files):
         (("score", "A", "--data", "STORE", "--seed", "-1"), "seed of 0 or more"),
         (("score", "A", "--data", "STORE", "--block-seconds", "inf"), "finite time"),
         (("score", "A", "--data", "STORE", "--protocol", "none"), "protocol 'none'"),
-        (("score", "A", "--data", "STORE", "--markdown", "FILES"), "found a folder"),
-        (("score", "A", "--data", "STORE", "--csv", "FILES"), "found a folder"),
-        (("score", "A", "--data", "STORE", "--report", "FILES"), "found a folder"),
+        (("score", "A", "--data", "STORE", "--markdown", "FILES"), "got a folder"),
+        (("score", "A", "--data", "STORE", "--csv", "FILES"), "got a folder"),
+        (("score", "A", "--data", "STORE", "--report", "FILES"), "got a folder"),
         (("score", "A", "--data", "STORE", "--truth", "FILES"), "not the truth of recording"),
         (("compare", "A", "A", "--data", "STORE", "--resamples", "0"), "at least 20 resamples"),
         (("compare", "A", "A", "--data", "STORE", "--block-seconds", "nan"), "finite time"),
         (("compare", "A", "A", "--data", "STORE", "--block-seconds", "-1"), "finite time"),
         (("compare", "A", "A", "--data", "STORE", "--seed", "-1"), "seed of 0 or more"),
-        (("labels", "export", "STORE", "-o", "FILES"), "found a folder"),
+        (("labels", "export", "STORE", "-o", "FILES"), "got a folder"),
         (("score", "A", "--data", "STORE", "--block-seconds", "0"), "longer than 0 s"),
         (("compare", "A", "A"), "exactly one of"),
-        (("compare", "A", "NONE", "--data", "STORE"), "found nothing"),
+        (("compare", "A", "NONE", "--data", "STORE"), "got nothing"),
         (("audit", "NONE"), "NONE"),
         (("audit", "STORE", "--protocol", "none"), "protocol"),
         (("labels", "export", "NONE"), "NONE"),

@@ -47,11 +47,11 @@ def test_dry_run_says_all_and_writes_nothing(tmp_path: Path) -> None:
     [
         (("convert", DATA / "bad_text.mat", "o.zarr"), "a text file"),
         (("convert", DATA / "none.mat", "o.zarr"), "no such file"),
-        (("convert", DATA / "v2_tree"), "wanted TARGET"),
-        (("convert", DATA / "v2_tree", "o.zarr", "--map", "film=x"), "--map wants OURS=THEIRS"),
-        (("convert", DATA / "v2_tree", "o.zarr", "--fps", "fast"), "--fps wants"),
+        (("convert", DATA / "v2_tree"), "expected TARGET"),
+        (("convert", DATA / "v2_tree", "o.zarr", "--map", "film=x"), "--map expects OURS=THEIRS"),
+        (("convert", DATA / "v2_tree", "o.zarr", "--fps", "fast"), "--fps expects"),
         (("convert", DATA / "v2_tree", "o.zarr", "--fps", "0"), "above 0"),
-        (("convert", DATA / "v2_tree", "o.zarr", "--size", "64"), "--size wants WxH"),
+        (("convert", DATA / "v2_tree", "o.zarr", "--size", "64"), "--size expects WxH"),
         (("convert", DATA / "v2_tree", "o.zarr", "--time-format", "%H:%M"), "not of the form"),
         (("info", DATA), "store"),
         (("info", DATA / "none.zarr"), "no such store"),
@@ -82,7 +82,7 @@ def test_view_draws_frames_and_currents(awkward_store: Path, tmp_path: Path) -> 
     for arguments, message in [
         (("--recording", "x"), "there are a.dotted, b-long, c-short"),
         (("--frames", "0:9:x"), "a:b:step"),
-        (("--frames", "0:300:1"), "wanted 1 to 60"),
+        (("--frames", "0:300:1"), "expected 1 to 60"),
         (("--frames", "5000"), "a:b:step or one frame below 330"),
     ]:
         done = run("view", awkward_store, *arguments, "-o", out)

@@ -71,16 +71,16 @@ def test_any_model_predicts_on_them(file, awkward_store, tmp_path):
     assert run("outliers", "score", tmp_path / "p.npz", file, "--resamples", "50").stdout
     both = run("predict", tmp_path / "run", "--data", awkward_store, "--outliers", file, "--per-second",
                "-o", tmp_path / "q.npz", code=2)  # fmt: skip
-    assert "wanted outliers or per_second, came both" in both.stderr
+    assert "expected outliers or per_second, got both" in both.stderr
     assert not (tmp_path / "q.npz").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--ratio", "4-1"], "wanted a ratio of normal to outlying samples such as 19:1 or 1:4, found '4-1'"),
-        (["--kind", "cross"], "wanted kinds of attribute, cross-modal, mixed, found cross"),
-        (["--abnormal", "noise"], "wanted abnormal as labels or shuffled"),
+        (["--ratio", "4-1"], "expected a ratio of normal to outlying samples such as 19:1 or 1:4, got '4-1'"),
+        (["--kind", "cross"], "expected kinds of attribute, cross-modal, mixed, got cross"),
+        (["--abnormal", "noise"], "expected abnormal as labels or shuffled"),
         (["--every", "0"], "every"),
         (["--split", "exam"], "exam"),
     ],
@@ -96,7 +96,7 @@ def test_what_is_predicted_on_outliers_is_no_split(file, awkward_store, tmp_path
     made = read_outliers(file)
     asked = ("predict", tmp_path, "--data", awkward_store, "--outliers", file, "-o", tmp_path / "p.npz")
     result = run(*asked, "--split", "test", code=2)
-    assert "--split test: wanted a split or --outliers, came both" in result.stderr
+    assert "--split test: expected a split or --outliers, got both" in result.stderr
     zeros = np.zeros(len(made))
     for meta, code in (({"outliers": dict(made.meta)}, 2), ({}, 0)):
         data = fmfbench.open_dataset(awkward_store)
@@ -124,7 +124,7 @@ def test_a_file_that_is_none_is_one_line_and_code_2(awkward_store, tmp_path):
         ),
     ):
         result = run(*arguments, code=2)
-        assert "not an outlier file" in result.stderr or "wanted an .npz file" in result.stderr
+        assert "not an outlier file" in result.stderr or "expected an .npz file" in result.stderr
         assert result.stderr.count("\n") == 1
 
 

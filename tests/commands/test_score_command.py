@@ -72,14 +72,14 @@ def test_the_table_spells_out_the_papers_names(files):
     [
         (["FILE"], "exactly one of --data STORE and --labels FILE"),
         (["FILE", "--labels", "LABELS", "--data", "LABELS"], "exactly one of"),
-        (["none.npz", "--labels", "LABELS"], "none.npz: wanted an .npz file, found nothing"),
+        (["none.npz", "--labels", "LABELS"], "none.npz: expected an .npz file, got nothing"),
         (["FILE", "--labels", "none.npz"], "none.npz"),
         (["FILE", "--labels", "FILE"], "missing; write one with `fmfbench labels export`"),
         (["FILE", "--labels", "LABELS", "--split", "train"], "not in split train"),
-        (["FILE", "--labels", "LABELS", "--aupro-limit", "0"], "AUPRO limit above 0 and at most 1, found 0"),
+        (["FILE", "--labels", "LABELS", "--aupro-limit", "0"], "AUPRO limit above 0 and at most 1, got 0"),
         (
             ["FILE", "--labels", "LABELS", "--aupro-limit", "1.5"],
-            "AUPRO limit above 0 and at most 1, found 1.5",
+            "AUPRO limit above 0 and at most 1, got 1.5",
         ),
     ],
 )

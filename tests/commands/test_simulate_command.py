@@ -60,15 +60,15 @@ def test_gallery_and_clip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (["--preset", "huge"], "wanted one of tiny, small, full, got 'huge'"),
-        (["--layout", "v3"], "wanted one of v2, v1, recording, got 'v3'"),
-        (["--mat", "v6"], "wanted one of v7.3, v7, got 'v6'"),
-        (["--seed", "-1"], "seed: wanted 0 to"),
-        (["--workers", "0"], "workers: wanted 1 or more"),
+        (["--preset", "huge"], "expected one of tiny, small, full, got 'huge'"),
+        (["--layout", "v3"], "expected one of v2, v1, recording, got 'v3'"),
+        (["--mat", "v6"], "expected one of v7.3, v7, got 'v6'"),
+        (["--seed", "-1"], "seed: expected 0 to"),
+        (["--workers", "0"], "workers: expected 1 or more"),
         (["--gallery", "g.gif"], "ends in .png"),
         (["--clip", "c.mp4"], "ends in .avi"),
-        (["--gallery", "nowhere/g.png"], "wanted an existing folder to write into, found none at nowhere"),
-        (["--clip", "nowhere/c.avi"], "wanted an existing folder to write into, found none at nowhere"),
+        (["--gallery", "nowhere/g.png"], "expected an existing folder to write into, got none at nowhere"),
+        (["--clip", "nowhere/c.avi"], "expected an existing folder to write into, got none at nowhere"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path, wrong: list[str], said: str) -> None:

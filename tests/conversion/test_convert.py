@@ -144,11 +144,11 @@ def test_class_level_labels_of_another_writer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1, 2], "found 2.0 in frame 2"),
+        ([0, 1, 2], "got 2.0 in frame 2"),
         ([0, 1, 255], "both 1 and 255"),
-        ([0, 0.3, 1], "found 0.3 in frame 1"),
-        ([0, np.nan, 1], "found nan in frame 1"),
-        ([0, -1, 1], "found -1.0 in frame 1"),
+        ([0, 0.3, 1], "got 0.3 in frame 1"),
+        ([0, np.nan, 1], "got nan in frame 1"),
+        ([0, -1, 1], "got -1.0 in frame 1"),
     ],
 )
 def test_labels_other_than_two_values_are_refused(labels: list[float], message: str, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_fps_sets_the_times_of_v1(tmp_path: Path) -> None:
         == recording.current_time[:3].tolist()
         == [0, 20_000_000, 40_000_000]
     )
-    with pytest.raises(SourceError, match="above 0 and at most 10000, found 0"):
+    with pytest.raises(SourceError, match="above 0 and at most 10000, got 0"):
         fmfbench.convert(DATA / "v1_octave_v7.mat", tmp_path / "p.zarr", fps=0)
 
 

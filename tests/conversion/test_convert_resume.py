@@ -86,7 +86,7 @@ def same_files_again(target: Path, before: dict[str, tuple[int, int]]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
-def test_killed_at_random_moments_the_same_command_goes_on(
+def test_killed_at_random_moments_the_same_command_resumes(
     source: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     wanted = chunks(undisturbed)
@@ -157,7 +157,7 @@ def test_the_resumed_store_is_the_undisturbed_one_in_all_but_times(
         commit(*arguments)
 
     monkeypatch.setattr(conversion, "_commit", fails_at_the_fourth)
-    with pytest.raises(FailedError, match=r"Input/output error; .* same command goes on"):
+    with pytest.raises(FailedError, match=r"Input/output error; .* same command resumes"):
         fmfbench.convert(source, tmp_path / "o.zarr", workers=1)
     monkeypatch.setattr(conversion, "_commit", commit)
     before = committed(tmp_path / "o.zarr")
@@ -182,7 +182,7 @@ def test_the_number_of_workers_does_not_show(source: Path, undisturbed: Path, tm
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
-def test_ctrl_c_is_one_line_and_the_same_command_goes_on(source: Path, tmp_path: Path) -> None:
+def test_ctrl_c_is_one_line_and_the_same_command_resumes(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "o.zarr"
     process = subprocess.Popen([*CLI, "convert", str(source), str(target)], stdout=-1, stderr=-1, text=True)
     part = tmp_path / "o.zarr.part" / "store" / "recordings" / "first" / "video" / "c" / "0"
@@ -204,7 +204,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(source: Path, tmp_path:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process")
-def test_a_file_that_cannot_grow_is_one_line_and_the_same_command_goes_on(
+def test_a_file_that_cannot_grow_is_one_line_and_the_same_command_resumes(
     source: Path, tmp_path: Path
 ) -> None:
     import resource  # which Windows lacks

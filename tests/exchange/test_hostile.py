@@ -171,8 +171,8 @@ def test_pickles_are_not_opened(attempt, zip_of, npy_bytes):
         members = {f"{key}.npy": npy_bytes(array) for key, array in base_arrays().items()}
         error = attempt(zip_of((members | {f"{name}.npy": pickled}).items()))
         assert "pickled objects, which are never read" in str(error)
-    assert "wanted an .npz" in str(attempt(pickle.dumps(Payload())))
-    assert "wanted an .npz" in str(attempt(pickled))
+    assert "expected an .npz" in str(attempt(pickle.dumps(Payload())))
+    assert "expected an .npz" in str(attempt(pickled))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_two_of_a_name(attempt, zip_of, npy_bytes, twin):
 
 
 def test_many_members(attempt, zip_of):
-    assert "at most 64 arrays, found 1000" in str(attempt(zip_of([(f"{n}.npy", b"") for n in range(1000)])))
+    assert "at most 64 arrays, got 1000" in str(attempt(zip_of([(f"{n}.npy", b"") for n in range(1000)])))
 
 
 def test_a_directory_of_many_megabytes(attempt, zip_of):
@@ -252,7 +252,7 @@ def test_bad_checksum(attempt, base):
 
 def test_things_that_are_not_files(tmp_path):
     for path, found in ((tmp_path, "a folder"), (tmp_path / "none", "nothing")):
-        with pytest.raises(PredictionError, match=f"found {found}"):
+        with pytest.raises(PredictionError, match=f"got {found}"):
             read_predictions(path)
     for content in (b"", b"PK", b"PK\x05\x06" + bytes(18), bytes(1000)):
         (tmp_path / "p").write_bytes(content)

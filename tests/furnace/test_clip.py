@@ -54,6 +54,6 @@ def test_trace_ends_with_the_frame_and_is_red_where_it_was_abnormal() -> None:
 
 
 def test_a_recording_without_events_is_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match="wanted a recording with an event"):
+    with pytest.raises(InputError, match="expected a recording with an event"):
         clip.write_clip(tmp_path / "c.avi", preset="tiny", recording=2)
     assert not (tmp_path / "c.avi").exists()

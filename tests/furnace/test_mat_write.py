@@ -139,7 +139,7 @@ def test_v7_variable_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limi
 def test_missing_blocks_are_an_error(tmp_path: Path, version: str) -> None:
     video = make_video()
     with (
-        pytest.raises(InputError, match="wanted 21 frames, got 20"),
+        pytest.raises(InputError, match="expected 21 frames, got 20"),
         open_mat_writer(tmp_path / "a.mat", version, "x") as writer,
     ):
         writer.write("video", video.shape, "uint8", [video.transpose()[:20]])

@@ -153,7 +153,7 @@ def test_parse_preset(name: str, good: bool) -> None:
     if good:
         assert parse_preset(name).name == name
     else:
-        with pytest.raises(InputError, match="wanted one of tiny, small, full"):
+        with pytest.raises(InputError, match="expected one of tiny, small, full"):
             parse_preset(name)
 
 

@@ -184,9 +184,9 @@ def test_refuses_a_folder_of_something_else(tree: Path, tmp_path: Path) -> None:
         simulate(tree, "tiny", seed=5)
     assert digests(tree) == before
     (tmp_path / "mine.txt").write_text("x")
-    with pytest.raises(InputError, match="wanted an empty folder, found other files"):
+    with pytest.raises(InputError, match="expected an empty folder, got other files"):
         simulate(tmp_path, "tiny")
-    with pytest.raises(InputError, match="found a file"):
+    with pytest.raises(InputError, match="got a file"):
         simulate(tmp_path / "mine.txt", "tiny")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -203,7 +203,7 @@ def test_refuses_a_folder_of_something_else(tree: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_options_leave_nothing(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="wanted"):
+    with pytest.raises(InputError, match="expected"):
         simulate(tmp_path / "a", **{"preset": "tiny", **wrong})
     assert not (tmp_path / "a").exists()
 

@@ -161,11 +161,11 @@ def test_what_cannot_be_loaded_is_one_line_and_nothing_is_made(furnace_store, re
         (
             "vit",
             resnet_file,
-            "wanted a model with a convolutional trunk to load backbone weights into, vit has none",
+            "expected a model with a convolutional trunk to load backbone weights into, vit has none",
         ),
-        ("bilm", vgg, "wanted ResNet18's tensor conv1.weight of shape (64, 3, 7, 7), came none"),
-        ("clipbert", short, "wanted ResNet18's tensor layer2.1.bn2.bias of shape (128,), came none"),
-        ("bilm", tmp_path / "absent.pth", "wanted a file of backbone weights, there is none"),
+        ("bilm", vgg, "expected ResNet18's tensor conv1.weight of shape (64, 3, 7, 7), got none"),
+        ("clipbert", short, "expected ResNet18's tensor layer2.1.bn2.bias of shape (128,), got none"),
+        ("bilm", tmp_path / "absent.pth", "expected a file of backbone weights, there is none"),
     ]
     for model, file, message in cases:
         arguments = [
@@ -243,8 +243,12 @@ def test_a_file_that_no_row_can_use_is_refused(furnace_store, resnet_file, tmp_p
     vgg = weights_file(tmp_path / "vgg19.pth", Vgg19, 1)
     for names, files, message in [
         (["vit", "itransformer"], [resnet_file], "none of those asked for has one; leave them out"),
-        (["vit", "bilm"], [vgg], "wanted ResNet18's tensor conv1.weight"),
-        (["bilm"], [resnet_file, other], "wanted one file of backbone weights for bilm, .*mine.pth fits too"),
+        (["vit", "bilm"], [vgg], "expected ResNet18's tensor conv1.weight"),
+        (
+            ["bilm"],
+            [resnet_file, other],
+            "expected one file of backbone weights for bilm, .*mine.pth fits too",
+        ),
     ]:
         for call in (reproduce, plan):
             with pytest.raises(InputError, match=message):

@@ -153,13 +153,13 @@ def test_what_does_not_fit_is_refused(tmp_path):
     state = random_state(ResNet18(2))
     path = tmp_path / "weights.pth"
     for broken, message in [
-        ({k: v for k, v in state.items() if k != "bn1.bias"}, r"bn1\.bias of shape \(64,\), came none"),
+        ({k: v for k, v in state.items() if k != "bn1.bias"}, r"bn1\.bias of shape \(64,\), got none"),
         (
             state | {"conv1.weight": torch.zeros(64, 3, 3, 3)},
-            r"conv1\.weight of .*came one of shape \(64, 3, 3, 3\)",
+            r"conv1\.weight of .*got one of shape \(64, 3, 3, 3\)",
         ),
-        (random_state(Vgg19(1)), r"wanted ResNet18's tensor conv1\.weight"),
-        ([1, 2], "wanted a state dict, came list"),
+        (random_state(Vgg19(1)), r"expected ResNet18's tensor conv1\.weight"),
+        ([1, 2], "expected a state dict, got list"),
     ]:
         torch.save(broken, path)
         with pytest.raises(InputError, match=message):
@@ -177,10 +177,10 @@ class Harmful:
 
 def test_a_file_with_code_is_refused(tmp_path, capsys):
     torch.save({"conv1.weight": Harmful()}, tmp_path / "weights.pth")
-    with pytest.raises(InputError, match="wanted a state dict of plain tensors"):
+    with pytest.raises(InputError, match="expected a state dict of plain tensors"):
         load_backbone_weights(ResNet18(1), tmp_path / "weights.pth")
     (tmp_path / "weights.pth").write_bytes(b"not a checkpoint at all")
-    with pytest.raises(InputError, match="wanted a state dict of plain tensors"):
+    with pytest.raises(InputError, match="expected a state dict of plain tensors"):
         load_backbone_weights(ResNet18(1), tmp_path / "weights.pth")
     assert "ran" not in capsys.readouterr().out
 
@@ -216,5 +216,5 @@ def test_imagenet_scale():
     "build", [lambda: ResNet18(0), lambda: ResNet18(5), lambda: Vgg19(0), lambda: Vgg19(6)]
 )
 def test_cuts_that_do_not_exist_are_refused(build):
-    with pytest.raises(InputError, match="wanted 1"):
+    with pytest.raises(InputError, match="expected 1"):
         build()

@@ -181,7 +181,7 @@ def test_last_layer_leaves_out_only_what_no_head_reads(config, dense):
 
 
 def test_depth_of_zero_is_refused():
-    with pytest.raises(InputError, match="depth must be 1 or more, came 0"):
+    with pytest.raises(InputError, match="depth must be 1 or more, got 0"):
         create_model("fmformer", depth=0)
 
 
@@ -396,7 +396,7 @@ def test_linear_fusion_is_two_models_added():
     torch.testing.assert_close(output.logits, expected.logits + current(None, y).logits, rtol=0, atol=1e-12)
     assert torch.equal(output.pixel_logits, expected.pixel_logits)
     assert fused.num_parameters() == visual.num_parameters() + current.num_parameters()
-    with pytest.raises(InputError, match="wanted visual and current models"):
+    with pytest.raises(InputError, match="expected visual and current models"):
         fuse_unimodal(current, visual)
 
 
@@ -470,7 +470,7 @@ def test_missing_modality_and_wrong_clip_are_named():
     video, current = inputs()
     with pytest.raises(InputError, match="needs current"):
         model(video, None)
-    with pytest.raises(InputError, match="came 3 frames of 32 x 48"):
+    with pytest.raises(InputError, match="got 3 frames of 32 x 48"):
         model(video[:, :, :3].float(), current.float())
 
 

@@ -101,7 +101,7 @@ def test_categories_of_a_folder_and_a_category_itself(root, tmp_path):
     assert [path.name for path in find_categories(root)] == ["plate", "wire"]
     assert find_categories(root / "plate") == [root / "plate"]
     for nothing in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(SourceError, match="CATEGORY/train/good as MVTec AD has them, found none"):
+        with pytest.raises(SourceError, match="CATEGORY/train/good as MVTec AD has them, got none"):
             find_categories(nothing)
 
 
@@ -154,7 +154,7 @@ def test_masks(root, tmp_path):
     assert read_masks([faint], (2, 3))[0].tolist() == [[0, 1, 1], [1, 0, 1]]
     for shape in ((3, 2), (2, 4), (4, 6)):
         cv2.imwrite(str(tmp_path / "x.png"), np.zeros((*shape, 3), np.uint8))
-        wanted = f"faint.png: wanted {shape[0]} x {shape[1]} pixels .* its image x.png, came 2 x 3"
+        wanted = f"faint.png: expected {shape[0]} x {shape[1]} pixels .* its image x.png, got 2 x 3"
         with pytest.raises(SourceError, match=wanted):
             read_masks([faint], (2, 3))
 
@@ -190,13 +190,13 @@ def with_two_masks(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (without_training, "wanted normal images to train on, found none"),
-        (with_abnormal_training, "found also hole; move what is abnormal to test"),
-        (without_tests, "wanted images to test, found none"),
-        (without_a_mask, "003.png: wanted its mask .*003_mask.png, there is none"),
-        (without_masks, "000.png: wanted its mask"),
-        (with_a_stray_mask, "002_mask.png: wanted an image 002"),
-        (with_two_masks, "003_mask.png: wanted one mask of image 003, found also 003.png"),
+        (without_training, "expected normal images to train on, got none"),
+        (with_abnormal_training, "got also hole; move what is abnormal to test"),
+        (without_tests, "expected images to test, got none"),
+        (without_a_mask, "003.png: expected its mask .*003_mask.png, there is none"),
+        (without_masks, "000.png: expected its mask"),
+        (with_a_stray_mask, "002_mask.png: expected an image 002"),
+        (with_two_masks, "003_mask.png: expected one mask of image 003, got also 003.png"),
     ],
 )
 def test_refused_folders(plate, spoil, message):
@@ -211,7 +211,7 @@ def test_refused_folders(plate, spoil, message):
 def test_refused_images(plate, content):
     path = plate / "train/good/000.png"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=f"000.png: wanted an image, came {len(content)} bytes"):
+    with pytest.raises(SourceError, match=f"000.png: expected an image, got {len(content)} bytes"):
         read_images([path], (8, 8))
 
 
@@ -268,7 +268,7 @@ def test_goes_on_where_it_stopped(root, results, tmp_path, monkeypatch):
         run(root, copy, epochs=2)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="found other files"):
+    with pytest.raises(InputError, match="got other files"):
         run(root, tmp_path / "other")
 
 
@@ -297,7 +297,7 @@ def test_other_images_are_judged_anew(root, plate, results, tmp_path, monkeypatc
 def test_a_mask_that_does_not_fit_is_said_before_learning(plate, tmp_path, monkeypatch):
     cv2.imwrite(str(plate / "ground_truth/hole/004_mask.png"), np.zeros((4, 4), np.uint8))
     monkeypatch.setattr(defects_module, "learn", lambda *a, **k: pytest.fail("learned"))
-    with pytest.raises(SourceError, match="004_mask.png: wanted 48 x 64 pixels"):
+    with pytest.raises(SourceError, match="004_mask.png: expected 48 x 64 pixels"):
         run(plate, tmp_path / "out")
 
 
@@ -335,5 +335,5 @@ def test_command(root, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "other").exists()
     monkeypatch.setattr("sys.argv", [*argv[:3], str(tmp_path / "other"), "--seed", "-1"])
     assert exit_code(defects_module.main) == 2
-    assert "defects: wanted a seed from 0" in capsys.readouterr().err
+    assert "defects: expected a seed from 0" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()

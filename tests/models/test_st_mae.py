@@ -220,12 +220,12 @@ def test_an_odd_number_of_patches_is_refused(design):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"dim": 25}, "dim: wanted a multiple of heads 3"),
-        ({"decoder_dim": 25}, "decoder_dim: wanted a multiple"),
+        ({"dim": 25}, "dim: expected a multiple of heads 3"),
+        ({"decoder_dim": 25}, "decoder_dim: expected a multiple"),
         ({"size": (18, 24)}, "multiples of"),
         ({"sigma": -1.0}, "0 or more"),
-        ({"splits": 0}, "splits: wanted 1 or more"),
-        ({"pixel_quantile": 1.0}, "pixel_quantile: wanted above 0 and below 1"),
+        ({"splits": 0}, "splits: expected 1 or more"),
+        ({"pixel_quantile": 1.0}, "pixel_quantile: expected above 0 and below 1"),
     ],
 )
 def test_refused_configurations(config, message):
@@ -489,12 +489,12 @@ def test_youden_uses_labels_and_says_so():
     facts = model.meta.provenance["thresholds"]
     assert "Youden" in facts["image"]
     assert facts["abnormal_labels_used"] == 9
-    with pytest.raises(InputError, match="normal and abnormal validation samples, came 3 and 0"):
+    with pytest.raises(InputError, match="normal and abnormal validation samples, got 3 and 0"):
         fitted(small(image_threshold="youden"), [batch(3)])
 
 
 @pytest.mark.parametrize(
-    ("score", "label", "wanted"),
+    ("score", "label", "expected"),
     [
         ([0.1, 0.2, 0.3, 0.35, 0.7], [0, 0, 0, 1, 1], 0.325),
         ([0.7, 0.75, 0.8, 0.9], [0, 0, 1, 0], 0.775),
@@ -502,8 +502,8 @@ def test_youden_uses_labels_and_says_so():
         ([0.2, 0.2], [1, 0], 0.2),  # nothing to tell them by
     ],
 )
-def test_youden_by_hand(score, label, wanted):
-    assert youden_threshold(np.array(score), np.array(label)) == pytest.approx(wanted)
+def test_youden_by_hand(score, label, expected):
+    assert youden_threshold(np.array(score), np.array(label)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seed", range(5))

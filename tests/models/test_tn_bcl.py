@@ -515,7 +515,7 @@ def test_learns_a_planted_rule_and_finds_all_three_kinds():
     ],
 )
 def test_impossible_configurations_are_refused(wrong):
-    with pytest.raises(InputError, match="tn_bcl: wanted"):
+    with pytest.raises(InputError, match="tn_bcl: expected"):
         tiny(**wrong)
 
 

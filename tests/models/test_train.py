@@ -178,7 +178,7 @@ def test_another_runs_folder_is_refused(finished, furnace_store, options, tmp_pa
     with pytest.raises(InputError, match="holds a run with other recipe, seed"):
         train("fmformer", furnace_store, finished, options={**options, **QUICK, "lr": 1e-3}, seed=5)
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match="found other files"):
+    with pytest.raises(InputError, match="got other files"):
         train("fmformer", furnace_store, tmp_path, options={**options, **QUICK})
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -189,13 +189,13 @@ def test_another_runs_folder_is_refused(finished, furnace_store, options, tmp_pa
         ({"colour": 1}, "unknown key colour"),
         ({"protocol.colour": 1}, "no field colour"),
         ({"epochs": 0}, "epochs must be 1 or more"),
-        ({"epochs": "many"}, "epochs: wanted an integer"),
+        ({"epochs": "many"}, "epochs: expected an integer"),
         ({"lr": -1.0}, "lr must be above 0"),
         ({"flip": 1.5}, "flip must be in"),
         ({"jitter": 1.0}, "jitter must be in"),
         ({"current_jitter": -0.1}, "current_jitter must be in"),
-        ({"shift": -1}, "shift must be 0 or more pixels, came -1"),
-        ({"preset": "poster"}, "wanted a preset"),
+        ({"shift": -1}, "shift must be 0 or more pixels, got -1"),
+        ({"preset": "poster"}, "expected a preset"),
         ({"protocol.num_frames": 3}, "even number of frames"),
     ],
     ids=str,
@@ -247,10 +247,10 @@ def test_the_original_recipe_is_the_publications_and_is_recorded(furnace_store, 
             assert settings.to_dict()["recipe_name"] == "original"
         else:
             with pytest.raises(
-                InputError, match=f"{name}: wanted a recipe of the original publication, its sources"
+                InputError, match=f"{name}: expected a recipe of the original publication, its sources"
             ):
                 make_settings(name, data, **call)
-    with pytest.raises(InputError, match="wanted shared or original, came 'mine'"):
+    with pytest.raises(InputError, match="expected shared or original, got 'mine'"):
         make_settings("vit", data, options={**sizes, "recipe": "mine"})
     informer = make_settings("informer", data, options={**sizes, "recipe": "original"}).recipe
     assert (informer.optimiser, informer.lr, informer.clip, informer.epochs) == ("radam", 1e-3, 4.0, 100)
@@ -278,7 +278,7 @@ def test_validation_is_apart_from_fitting(furnace_store):
     assert len(fit) > 5 * len(validation) > 0
 
 
-def test_validation_can_be_thinned_and_a_folder_without_that_key_goes_on(
+def test_validation_can_be_thinned_and_a_folder_without_that_key_resumes(
     furnace_store, options, tmp_path, monkeypatch
 ):
     from fmfbench_models.training import train as module

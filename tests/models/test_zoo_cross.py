@@ -194,21 +194,21 @@ def test_full_size_runs_forward(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_another_size_is_refused(name):
     model, batch = tiny(name), windows(2)
-    with pytest.raises(InputError, match=f"{name}: video: wanted .*, came None; "):
+    with pytest.raises(InputError, match=f"{name}: video: expected .*, got None; "):
         model(current=batch["current"])
-    with pytest.raises(InputError, match=f"{name}: current: wanted .*, came None; "):
+    with pytest.raises(InputError, match=f"{name}: current: expected .*, got None; "):
         model(video=batch["video"])
-    with pytest.raises(InputError, match=rf"{name}: video: wanted .*, came \(2, 3, 0, 16, 24\)"):
+    with pytest.raises(InputError, match=rf"{name}: video: expected .*, got \(2, 3, 0, 16, 24\)"):
         model(batch["video"][:, :, :0], batch["current"])
     if name != "dcnn_svm":
-        with pytest.raises(InputError, match=rf"{name}: video: wanted .*, came \(2, 3, 4, 24, 16\); "):
+        with pytest.raises(InputError, match=rf"{name}: video: expected .*, got \(2, 3, 4, 24, 16\); "):
             model(batch["video"].transpose(3, 4), batch["current"])
     if name in {"dcnn_svm", "ssfeggan"}:
         model(batch["video"], batch["current"][:, :2])
-        with pytest.raises(InputError, match="2 instants or more, came 1"):
+        with pytest.raises(InputError, match="2 time steps or more, got 1"):
             model(batch["video"], batch["current"][:, :1])
     else:
-        with pytest.raises(InputError, match=rf"{name}: current: wanted .*, came \(2, 31, 3\); "):
+        with pytest.raises(InputError, match=rf"{name}: current: expected .*, got \(2, 31, 3\); "):
             model(batch["video"], batch["current"][:, 1:])
 
 
@@ -499,7 +499,7 @@ def test_svm_takes_validation_only_where_held_out_lacks_a_class():
     helped = xor_model()
     helped.fit(FitData(train=[], held_out=[normal], validation=[validation]))
     assert helped.svm() is not None
-    with pytest.raises(InputError, match="wanted normal and abnormal samples held out .* and 0 abnormal; "):
+    with pytest.raises(InputError, match="expected normal and abnormal samples held out .* and 0 abnormal; "):
         xor_model().fit(FitData(train=[held], held_out=[normal]))
     with pytest.raises(InputError, match="0 normal and 0 abnormal"):
         xor_model().fit(FitData(train=[held]))
@@ -547,7 +547,7 @@ def test_what_the_svm_sees_was_not_trained_on(furnace_store, tmp_path, monkeypat
 def test_frames_too_small_for_the_branch_are_refused():
     model, batch = tiny("dcnn_svm"), windows(1, height=4, width=4)
     model(**batch)
-    with pytest.raises(InputError, match="dcnn_svm: video: wanted .* 4 x 4 pixels or more"):
+    with pytest.raises(InputError, match="dcnn_svm: video: expected .* 4 x 4 pixels or more"):
         model(**windows(1, height=3, width=8))
 
 
@@ -830,7 +830,7 @@ def test_clips_are_those_of_one_clip_models():
     expected = [torch.logaddexp(a, b) for a, b in zip(*halves, strict=True)]
     assert_close(outputs(two, batch), expected)
     assert differ(outputs(two, {**batch, "video": batch["video"][:, :, [0, 2, 1, 3]]}), expected, least=1e-9)
-    with pytest.raises(InputError, match=r"multiple of 2 clips, came \(2, 3, 3, 16, 24\); "):
+    with pytest.raises(InputError, match=r"multiple of 2 clips, got \(2, 3, 3, 16, 24\); "):
         two(batch["video"][:, :, :3], batch["current"])
 
 

@@ -21,10 +21,10 @@ from fmfbench_models.zoo.expert import (
     change_rate,
     deviations,
     exceedance,
-    instants,
     longest_run,
     margins,
     search,
+    time_steps,
     tracking_error,
     youden_by_need,
 )
@@ -69,7 +69,7 @@ def attention(q, k, v):
         ("flowformer", {"current_length": 240}, 718_178),
         ("itransformer", {"current_length": 240}, 694_946),
         ("flowformer", {"embedding": "linear"}, 798_338),
-        # five distilling steps, and a head over 14 instants instead of 440
+        # five distilling steps, and a head over 14 time_steps instead of 440
         ("informer", {"distil": True}, 756_578 + 139_680 - (440 - 14) * 96 * 2),
     ],
 )
@@ -102,7 +102,7 @@ def test_full_size_runs_forward(name):
 def test_another_length_is_refused(name, current, came):
     model = create_model(name, **NANO)
     model(current=amperes(2, 32))
-    with pytest.raises(InputError, match=rf"{name}: current: wanted \(B, 32, 3\), came {came}; "):
+    with pytest.raises(InputError, match=rf"{name}: current: expected \(B, 32, 3\), got {came}; "):
         model(current=current)
 
 
@@ -239,7 +239,7 @@ def test_distilling_halves():
 
 
 def test_factor_below_one_is_refused():
-    with pytest.raises(InputError, match="informer: factor must be 1 or more, came 0"):
+    with pytest.raises(InputError, match="informer: factor must be 1 or more, got 0"):
         create_model("informer", factor=0)
 
 
@@ -462,7 +462,7 @@ def test_rules_need_their_phases(phases):
 
 
 def test_fluctuation_counts_a_share():
-    """A saw tooth of period 4 instants: |r| = 2 * 10 % per second at every instant it covers."""
+    """A saw tooth of period 4 time_steps: |r| = 2 * 10 % per second at every instant it covers."""
     current = steady()
     covered = 61
     current[:, :covered] *= 1 + 0.1 * np.array([0, 0, 2, 2])[np.arange(covered) % 4][:, None]
@@ -492,7 +492,7 @@ def test_resistance_times_current_is_the_set_point():
 def test_features_by_hand():
     current = np.array([100.0, 110.0, 130.0, 90.0]).reshape(1, 4, 1) * np.ones(3)
     np.testing.assert_allclose(tracking_error(current, 100.0)[0, :, 0], [0, 0.1, 0.3, -0.1], atol=1e-12)
-    # per second: differences over two instants, one second apart
+    # per second: differences over two time_steps, one second apart
     np.testing.assert_allclose(change_rate(current, 100.0, 2, 2.0)[0, :, 0], [0.3, -0.2], atol=1e-12)
     np.testing.assert_allclose(change_rate(current, 100.0, 1, 2.0)[0, :, 0], [0.2, 0.4, -0.8], atol=1e-12)
 
@@ -535,7 +535,7 @@ def test_what_lies_outside_the_window_does_not_matter():
 def test_short_currents_are_used_whole():
     model = create_model("expert")
     assert model(current=amperes(2, 40)).logits.shape == (2, 2)
-    with pytest.raises(InputError, match="wanted more than 2 samples of current, came 2"):
+    with pytest.raises(InputError, match="expected more than 2 samples of current, got 2"):
         model(current=amperes(2, 2))
     assert model(current=amperes(2, 3)).logits.shape == (2, 2)
 
@@ -580,7 +580,7 @@ def test_search_finds_a_planted_rule(rule):
 
 
 def test_search_joins_two_rules():
-    """Normal windows deviate for 20 instants and at every second of the others: a share of .58. Abnormal ones
+    """Normal windows deviate for 20 time_steps and at every second of the others: a share of .58. Abnormal ones
     do so for 60 on end (a share of .5), or for three of every four: no rule alone tells both. All
     begin and end alike, which is all that R2 sees with this step."""
     instant = np.arange(120)
@@ -648,9 +648,9 @@ def test_fit_takes_no_more_windows_than_allowed():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.zeros(60), "wanted normal and abnormal training samples, all 60 are normal"),
-        (np.ones(60), "wanted normal and abnormal training samples, all 60 are abnormal"),
-        (np.full(60, 255), "wanted labelled training samples, there are none"),
+        (np.zeros(60), "expected normal and abnormal training samples, all 60 are normal"),
+        (np.ones(60), "expected normal and abnormal training samples, all 60 are abnormal"),
+        (np.full(60, 255), "expected labelled training samples, there are none"),
     ],
 )
 def test_fit_refuses_what_it_cannot_learn_from(labels, message):
@@ -659,7 +659,7 @@ def test_fit_refuses_what_it_cannot_learn_from(labels, message):
 
 
 def test_fit_refuses_a_dead_furnace():
-    with pytest.raises(InputError, match="expert: wanted normal training currents above 0 A"):
+    with pytest.raises(InputError, match="expert: expected normal training currents above 0 A"):
         create_model("expert").fit(
             fit_data(0 * planted(0)[0] + np.arange(60)[:, None, None] % 2, np.arange(60) % 2)
         )
@@ -670,7 +670,7 @@ def test_fit_refuses_a_dead_furnace():
     [{"window": 2}, {"rate_step": 0}, {"phases": 4}, {"phases": 0}, {"current_hz": 0.0}, {"max_windows": 1}],
 )
 def test_senseless_expert_is_refused(config):
-    with pytest.raises(InputError, match="expert: wanted"):
+    with pytest.raises(InputError, match="expert: expected"):
         create_model("expert", **config)
 
 
@@ -679,5 +679,5 @@ def test_senseless_expert_is_refused(config):
     [(0, 40.0, 120, 80), (0, 40.1, 120, 81), (1, 0.3, 118, 36), (2, 0.5, 120, 60)],
 )
 def test_instants_round_up(rule, duration, width, count):
-    assert instants(rule, duration, width, 2.0) == count
-    assert instants(rule, float(np.float32(duration)), width, 2.0) == count
+    assert time_steps(rule, duration, width, 2.0) == count
+    assert time_steps(rule, float(np.float32(duration)), width, 2.0) == count

@@ -109,12 +109,12 @@ def test_full_size_runs_forward(name, config):
 @pytest.mark.parametrize("name", NAMES)
 def test_another_size_is_refused(name):
     model = nano(name)
-    with pytest.raises(InputError, match=rf"{name}: video: wanted \(B, 3, (4|any), 16, 16\), came None; "):
+    with pytest.raises(InputError, match=rf"{name}: video: expected \(B, 3, (4|any), 16, 16\), got None; "):
         model()
-    with pytest.raises(InputError, match=rf"{name}: video: wanted .*, came \(2, 3, 4, 24, 16\); "):
+    with pytest.raises(InputError, match=rf"{name}: video: expected .*, got \(2, 3, 4, 24, 16\); "):
         model(video=clip(2, 4, 24, 16))
     if name != "crnn3d":
-        with pytest.raises(InputError, match=rf"{name}: video: wanted .*, came \(2, 3, 5, 16, 16\); "):
+        with pytest.raises(InputError, match=rf"{name}: video: expected .*, got \(2, 3, 5, 16, 16\); "):
             model(video=clip(2, 5, 16, 16))
 
 

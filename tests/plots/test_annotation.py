@@ -68,7 +68,7 @@ def test_a_video_to_draw_on_has_every_frame_enlarged(recordings, tmp_path):
 
 def test_nothing_to_show(recordings, tmp_path):
     for draw in (draw_sheet, draw_clip):
-        with pytest.raises(AnnotationError, match="wanted an annotated event"):
+        with pytest.raises(AnnotationError, match="expected an annotated event"):
             draw(recordings["run2"], "boxes", "refined", tmp_path / "a.mp4")
     with pytest.raises(FailedError, match="cannot open"):
         draw_clip(recordings["run1"], "boxes", None, tmp_path / "none" / "a.mp4")

@@ -35,5 +35,5 @@ def test_both_outlines_are_drawn(awkward_store: Path, tmp_path: Path) -> None:
     draw_predictions(data, without, tmp_path / "q.png")
     assert count(imread(tmp_path / "q.png"), "#00b7ff") == 0
     decided = fmfbench.write_predictions(tmp_path / "r.npz", sample_id=ids, pred=np.zeros(len(ids), int))
-    with pytest.raises(PredictionError, match="found decisions only"):
+    with pytest.raises(PredictionError, match="got decisions only"):
         draw_predictions(data, decided, tmp_path / "r.png")

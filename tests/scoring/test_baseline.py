@@ -55,7 +55,7 @@ def test_it_finds_a_planted_spot_and_says_when_it_cannot_learn(tmp_path: Path) -
     again, upright = baseline.predict(transposed)
     np.testing.assert_allclose(again, score)
     np.testing.assert_array_equal(upright, mask)
-    with pytest.raises(WindowError, match="both classes, found 1 of"):
+    with pytest.raises(WindowError, match="both classes, got 1 of"):
         fit_baseline(data.windows("train", protocol="short", every=240))
 
 
@@ -65,5 +65,5 @@ def test_it_wants_pixel_labels(tmp_path: Path) -> None:
     data = fmfbench.open_dataset(
         fmfbench.convert(write_tree(tmp_path / "t", {"r": recording}), tmp_path / "t.zarr")
     )
-    with pytest.raises(WindowError, match="wants pixel labels"):
+    with pytest.raises(WindowError, match="expects pixel labels"):
         fit_baseline(data.windows("train", protocol="short"))

@@ -170,5 +170,5 @@ def test_more_weights_than_memory_should_hold_are_refused():
     blocks = cut_blocks(recording, time, 0.0, 0.01)
     assert len(blocks) == 3000
     assert block_weights(blocks, 20).shape == (20, 3000)
-    with pytest.raises(InputError, match="found 10000 x 3000; ask for longer blocks"):
+    with pytest.raises(InputError, match="got 10000 x 3000; ask for longer blocks"):
         block_weights(blocks, 10_000)

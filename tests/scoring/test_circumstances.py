@@ -141,8 +141,8 @@ SPOILS = {
     "holds 1099 frames, the recording 1100": lambda a: shorten(a, 1),
     "glare missing": lambda a: drop(a, "glare"),
     "meta missing": lambda a: drop(a, "meta"),
-    "wanted one number a frame": lambda a: change(a, "glare", a["furnace_1"]["glare"][:-1]),
-    "and type bool; wanted one": lambda a: change(a, "glare", np.zeros(1100, bool)),
+    "expected one number a frame": lambda a: change(a, "glare", a["furnace_1"]["glare"][:-1]),
+    "and type bool; expected one": lambda a: change(a, "glare", np.zeros(1100, bool)),
     "visibility of 1 frames is not a number from 0 to 1": lambda a: a["furnace_1"]["visibility"].put(3, 1.5),
     "mist_depth of 2 frames is not": lambda a: a["furnace_1"]["mist_depth"].put([3, 9], [np.nan, -1]),
     "meta names recording 'furnace_0'": lambda a: change(a, "meta", a["furnace_0"]["meta"]),
@@ -183,12 +183,12 @@ def test_a_few_frames_of_other_labels_are_allowed(simulated):
 
 def test_no_folder_no_file_no_evidence(simulated, tmp_path):
     data, _, write, file = simulated
-    with pytest.raises(PredictionError, match="found nothing"):
+    with pytest.raises(PredictionError, match="got nothing"):
         score(file, data, truth=tmp_path / "none")
-    with pytest.raises(PredictionError, match="found a file"):
+    with pytest.raises(PredictionError, match="got a file"):
         score(file, data, truth=file)
     (write() / "furnace_0.npz").unlink()
-    with pytest.raises(PredictionError, match=r"furnace_0\.npz.*found nothing"):
+    with pytest.raises(PredictionError, match=r"furnace_0\.npz.*got nothing"):
         score(file, data, truth=tmp_path / "truth")
     with pytest.raises(PredictionError, match="without compat"):
         score(file, data, truth=write(), compat="official")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chi2
 
-from fmfbench.scoring.events import event_intervals, event_metrics, match_events, spells
+from fmfbench.scoring.events import event_intervals, event_metrics, match_events, segments
 
 FRAME = 40_000_000
 
@@ -80,7 +80,7 @@ def test_against_a_slow_definition(seed):
 def test_events_join_below_one_second(normal_frames, joined):
     label = np.array([1, *[0] * normal_frames, 1])
     time = np.arange(len(label)) * FRAME
-    assert len(spells(label == 1, np.zeros(len(label), int), time, 1.0)) == (1 if joined else 2)
+    assert len(segments(label == 1, np.zeros(len(label), int), time, 1.0)) == (1 if joined else 2)
 
 
 @pytest.mark.parametrize(("quiet_frames", "alarms"), [(48, 1), (49, 2)])

@@ -126,7 +126,7 @@ def test_predictions_on_another_outlier_file_are_refused(made, tmp_path):
     predicted(path, made, np.zeros(3000), meta={"outliers": dict(made.meta)})
     score_outliers(path, made)
     predicted(path, made, np.zeros(3000), meta={"outliers": {**made.meta, "seed": 8}})
-    with pytest.raises(PredictionError, match=r"found some on another \(seed 8, here 7\)"):
+    with pytest.raises(PredictionError, match=r"got some on another \(seed 8, here 7\)"):
         score_outliers(path, made)
     predicted(path, made, np.zeros(3000), meta={"outliers": "mine"})
     with pytest.raises(PredictionError, match="seed unknown"):

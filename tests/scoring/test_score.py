@@ -140,7 +140,7 @@ def test_strict_asks_for_exactly_the_protocols_samples(data, guess, tmp_path, mo
 
 @pytest.mark.parametrize("option", [{"compat": "Official"}, {"context": "loose"}])
 def test_unknown_options(data, guess, save, option):
-    with pytest.raises(PredictionError, match="wanted"):
+    with pytest.raises(PredictionError, match="expected"):
         score(save(guess), data, **option)
 
 
@@ -165,7 +165,7 @@ def test_the_per_second_sample_set_stands_by_itself(data, guess, tmp_path):
     with pytest.raises(PredictionError, match=r"are missing.*--per-second"):
         score(path, data)
     whole = write_predictions(tmp_path / "q.npz", **guess, meta={"sample_set": "every frame"})
-    with pytest.raises(PredictionError, match=r"not in split test.*wanted per-second"):
+    with pytest.raises(PredictionError, match=r"not in split test.*expected per-second"):
         score(whole, data, per_second=True)
 
 

@@ -70,7 +70,7 @@ def test_a_file_with_the_names_of_both_is_ambiguous(tmp_path: Path) -> None:
     hdf5storage.writes(
         content, filename=str(tmp_path / "x.mat"), options=hdf5storage.Options(matlab_compatible=True)
     )
-    with pytest.raises(SourceError, match="found both.*--layout"):
+    with pytest.raises(SourceError, match="got both.*--layout"):
         open_source(tmp_path / "x.mat")
     assert open_source(tmp_path / "x.mat", Options(layout="v1")).layout == "v1"
     assert open_source(tmp_path / "x.mat", Options(layout="v2")).recordings[0].current.shape == (0, 3)
@@ -79,15 +79,15 @@ def test_a_file_with_the_names_of_both_is_ambiguous(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"current": np.ones((3, 5))}, r"'current' of shape \(3, 6\).*found \(3, 5\)"),
-        ({"current": np.ones((6, 3))}, r"found \(6, 3\)"),
+        ({"current": np.ones((3, 5))}, r"'current' of shape \(3, 6\).*got \(3, 5\)"),
+        ({"current": np.ones((6, 3))}, r"got \(6, 3\)"),
         ({"train_test_index": np.zeros((1, 7))}, "one value for each of 6 frames"),
-        ({"train_test_index": np.zeros((2, 3))}, r"found shape \(2, 3\)"),
-        ({"train_test_index": np.full((1, 6), 2.0)}, "found 2"),
+        ({"train_test_index": np.zeros((2, 3))}, r"got shape \(2, 3\)"),
+        ({"train_test_index": np.full((1, 6), 2.0)}, "got 2"),
         ({"video": np.zeros((4, 5, 4, 6), np.uint8)}, r"\(height, width, 3, frames\)"),
-        ({"video": np.zeros((4, 5, 3, 6), np.int8)}, "found int8"),
-        ({"label": np.zeros((4, 5, 7))}, r"found \(4, 5, 7\)"),
-        ({"label": np.zeros((2, 6))}, r"found \(2, 6\)"),
+        ({"video": np.zeros((4, 5, 3, 6), np.int8)}, "got int8"),
+        ({"label": np.zeros((4, 5, 7))}, r"got \(4, 5, 7\)"),
+        ({"label": np.zeros((2, 6))}, r"got \(2, 6\)"),
         ({"label": "text"}, "class char"),
         ({"current": np.ones((3, 6), np.complex128)}, "current"),
     ],

@@ -183,7 +183,7 @@ def test_files_that_are_no_video(raw):
     whole = raw.read_bytes()
     for content in (b"", b"RIFF", b"not a video at all" * 100, whole[:200]):
         raw.write_bytes(content)
-        with pytest.raises(SourceError, match=r"run1\.avi: wanted a video"):
+        with pytest.raises(SourceError, match=r"run1\.avi: expected a video"):
             open_source(raw)
     code = f"import fmfbench\nfmfbench.convert({str(raw)!r}, {str(raw) + '.zarr'!r})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -192,7 +192,7 @@ def test_files_that_are_no_video(raw):
 
 
 def test_a_video_with_fewer_or_more_frames_than_it_says_is_refused(raw, tmp_path):
-    for told, words in ((FRAMES + 1, f"ended after {FRAMES}"), (FRAMES - 1, "found more")):
+    for told, words in ((FRAMES + 1, f"ended after {FRAMES}"), (FRAMES - 1, "got more")):
         video = RawVideo(raw, told, (0, 0, WIDTH, HEIGHT), (WIDTH, HEIGHT))
         with pytest.raises(SourceError, match=words):
             list(video.blocks(10))
@@ -206,5 +206,5 @@ def test_a_video_with_fewer_or_more_frames_than_it_says_is_refused(raw, tmp_path
 
 def test_frames_that_change_size_are_refused(raw):
     video = RawVideo(raw, FRAMES, (40, 30, 20, 20), (20, 20))
-    with pytest.raises(SourceError, match="one size, found 48x36 in frame 0"):
+    with pytest.raises(SourceError, match="one size, got 48x36 in frame 0"):
         list(video.blocks(10))

@@ -35,7 +35,7 @@ def break_json(root: Path, name: str, change: Callable[[dict], object]) -> None:
 BREAKAGES = {
     "no test.json": (lambda r: (r / "test.json").unlink(), "without test.json"),
     "no currents": (lambda r: (r / "currents" / "two.csv").unlink(), "without currents/two.csv"),
-    "no videos": (lambda r: [p.unlink() for p in (r / "videos").iterdir()], "wanted .mat files, found none"),
+    "no videos": (lambda r: [p.unlink() for p in (r / "videos").iterdir()], "expected .mat files, got none"),
     "frame twice": (
         lambda r: break_json(r, "train", lambda c: c.update({"one.mat": [3, 3]})),
         "3 is listed more",
@@ -46,29 +46,29 @@ BREAKAGES = {
     ),
     "frame outside": (
         lambda r: break_json(r, "test", lambda c: c.update({"one.mat": [60]})),
-        "below 60, found 60",
+        "below 60, got 60",
     ),
-    "negative frame": (lambda r: break_json(r, "test", lambda c: c.update({"one.mat": [-1]})), "found -1"),
+    "negative frame": (lambda r: break_json(r, "test", lambda c: c.update({"one.mat": [-1]})), "got -1"),
     "frame not whole": (
         lambda r: break_json(r, "test", lambda c: c.update({"one.mat": [1.0]})),
         "whole frame numbers",
     ),
     "huge frame": (lambda r: break_json(r, "test", lambda c: c.update({"one.mat": [10**30]})), "below 60"),
     "unknown file": (lambda r: break_json(r, "test", lambda c: c.update({"one": [1]})), "'one' is not among"),
-    "not an object": (lambda r: break_json(r, "test", lambda _: [1]), "found a list"),
-    "no JSON": (lambda r: (r / "test.json").write_text("{"), "found none"),
+    "not an object": (lambda r: break_json(r, "test", lambda _: [1]), "got a list"),
+    "no JSON": (lambda r: (r / "test.json").write_text("{"), "got none"),
     "name twice": (lambda r: (r / "test.json").write_text('{"one.mat":[],"one.mat":[]}'), "stands twice"),
-    "deep JSON": (lambda r: (r / "test.json").write_text("[" * 200_000), "wanted JSON"),
-    "too few times": (lambda r: edit_lines(r / "timestamps" / "one.csv", lambda x: x[:-1]), "found 59"),
-    "no header": (lambda r: edit_lines(r / "timestamps" / "one.csv", lambda x: x[1:]), "wanted a header"),
+    "deep JSON": (lambda r: (r / "test.json").write_text("[" * 200_000), "expected JSON"),
+    "too few times": (lambda r: edit_lines(r / "timestamps" / "one.csv", lambda x: x[:-1]), "got 59"),
+    "no header": (lambda r: edit_lines(r / "timestamps" / "one.csv", lambda x: x[1:]), "expected a header"),
     "no header in currents": (
         lambda r: edit_lines(r / "currents" / "one.csv", lambda x: x[1:]),
-        "wanted a header",
+        "expected a header",
     ),
     "empty table": (lambda r: (r / "currents" / "one.csv").write_text(""), "empty file"),
     "two phases": (
         lambda r: edit_lines(r / "currents" / "one.csv", lambda x: [*x[:4], x[4].rsplit(",", 1)[0], *x[5:]]),
-        "found 3 in row 5",
+        "got 3 in row 5",
     ),
     "no number": (
         lambda r: edit_lines(r / "currents" / "one.csv", lambda x: [*x[:4], x[4].replace(".", "_"), *x[5:]]),

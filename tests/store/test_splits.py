@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fmfbench.errors import WindowError
-from fmfbench.store.splits import GUARD_SECONDS, carved_rows, per_second_rows
+from fmfbench.store.splits import GUARD_SECONDS, derived_rows, per_second_rows
 from fmfbench.windows.plan import Timeline, plan_current, plan_video
 from fmfbench.windows.protocol import PROTOCOLS
 
@@ -24,7 +24,7 @@ def frames():
 
 def test_val_is_the_last_fifth_and_fit_keeps_its_distance():
     recording, times, split = frames()
-    val, fit = (carved_rows(name, recording, times, split, NAMES) for name in ("val", "fit"))
+    val, fit = (derived_rows(name, recording, times, split, NAMES) for name in ("val", "fit"))
     for index, count in ((0, 3600), (1, 3000), (2, 0)):
         own = recording == index
         train = np.flatnonzero(own & (split == 0))
@@ -42,7 +42,7 @@ def test_val_is_the_last_fifth_and_fit_keeps_its_distance():
 @pytest.mark.parametrize("protocol", ["paper", "short", "official"])
 def test_no_window_of_val_holds_anything_of_fit(protocol):
     recording, times, split = frames()
-    val, fit = (carved_rows(name, recording, times, split, NAMES) for name in ("val", "fit"))
+    val, fit = (derived_rows(name, recording, times, split, NAMES) for name in ("val", "fit"))
     for index in (0, 1):
         own = recording == index
         judged = np.where(val[own], 1, np.where(fit[own], 0, 2)).astype(np.uint8)
@@ -56,8 +56,8 @@ def test_no_window_of_val_holds_anything_of_fit(protocol):
 def test_leave_one_recording_out():
     recording, times, split = frames()
     for name in NAMES:
-        val = carved_rows(f"loro-val:{name}", recording, times, split, NAMES)
-        fit = carved_rows(f"loro-fit:{name}", recording, times, split, NAMES)
+        val = derived_rows(f"loro-val:{name}", recording, times, split, NAMES)
+        fit = derived_rows(f"loro-fit:{name}", recording, times, split, NAMES)
         assert np.array_equal(val | fit, split == 0)
         assert set(recording[val]) == {NAMES.index(name)}
         assert NAMES.index(name) not in set(recording[fit])
@@ -74,14 +74,14 @@ def test_leave_one_recording_out():
 )
 def test_no_such_split(name, words):
     with pytest.raises(WindowError, match=words):
-        carved_rows(name, *frames(), NAMES)
+        derived_rows(name, *frames(), NAMES)
 
 
 def test_too_little_train_time():
     recording, times, split = frames()
     own = recording == 2
     with pytest.raises(WindowError, match="guard of 221 s"):
-        carved_rows("val", recording[own] * 0, times[own], split[own], ("c",))
+        derived_rows("val", recording[own] * 0, times[own], split[own], ("c",))
 
 
 def test_per_second_is_the_last_of_each_second():

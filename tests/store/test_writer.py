@@ -279,7 +279,7 @@ def test_a_store_without_its_list_of_files_is_refused(awkward_store: Path, tmp_p
     root = json.loads((store / "zarr.json").read_text())
     del root["attributes"]["fmfbench.files"]
     (store / "zarr.json").write_text(json.dumps(root))
-    with pytest.raises(StoreError, match=r"wanted fmfbench\.files, .* convert again"):
+    with pytest.raises(StoreError, match=r"expected fmfbench\.files, .* convert again"):
         fmfbench.open_dataset(store).sample_ids("all")
 
 

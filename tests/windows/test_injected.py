@@ -119,7 +119,7 @@ def test_the_torch_side_sees_the_same(data, workers):
 def test_outliers_of_other_data_are_refused(data):
     made = injected(data).outliers
     protocol = get_protocol("short")
-    with pytest.raises(WindowError, match="wanted outliers of these data"):
+    with pytest.raises(WindowError, match="expected outliers of these data"):
         InjectedWindows(data, replace(made, meta=dict(made.meta) | {"fingerprint": "0" * 64}), protocol)
     far = made.video_id.copy()
     far[0] = data.num_samples

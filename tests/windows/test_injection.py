@@ -141,17 +141,17 @@ def test_a_seed_decides(data, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ratio": "4"}, "ratio of normal to outlying samples such as 19:1 or 1:4, found '4'"),
-        ({"ratio": "0:1"}, "found '0:1'"),
-        ({"ratio": "1:-1"}, "found '1:-1'"),
-        ({"kinds": ["mixd"]}, "wanted kinds of attribute, cross-modal, mixed, found mixd"),
-        ({"kinds": []}, "found none"),
-        ({"abnormal": "noise"}, "wanted abnormal as labels or shuffled, found 'noise'"),
-        ({"seed": -1}, "seed of 0 or more, found -1"),
-        ({"apart": -1.0}, "apart as seconds of 0 or more, found -1"),
-        ({"apart": float("nan")}, "found nan"),
+        ({"ratio": "4"}, "ratio of normal to outlying samples such as 19:1 or 1:4, got '4'"),
+        ({"ratio": "0:1"}, "got '0:1'"),
+        ({"ratio": "1:-1"}, "got '1:-1'"),
+        ({"kinds": ["mixd"]}, "expected kinds of attribute, cross-modal, mixed, got mixd"),
+        ({"kinds": []}, "got none"),
+        ({"abnormal": "noise"}, "expected abnormal as labels or shuffled, got 'noise'"),
+        ({"seed": -1}, "seed of 0 or more, got -1"),
+        ({"apart": -1.0}, "apart as seconds of 0 or more, got -1"),
+        ({"apart": float("nan")}, "got nan"),
         ({"ratio": "100000:1"}, "an outlier of each of 3 kinds"),
-        ({"ratio": "1:100000"}, "wanted normal samples and an outlier"),
+        ({"ratio": "1:100000"}, "expected normal samples and an outlier"),
         ({"protocol": "long"}, "protocol 'long' is not one of"),
     ],
 )
@@ -180,14 +180,16 @@ def unlabelled(awkward_store, tmp_path_factory):
 
 
 def test_a_store_without_labels(unlabelled):
-    with pytest.raises(WindowError, match="wanted normal samples in split all.*--abnormal shuffled"):
+    with pytest.raises(WindowError, match="expected normal samples in split all.*--abnormal shuffled"):
         drawn(unlabelled(255))
     outliers = drawn(unlabelled(255), abnormal="shuffled")
     assert len(outliers) == unlabelled(255).num_samples
 
 
 def test_a_store_without_abnormal_samples(unlabelled):
-    with pytest.raises(WindowError, match="wanted samples labelled abnormal in split all.*cross-modal alone"):
+    with pytest.raises(
+        WindowError, match="expected samples labelled abnormal in split all.*cross-modal alone"
+    ):
         drawn(unlabelled(0))
     assert drawn(unlabelled(0), kinds=["cross-modal"]).counts()["cross-modal"] > 0
 
@@ -207,7 +209,7 @@ def test_seconds_apart_that_no_sample_reaches(data):
 def test_frames_of_several_sizes_are_refused(data, monkeypatch):
     kind = type(data.recordings["c-short"])
     monkeypatch.setattr(kind, "height", property(lambda record: 12 if record.name == "c-short" else 6))
-    with pytest.raises(WindowError, match="wanted recordings of one frame size, found 6 x 9, 12 x 9"):
+    with pytest.raises(WindowError, match="expected recordings of one frame size, got 6 x 9, 12 x 9"):
         drawn(data)
 
 
@@ -243,7 +245,7 @@ def test_what_is_no_outlier_file_is_refused(data, tmp_path):
         "kind missing": {"kind": None},
         "meta missing": {"meta": None},
         "kind has shape": {"kind": good.kind.astype(np.int64)},
-        "wanted arrays of one length": {"kind": good.kind[:-1]},
+        "expected arrays of one length": {"kind": good.kind[:-1]},
         "sample_id or recording does not rise": {"sample_id": good.sample_id[::-1].copy()},
         "frame_time does not rise": {"frame_time": np.zeros_like(good.frame_time)},
         "kind has values above 3": {"kind": np.full_like(good.kind, 4)},
@@ -264,7 +266,7 @@ def test_what_is_no_outlier_file_is_refused(data, tmp_path):
     empty = {name: getattr(good, name)[:0] for name in ARRAYS}
     with pytest.raises(PredictionError, match="of one length above 0"):
         read_outliers(saved(path, good, **empty))
-    with pytest.raises(PredictionError, match="found nothing"):
+    with pytest.raises(PredictionError, match="got nothing"):
         read_outliers(tmp_path / "none.npz")
 
 

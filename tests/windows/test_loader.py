@@ -169,7 +169,7 @@ def test_a_state_of_other_batches_is_refused(data: Dataset) -> None:
     state = make_loader(dataset, **own).state_dict()
     make_loader(dataset, **own).load_state_dict(state)
     for name, other in (("batch_size", 16), ("shuffle", True), ("seed", 2), ("buffer_bytes", 2 * SMALL)):
-        with pytest.raises(WindowError, match="wanted the state of a loader"):
+        with pytest.raises(WindowError, match="expected the state of a loader"):
             make_loader(dataset, **{**own, name: other}).load_state_dict(state)
     fewer = WindowDataset(windows(data, every=4))
     with pytest.raises(WindowError, match="windows"):
@@ -276,7 +276,7 @@ def test_two_groups_stay_within_the_buffer(data: Dataset, blocks: BlockShuffle) 
             sizes.append(loaded.video.nbytes + loaded.mask.nbytes + loaded.video_index.nbytes)
         assert len(sizes) > 1
         assert max(a + b for a, b in pairwise(sizes)) <= buffer_bytes
-    with pytest.raises(WindowError, match="wanted a buffer"):
+    with pytest.raises(WindowError, match="expected a buffer"):
         BlockShuffle(blocks.index, 100_000)
 
 

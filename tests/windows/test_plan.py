@@ -165,7 +165,7 @@ def test_official_is_what_the_released_loader_shows(awkward_store: Path) -> None
 
 def test_official_wants_two_rows_a_second(tmp_path: Path) -> None:
     store = fmfbench.convert(Path(__file__).parents[1] / "data" / "v1_octave_v7.mat", tmp_path / "v1.zarr")
-    with pytest.raises(WindowError, match="two rows a second, found a second with 10"):
+    with pytest.raises(WindowError, match="two rows a second, got a second with 10"):
         fmfbench.open_dataset(store).windows("test", protocol="official")
 
 

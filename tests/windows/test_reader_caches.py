@@ -146,7 +146,7 @@ def test_arrays_to_write_into_are_checked(data: Dataset) -> None:
             {**out, "video": out["video"].astype(np.int16)},
             {**out, "video": out["video"].swapaxes(2, 3).copy().swapaxes(2, 3)},
         ):
-            with pytest.raises(WindowError, match="out: wanted contiguous arrays"):
+            with pytest.raises(WindowError, match="out: expected contiguous arrays"):
                 w.batch([2, 3], out=bad)
 
 

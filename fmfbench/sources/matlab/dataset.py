@@ -166,7 +166,7 @@ class Dataset:
         found = int(dataset.id.get_num_chunks())
         if found != wanted:
             raise SourceError(
-                f"{self._where} ({dims}): wanted {wanted} chunks, only {found} were ever written; "
+                f"{self._where} ({dims}): expected {wanted} chunks, only {found} were ever written; "
                 "the file is damaged or was not written to its end"
             )
 

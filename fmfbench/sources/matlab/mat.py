@@ -139,7 +139,7 @@ def _is_v73(path: Path, file: FileBytes) -> bool:
         raise SourceError(
             f"{path}: has a v7.3 header but no HDF5 data at byte 512; the file is damaged, copy it again"
         )
-    raise SourceError(f"{path}: {_what_else(head, file.size)}; wanted a MAT file: {SAVE_AGAIN}")
+    raise SourceError(f"{path}: {_what_else(head, file.size)}; expected a MAT file: {SAVE_AGAIN}")
 
 
 def _what_else(head: bytes, size: int) -> str:

@@ -103,7 +103,7 @@ def _elements(path: Path, file: FileBytes) -> Iterator[tuple[int, int, int]]:
         kind, size = struct.unpack("<II", tag)
         if kind not in (MATRIX, COMPRESSED):
             raise SourceError(
-                f"{path}: wanted a variable (type 14 or 15) at byte {position}, found type {kind}; "
+                f"{path}: expected a variable (type 14 or 15) at byte {position}, got type {kind}; "
                 "the file is damaged"
             )
         end = position + 8 + size
@@ -131,7 +131,7 @@ class HeadError(ValueError):
 def _parse_head(element: bytes | bytearray) -> Head:
     matrix = _tag(element, 0)
     if matrix.type != MATRIX:
-        raise HeadError(f"wanted type 14, found type {matrix.type}")
+        raise HeadError(f"expected type 14, got type {matrix.type}")
     flags_tag = _tag(element, 8)
     if flags_tag.type != 6 or flags_tag.size != 8:
         raise HeadError("its flags are missing")
@@ -187,7 +187,7 @@ def _text(element: bytes | bytearray, tag: Tag) -> str:
 
 def _variable(path: Path, head: Head, stored: Stored, size: int, workers: int) -> MatVariable:
     where = f"{path}: variable {head.name!r}"
-    storage, unreadable = None, f"{where} is {head.unreadable}: wanted real numbers"
+    storage, unreadable = None, f"{where} is {head.unreadable}: expected real numbers"
     if head.values is not None:
         try:
             storage = ColumnMajor(where, stored, head, _value_dtype(where, head, head.values, stored, size))
@@ -212,7 +212,7 @@ def _value_dtype(where: str, head: Head, values: Tag, stored: Stored, size: int)
     count = prod(head.shape)
     if dtype is None:
         if count or values.size:
-            raise SourceError(f"{where} ({dims}): wanted numbers, found values of type {values.type}")
+            raise SourceError(f"{where} ({dims}): expected numbers, got values of type {values.type}")
         return np.dtype("u1")
     if count * dtype.itemsize != values.size:
         raise SourceError(
@@ -260,7 +260,7 @@ class ColumnMajor:
             raise SourceError(f"{self._where}: {error}; copy or save the file again") from error
         if len(data) != end - begin:
             raise SourceError(
-                f"{self._where}: wanted {total} bytes of values, the file ends after {begin + len(data)}; "
+                f"{self._where}: expected {total} bytes of values, the file ends after {begin + len(data)}; "
                 "copy or save it again"
             )
         return np.frombuffer(data, self._dtype).astype(self._dtype.newbyteorder("="), copy=False)

@@ -46,7 +46,7 @@ def read_v73_variables(
                 node = _node(hdf, name)
                 facts = _facts(where, node)
                 if facts.trouble:
-                    unreadable = f"{where} is {facts.trouble}: wanted real numbers"
+                    unreadable = f"{where} is {facts.trouble}: expected real numbers"
                 elif not prod(facts.shape):
                     storage = Empty(facts.shape)
                 else:
@@ -95,7 +95,7 @@ def _facts(where: str, node: Any) -> Facts:
     if isinstance(node, h5py.Group):
         if "OCTAVE_NEW_FORMAT" in node.attrs or {"type", "value"} <= set(node):
             raise OctaveError(
-                "wanted a MAT file, found Octave's own HDF5 ('save -hdf5'); save it with 'save -v7'"
+                "expected a MAT file, got Octave's own HDF5 ('save -hdf5'); save it with 'save -v7'"
             )
         kind = "sparse" if "MATLAB_sparse" in node.attrs else _matlab_class(node) or "struct"
         return Facts(matlab_class=kind, trouble=f"a {kind}")

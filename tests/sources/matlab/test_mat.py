@@ -82,7 +82,7 @@ TOLD = {
 }
 REFUSED = {
     "bad_empty.mat": "empty (0 bytes)",
-    "bad_text.mat": "a text file; wanted a MAT file",
+    "bad_text.mat": "a text file; expected a MAT file",
     "bad_v6_truncated_in_video.mat": "cut off: variable 'video' needs 23240 bytes, the file has 10000",
     "bad_v73_truncated_half.mat": "cut off: it has 6971 bytes, its HDF5 header says 13943",
     "bad_v73_truncated_tail64.mat": "cut off: it has 13879 bytes, its HDF5 header says 13943",
@@ -141,7 +141,7 @@ def check_v1_signals(mat, facts, n):
     )
     if "extra" in facts:
         assert mat.variables[facts["extra"]].matlab_class == "char"
-        with pytest.raises(SourceError, match="is a char: wanted real numbers"):
+        with pytest.raises(SourceError, match="is a char: expected real numbers"):
             mat.variables[facts["extra"]].read()
 
 
@@ -180,7 +180,7 @@ def test_corrupt_chunk_is_named(workers):
         (b"\0" * 124 + b"\1\0MI" + b"\0" * 64, "big-endian"),
         (b"\0" * 124 + b"\0\3IM" + b"\0" * 64, "not a MAT file"),
         (b"\0" * 124 + b"\0\2IM" + b"\0" * 600, "v7.3 header but no HDF5 data"),
-        (b"\0" * 124 + b"\0\1IM" + b"\0" * 64, "found type 0"),
+        (b"\0" * 124 + b"\0\1IM" + b"\0" * 64, "got type 0"),
         (b"\0" * 124 + b"\0\1IM" + b"\0" * 3, "within the tag"),
         (struct.pack("<5i", 0, 2, 2, 0, 2) + b"x\0" + b"\1\2" * 40, "version 4"),
         (b"\x89HDF\r\n\x1a\n" + b"\0" * 40, "cannot be read"),
@@ -237,7 +237,7 @@ def test_leaving_off_in_the_middle_and_closing_twice(tmp_path):
 def test_other_ranks_are_refused(frame_ndim):
     with (
         open_mat(DATA / "v1_octave_v7.mat") as mat,
-        pytest.raises(SourceError, match="is 24x32x3x10: wanted"),
+        pytest.raises(SourceError, match="is 24x32x3x10: expected"),
     ):
         mat.variables["video"].num_frames(frame_ndim)
 
