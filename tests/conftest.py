@@ -11,9 +11,12 @@ import fmfbench
 
 sys.path.append(
     str(Path(__file__).parent)
-)  # importlib mode puts no folder there; conftest_tree is ours alone
+)  # importlib mode puts no folder there; the conftest_*.py are ours alone
 
+from conftest_ci import pytest_make_collect_report, pytest_runtest_makereport
 from conftest_tree import awkward_recording, write_tree
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]  # hooks, by being here
 
 
 @pytest.fixture(scope="session")
