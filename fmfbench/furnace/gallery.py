@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PHASE_COLOURS", "Moment", "draw_gallery", "find_moments", "make_furnace", "parse_picture_path"]
 
-PHASE_COLOURS = ("#c03028", "#2060a0", "#308040")
+PHASE_COLOURS = (
+    "#e07b00",
+    "#7b45c4",
+    "#6b4a2f",
+)  # those of fmfbench.plots.palette, which stands after this room
 
 
 @dataclass(frozen=True)

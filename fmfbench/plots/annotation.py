@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fmfbench.clock import NS
 from fmfbench.errors import AnnotationError, FailedError
+from fmfbench.plots.palette import COARSE, INK, PHASE_NAMES, PHASES, TRUTH, rgb
 from fmfbench.plots.recording import outline
 from fmfbench.store.layers import provenance_of
 from fmfbench.store.reader import Recording
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_clip", "draw_sheet", "write_video"]
 
-BOX_COLOR, REFINED_COLOR = "#ffd400", "#39ff14"
-_PHASE_COLORS = ("#c44e52", "#55a868", "#8172b3")
 _COLUMNS = 5
 _MOST_EVENTS = 12
 _CONTEXT_SECONDS = 10.0
@@ -81,7 +80,7 @@ def draw_clip(recording: Recording, boxes: str | None, refined: str | None, out:
         for start, stop in (block for span in spans for block in _blocks(*span)):
             layers = [
                 (recording.read_masks(start, stop, name), color)
-                for name, color in ((boxes, BOX_COLOR), (refined, REFINED_COLOR))
+                for name, color in ((boxes, COARSE), (refined, TRUTH))
                 if name is not None
             ]
             for i, image in enumerate(recording.read_video(start, stop)):
@@ -164,7 +163,7 @@ def _draw_frame(
     axes: Axes, recording: Recording, frame: int, what: str, boxes: str | None, refined: str | None
 ) -> None:
     axes.imshow(recording.read_video(frame, frame + 1)[0], interpolation="nearest")
-    for name, color in ((boxes, BOX_COLOR), (refined, REFINED_COLOR)):
+    for name, color in ((boxes, COARSE), (refined, TRUTH)):
         if name is not None:
             outline(axes, recording.read_masks(frame, frame + 1, name)[0], color)
     axes.set_title(f"{what} {frame}", fontsize=7)
@@ -180,16 +179,16 @@ def _draw_currents(axes: Axes, recording: Recording, event: dict[str, Any]) -> N
     at = recording.current_time / NS
     near = (at >= low) & (at <= high)
     if near.any():
-        for phase, color in enumerate(_PHASE_COLORS):
+        for phase, color in enumerate(PHASES):
             current = recording.current[near, phase] / 1000
-            axes.plot(at[near] - time[0], current, lw=0.8, color=color, label=f"phase {'abc'[phase]}")
+            axes.plot(at[near] - time[0], current, lw=0.8, color=color, label=PHASE_NAMES[phase])
         axes.legend(fontsize=6, ncols=3, loc="upper right", frameon=False)
     else:
         axes.text(0.5, 0.5, "no currents here", transform=axes.transAxes, ha="center", color="#888888")
         axes.set_yticks([])
-    axes.axvspan(onset - time[0], offset - time[0], color="#d62728", alpha=0.15, lw=0)
+    axes.axvspan(onset - time[0], offset - time[0], color=TRUTH, alpha=0.15, lw=0)
     if event["apex"] is not None:
-        axes.axvline(time[event["apex"]] - time[0], color="#d62728", lw=0.8, ls=":")
+        axes.axvline(time[event["apex"]] - time[0], color=INK, lw=0.8, ls=":")
     axes.set_xlim(low - time[0], high - time[0])
     axes.set_xlabel(f"seconds; event {event['id']} shaded", fontsize=7)
     axes.set_ylabel("kA", fontsize=7)
@@ -222,4 +221,5 @@ def _edges(mask: NDArray[np.uint8], scale: int) -> NDArray[np.bool_]:
 
 
 def _bgr(color: str) -> tuple[int, int, int]:
-    return int(color[5:7], 16), int(color[3:5], 16), int(color[1:3], 16)
+    red, green, blue = rgb(color)
+    return blue, green, red

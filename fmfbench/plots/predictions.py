@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from fmfbench.errors import PredictionError
 from fmfbench.exchange.masks import unpack_masks
 from fmfbench.exchange.predictions import read_predictions
-from fmfbench.plots.recording import OUTLINE, outline
+from fmfbench.plots.palette import PREDICTED, TRUTH
+from fmfbench.plots.recording import outline
 from fmfbench.store.reader import StoreReader
 
 __all__ = ["draw_predictions"]
 
-PREDICTED = "#00b7ff"
 _COLUMNS, _ROWS = 6, 2
 
 
@@ -51,7 +51,7 @@ def draw_predictions(
         axes = figure.add_subplot(_ROWS, _COLUMNS, place + 1)
         axes.imshow(recording.read_video(frame, frame + 1)[0], interpolation="nearest")
         if recording.masks is not None:
-            outline(axes, recording.read_masks(frame, frame + 1)[0], OUTLINE)
+            outline(axes, recording.read_masks(frame, frame + 1)[0], TRUTH)
         if masks is not None:
             outline(axes, masks[place], PREDICTED)
         truth = {0: "normal", 1: "abnormal"}.get(int(recording.class_label[frame]), "unlabelled")

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from fmfbench.clock import NS, format_time
 from fmfbench.conversion.summary import gaps
 from fmfbench.errors import StoreError
+from fmfbench.plots.palette import GAP, PHASE_NAMES, PHASES, SPLIT_INKS, TRUTH
+from fmfbench.plots.palette import SPLITS as SPLIT_SHADES
 from fmfbench.store.reader import Recording
 from fmfbench.store.schema import SPLITS
 
@@ -22,9 +24,6 @@ __all__ = ["MAX_FRAMES", "choose_frames", "draw_currents", "draw_frame", "draw_r
 
 MAX_FRAMES = 60
 _COLUMNS = 6
-SPLIT_COLORS = {"train": "#4c72b0", "test": "#dd8452", "unused": "#bbbbbb"}
-OUTLINE = "#39ff14"
-_PHASE_COLORS = ("#c44e52", "#55a868", "#8172b3")
 
 
 def choose_frames(recording: Recording, text: str | None) -> NDArray[np.int64]:
@@ -76,8 +75,8 @@ def draw_frame(axes: Axes, recording: Recording, frame: int) -> None:
     label = {0: "normal", 1: "abnormal"}.get(int(recording.class_label[frame]), "unlabelled")
     split = next(name for name, code in SPLITS.items() if code == recording.split[frame])
     if recording.masks is not None:
-        outline(axes, recording.read_masks(frame, frame + 1)[0], OUTLINE)
-    axes.set_title(f"{frame}  {label}", fontsize=8, color=SPLIT_COLORS[split])
+        outline(axes, recording.read_masks(frame, frame + 1)[0], TRUTH)
+    axes.set_title(f"{frame}  {label}", fontsize=8, color=SPLIT_INKS[split])
     axes.set_xticks([0, recording.width - 1])
     axes.set_yticks([0, recording.height - 1])
     axes.tick_params(labelsize=6, length=2)
@@ -105,10 +104,8 @@ def draw_currents(axes: Axes, recording: Recording, frames: NDArray[np.int64] | 
     seconds = (recording.frame_time - start) / NS
     if len(recording.current):
         at = (recording.current_time - start) / NS
-        for phase, color in enumerate(_PHASE_COLORS):
-            axes.plot(
-                at, recording.current[:, phase] / 1000, lw=0.6, color=color, label=f"phase {'abc'[phase]}"
-            )
+        for phase, color in enumerate(PHASES):
+            axes.plot(at, recording.current[:, phase] / 1000, lw=0.6, color=color, label=PHASE_NAMES[phase])
     else:
         axes.text(0.5, 0.5, "no currents", transform=axes.transAxes, ha="center", color="#888888")
         axes.set_yticks([])
@@ -118,14 +115,14 @@ def draw_currents(axes: Axes, recording: Recording, frames: NDArray[np.int64] | 
     )  # a frame lasts until the next, but not a gap
     for name, code in SPLITS.items():
         for k, (a, b) in enumerate(runs(recording.split == code)):
-            axes.axvspan(seconds[a], ends[b - 1], color=SPLIT_COLORS[name], alpha=0.15, lw=0,
+            axes.axvspan(seconds[a], ends[b - 1], color=SPLIT_SHADES[name], lw=0,
                          label=name if k == 0 else None)  # fmt: skip
     for k, (a, b) in enumerate(runs(recording.class_label == 1)):
-        axes.axvspan(seconds[a], ends[b - 1], 0, 0.04, color="#d62728", lw=0, label=None if k else "abnormal")
-    for k, row in enumerate(gaps(recording.frame_time)[0].tolist()):
         axes.axvspan(
-            seconds[row], seconds[row + 1], color="black", alpha=0.6, lw=0.8, label=None if k else "gap"
+            seconds[a], ends[b - 1], 0, 0.04, color=TRUTH, lw=0, label=None if k else "labelled abnormal"
         )
+    for k, row in enumerate(gaps(recording.frame_time)[0].tolist()):
+        axes.axvspan(seconds[row], seconds[row + 1], color=GAP, lw=0.8, label=None if k else "gap")
     for frame in () if frames is None else frames.tolist():
         axes.axvline(seconds[frame], color="#333333", lw=0.5, ls=":")
     axes.set_xlim(seconds[0], ends[-1])

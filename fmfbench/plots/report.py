@@ -17,6 +17,7 @@ from fmfbench.exchange.masks import unpack_masks
 from fmfbench.exchange.prediction_reader import Predictions
 from fmfbench.files.markdown import number
 from fmfbench.files.problems import check_target
+from fmfbench.plots.palette import PHASE_NAMES, css_variables, legend_html
 from fmfbench.plots.svg import Column, curve_plot, marked_frame, timeline_plot
 from fmfbench.scoring import ranks
 from fmfbench.scoring.events import EventCounts, match_events
@@ -40,17 +41,20 @@ __all__ = ["write_report"]
 _NS = 1_000_000_000
 _MOST_PICTURES = 8
 _APART_NS = 5 * _NS
-_STYLE = """
+_STYLE = (
+    css_variables()
+    + """
 body{font:14px/1.45 system-ui,sans-serif;color:#222;max-width:1140px;margin:24px auto;padding:0 16px}
 h1{font-size:22px}h2{font-size:17px;margin-top:32px;border-bottom:1px solid #ccc}
 table{border-collapse:collapse;margin:8px 0}td,th{border:1px solid #ccc;padding:3px 9px;text-align:right}
 td:first-child,th:first-child{text-align:left}th{background:#f3f3f3}
-.warn{background:#fff1e6;border-left:5px solid #c2410c;padding:6px 12px;margin:6px 0;font-weight:600}
+.warn{background:var(--amber);border-left:5px solid var(--false);padding:6px 12px;margin:6px 0;font-weight:600}
 .row{display:flex;flex-wrap:wrap;gap:24px;align-items:flex-start}
 figure{margin:0;width:200px}figcaption{font-size:12px;line-height:1.3}img{image-rendering:pixelated;display:block}
 svg text{font:12px system-ui,sans-serif;fill:#333}.key{font-size:12.5px;color:#444}
 .sw{display:inline-block;width:22px;height:11px;margin:0 4px 0 14px;vertical-align:-1px;border:1px solid #888}
 """
+)
 
 
 def write_report(
@@ -216,14 +220,9 @@ def _circumstances(score: Score) -> str:
 
 def _timelines(found: Predictions, labels: Labels, matched: EventCounts, data: Any) -> str:
     parts = [
-        '<h2>Timelines</h2><p class="key">'
-        '<span class="sw" style="background:#1b7837"></span>event'
-        '<span class="sw" style="background:none;border:2px solid #1b7837"></span>missed event'
-        '<span class="sw" style="background:#2166ac"></span>alarm'
-        '<span class="sw" style="background:#b2182b"></span>false alarm'
-        '<span class="sw" style="background:#dbe9f6"></span>train'
-        '<span class="sw" style="background:#ececec"></span>unused'
-        '<span class="sw" style="background:#777"></span>gap</p>'
+        "<h2>Timelines</h2>"
+        + legend_html(("labelled abnormal", "predicted abnormal", "false alarm or missed event"))
+        + legend_html(("train", "unused", "gap", *PHASE_NAMES))
     ]
     if data is None:
         parts.append("<p>Scored without the store: no currents and no other splits are shown.</p>")
@@ -277,7 +276,7 @@ def _worst_errors(found: Predictions, labels: Labels, data: Any) -> str:
     missed = np.flatnonzero((labels.class_label == 1) & (found.decision == 0))
     called = np.flatnonzero((labels.class_label == 0) & (found.decision == 1))
     parts = [
-        '<h2>Worst errors</h2><p class="key">At least 5 s apart. Truth outlined in green, prediction in red.</p>'
+        '<h2>Worst errors</h2><p class="key">At least 5 s apart. Truth outlined in green, prediction in blue.</p>'
     ]
     for title, rows in (
         ("Misses, lowest score first", missed[np.argsort(confidence[missed], kind="stable")]),

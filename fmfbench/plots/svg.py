@@ -11,11 +11,12 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.plots.palette import FALSE, GAP, INK, PHASES, PREDICTED, SPLITS, TRUTH, rgb
+
 __all__ = ["Column", "curve_plot", "marked_frame", "png_data_uri", "timeline_plot"]
 
-TRUTH, PREDICTED, FALSE, PLAIN = "#1b7837", "#2166ac", "#b2182b", "#444444"
-PHASES = ("#1f77b4", "#e08214", "#762a83")
-SHADES = {0: "#dbe9f6", 2: "#ececec"}
+PLAIN = INK
+SHADES = {0: SPLITS["train"], 2: SPLITS["unused"]}
 _WIDTH, _LEFT, _RIGHT = 1100, 110, 10
 _PLOT = _WIDTH - _LEFT - _RIGHT
 _NS = 1_000_000_000
@@ -90,7 +91,7 @@ def timeline_plot(
     top, rows = 6, []
     height = 6 + 26 + 26 + (86 if score is not None else 0) + (106 if current is not None else 0)
     rows += [_box(column, a, b, 0, height, SHADES[kind]) for kind, a, b in splits if kind in SHADES]
-    rows += [_box(column, a, b, 0, height, "#777777") for a, b in gaps]
+    rows += [_box(column, a, b, 0, height, GAP) for a, b in gaps]
     rows += [_name(top + 14, "truth")] + [
         _box(column, a, b, top, 20, TRUTH if found else "none", TRUTH, "event" if found else "missed event")
         for a, b, found in truth
@@ -127,10 +128,10 @@ def timeline_plot(
 def marked_frame(
     frame: NDArray[np.uint8], truth: NDArray[np.uint8] | None, pred: NDArray[np.uint8] | None
 ) -> str:
-    """A data URI of a frame (H, W, 3), enlarged, truth outlined in green and prediction in red."""
+    """A data URI of a frame (H, W, 3), enlarged, truth outlined in green and prediction in blue."""
     times = max(1, round(192 / max(frame.shape[:2])))
     image = frame.repeat(times, axis=0).repeat(times, axis=1).copy()
-    for mask, colour in ((truth, (60, 255, 90)), (pred, (255, 40, 60))):
+    for mask, colour in ((truth, rgb(TRUTH)), (pred, rgb(PREDICTED))):
         if mask is not None:
             large = mask.astype(bool).repeat(times, axis=0).repeat(times, axis=1)
             image[large & ~_eroded(large)] = colour

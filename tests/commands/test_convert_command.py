@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 from fmfbench_cli.main import main
 
+from fmfbench.plots.palette import TRUTH, rgb
+
 DATA = Path(__file__).parents[1] / "data"
 
 
@@ -76,7 +78,7 @@ def test_view_draws_frames_and_currents(awkward_store: Path, tmp_path: Path) -> 
     assert run("view", awkward_store, "-o", out).exit_code == 0
     picture = imread(out)
     assert picture.shape[0] > 400
-    green = np.all(np.abs(picture[..., :3] - np.array([0x39, 0xFF, 0x14]) / 255) < 0.02, axis=-1)
+    green = np.all(np.abs(picture[..., :3] - np.array(rgb(TRUTH)) / 255) < 0.02, axis=-1)
     assert green.sum() > 100
     assert run("view", awkward_store, "--recording", "c-short", "--frames", "3", "-o", out).exit_code == 0
     for arguments, message in [

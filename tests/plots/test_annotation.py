@@ -8,8 +8,9 @@ from fmfbench.annotation.annotate import annotate
 from fmfbench.annotation.keyframes import Keyframe, Keyframes, Track
 from fmfbench.errors import AnnotationError, FailedError
 from fmfbench.plots.annotation import draw_clip, draw_sheet, write_video
+from fmfbench.plots.palette import COARSE, TRUTH, rgb
 
-YELLOW, GREEN = (255, 212, 0), (57, 255, 20)
+YELLOW, GREEN = rgb(COARSE), rgb(TRUTH)
 
 
 @pytest.fixture

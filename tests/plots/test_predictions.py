@@ -9,6 +9,7 @@ import pytest
 
 import fmfbench
 from fmfbench.errors import PredictionError
+from fmfbench.plots.palette import PREDICTED, TRUTH
 from fmfbench.plots.predictions import draw_predictions
 
 
@@ -29,11 +30,11 @@ def test_both_outlines_are_drawn(awkward_store: Path, tmp_path: Path) -> None:
     )
     draw_predictions(data, with_masks, tmp_path / "p.png")
     picture = imread(tmp_path / "p.png")
-    assert count(picture, "#39ff14") > 50
-    assert count(picture, "#00b7ff") > 50
+    assert count(picture, TRUTH) > 50
+    assert count(picture, PREDICTED) > 50
     without = fmfbench.write_predictions(tmp_path / "q.npz", sample_id=ids, score=np.full(len(ids), 0.25))
     draw_predictions(data, without, tmp_path / "q.png")
-    assert count(imread(tmp_path / "q.png"), "#00b7ff") == 0
+    assert count(imread(tmp_path / "q.png"), PREDICTED) == 0
     decided = fmfbench.write_predictions(tmp_path / "r.npz", sample_id=ids, pred=np.zeros(len(ids), int))
     with pytest.raises(PredictionError, match="got decisions only"):
         draw_predictions(data, decided, tmp_path / "r.png")
