@@ -19,6 +19,7 @@ _COMMANDS = {
     "demo": ".demo",
     "simulate": ".simulate",
     "convert": ".convert",
+    "merge": ".merge",
     "info": ".info",
     "view": ".view",
     "annotate": ".annotate",

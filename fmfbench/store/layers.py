@@ -28,7 +28,15 @@ from fmfbench.store.shards import ArrayReader, encode_shard
 from fmfbench.store.writer import StoreWriter, is_half_made, open_writer
 from fmfbench.version import installed_version
 
-__all__ = ["PROVENANCE", "NewLayer", "check_layer_name", "provenance_of", "recover", "write_layers"]
+__all__ = [
+    "PROVENANCE",
+    "NewLayer",
+    "check_layer_name",
+    "label_facts",
+    "provenance_of",
+    "recover",
+    "write_layers",
+]
 
 PROVENANCE = "fmfbench.provenance"
 _CLASSES = {"normal": 0, "abnormal": 1, "unlabelled": UNLABELLED}
@@ -207,7 +215,7 @@ def _finish(writer: StoreWriter, data: StoreReader, new: Sequence[NewLayer], def
             for index in range(spec.num_shards):
                 first, last = spec.shard_range(index)
                 writer.commit_shard(name, spec, index, encode_shard(spec, class_label[first:last]))
-        facts.append(_label_facts(recording, class_label, reader))
+        facts.append(label_facts(recording, class_label, reader))
     _adopt_others(writer, data, tuple(own))
     attributes = {"fmfbench.default_layer": default, "fmfbench.fingerprint": fingerprint(facts)}
     writer.finish({**data.attributes, **attributes})
@@ -236,7 +244,7 @@ def _class_label(recording: Recording, reader: ArrayReader | None, moved: bool) 
     return class_label
 
 
-def _label_facts(
+def label_facts(
     recording: Recording, class_label: NDArray[np.uint8], reader: ArrayReader | None
 ) -> LabelFacts:
     return LabelFacts(
