@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from fmfbench.errors import FailedError
 from fmfbench.furnace.streams import Stream
 from fmfbench.furnace.timing import FRAMES_PER_SECOND
 
@@ -31,6 +32,7 @@ TEST_PREVALENCE = 0.53
 
 EVENT_SECONDS = (20.0, 150.0)  # chosen; short ones are commoner
 NORMAL_SECONDS = (22.0, 130.0)  # chosen
+ATTEMPTS = 1000  # at most a dozen or two are needed, by the shortest recording of all presets
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,30 @@ def plan_events(stream: Stream, split: npt.NDArray[np.uint8], pace: float) -> tu
     """Alternate normal and abnormal stretches over a recording whose frames are split as `split` (T,) says.
 
     `pace` scales all lengths (1 for the real time scale; the small presets live faster). The ends of events are
-    then moved by some frames each until train and test hold the wanted share of abnormal frames.
+    then moved by some frames each until train and test hold the wanted share of abnormal frames, rounded down to a
+    whole frame. Stretches of which no event can be moved so far are drawn anew.
+
+    Raises:
+        FailedError: no draw of ATTEMPTS could be balanced: the split's parts are too short for events of this pace.
     """
-    frames = len(split)
+    for _ in range(ATTEMPTS):
+        bounds = _draw_bounds(stream, len(split), pace)
+        if all(
+            _balance(bounds, split == value, wanted, _shortest(pace))
+            for value, wanted in ((TRAIN, TRAIN_PREVALENCE), (TEST, TEST_PREVALENCE))
+        ):
+            break
+    else:
+        raise FailedError(
+            f"events: expected a recording that can be balanced, got {len(split)} frames at pace {pace:g} that "
+            f"{ATTEMPTS} draws could not balance; make its parts longer"
+        )
+    events = tuple(Event(first, first, last) for first, last in bounds)
+    return tuple(replace(e, apex=e.onset + (e.frames * (30 + stream.integer(0, 31))) // 100) for e in events)
+
+
+def _draw_bounds(stream: Stream, frames: int, pace: float) -> list[list[int]]:
+    """First and last frame of each event before the shares are balanced."""
     bounds: list[list[int]] = []
     at = _length(stream, NORMAL_SECONDS, pace) // 2
     while at < frames:
@@ -61,10 +84,7 @@ def plan_events(stream: Stream, split: npt.NDArray[np.uint8], pace: float) -> tu
         at += length + _length(stream, NORMAL_SECONDS, pace)
     if bounds and bounds[-1][1] - bounds[-1][0] < _shortest(pace):
         bounds.pop()
-    for value, wanted in ((TRAIN, TRAIN_PREVALENCE), (TEST, TEST_PREVALENCE)):
-        _balance(bounds, split == value, wanted, _shortest(pace))
-    events = tuple(Event(first, first, last) for first, last in bounds)
-    return tuple(replace(e, apex=e.onset + (e.frames * (30 + stream.integer(0, 31))) // 100) for e in events)
+    return bounds
 
 
 def abnormal_frames(events: tuple[Event, ...], frames: int) -> npt.NDArray[np.bool_]:
@@ -86,8 +106,11 @@ def _shortest(pace: float) -> int:
     return max(8, int(10 * pace * FRAMES_PER_SECOND))
 
 
-def _balance(bounds: list[list[int]], region: npt.NDArray[np.bool_], wanted: float, shortest: int) -> None:
-    """Move the ends of events that lie in `region`, one frame at a time in turn, until its share is `wanted`."""
+def _balance(bounds: list[list[int]], region: npt.NDArray[np.bool_], wanted: float, shortest: int) -> bool:
+    """Move the ends of events that lie in `region`, one frame at a time in turn, until its share is `wanted`.
+
+    Returns whether it is: events that cannot be moved any further end the attempt.
+    """
     frames = len(region)
     need = int(wanted * int(region.sum())) - sum(int(region[a : b + 1].sum()) for a, b in bounds)
     moved = True
@@ -98,6 +121,7 @@ def _balance(bounds: list[list[int]], region: npt.NDArray[np.bool_], wanted: flo
                 if need and _move(bounds, k, end, 1 if need > 0 else -1, region, shortest, frames):
                     need -= 1 if need > 0 else -1
                     moved = True
+    return need == 0
 
 
 def _move(

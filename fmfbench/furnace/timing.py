@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fmfbench.errors import FailedError
 from fmfbench.furnace.streams import Stream
 
 __all__ = ["CURRENT_HZ", "FRAMES_PER_SECOND", "SECOND", "Timing", "make_timing"]
@@ -38,6 +39,9 @@ def make_timing(stream: Stream, frames: int, seconds: int, *, missing: int, lead
 
     `missing` further seconds inside the recording hold no frame (the camera stalled; the furnace and its
     current went on). The current starts `lead_seconds` before the video.
+
+    Raises:
+        FailedError: `frames` are too few or too many for so many seconds.
     """
     counts = _rows_per_second(stream, frames, seconds)
     stamps = np.arange(seconds, dtype=np.int64)
@@ -75,6 +79,17 @@ def _rows_per_second(stream: Stream, frames: int, seconds: int) -> IntArray:
         return base
     first, last = stream.integer(13, nominal), stream.integer(13, nominal)
     inner = seconds - 2
+    # seconds of 24 to 26 rows make up for at most one row each: what is beyond goes to the two ends
+    beyond = inner * nominal + first + last - frames
+    beyond -= min(max(beyond, -inner), inner)
+    ends = first + last - beyond
+    if not 2 <= ends <= 2 * nominal:
+        raise FailedError(
+            f"timing: expected {24 * inner + 2} to {26 * inner + 2 * nominal} frames in {seconds} seconds, "
+            f"got {frames}; choose another count"
+        )
+    first = min(max(first - beyond // 2, ends - nominal, 1), nominal, ends - 1)
+    last = ends - first
     too_many = inner * nominal + first + last - frames
     jitter = min(inner // 50 + 1, (inner - abs(too_many)) // 2)
     short, long = jitter + max(too_many, 0), jitter + max(-too_many, 0)

@@ -8,6 +8,8 @@ import pytest
 from fmfbench.errors import InputError
 from fmfbench.furnace import clip
 from fmfbench.furnace.gallery import find_moments, make_furnace
+from fmfbench.furnace.plan import PRESETS, make_plan
+from fmfbench.furnace.render import Furnace
 
 cv2 = pytest.importorskip("cv2")
 
@@ -53,7 +55,9 @@ def test_trace_ends_with_the_frame_and_is_red_where_it_was_abnormal() -> None:
     assert (start[:, -20:] != 250).any()
 
 
-def test_a_recording_without_events_is_refused(tmp_path) -> None:
+def test_a_recording_without_events_is_refused(tmp_path, monkeypatch) -> None:
+    twin = Furnace(make_plan(PRESETS["tiny"], 0, 0, anomaly_free=True))
+    monkeypatch.setattr(clip, "make_furnace", lambda *_: twin)
     with pytest.raises(InputError, match="expected a recording with an event"):
-        clip.write_clip(tmp_path / "c.avi", preset="tiny", recording=2)
+        clip.write_clip(tmp_path / "c.avi", preset="tiny")
     assert not (tmp_path / "c.avi").exists()
