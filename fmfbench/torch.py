@@ -125,14 +125,15 @@ class DeviceWindows:
         self.device = torch.device(device)
         index = windows.samples
         loaded = LoadedWindows(index, np.arange(len(windows)), windows.threads)
-        self._has_mask = loaded.mask_index >= 0
         self._frame_shape = loaded.video.shape[1:]
         self._mask_shape = loaded.mask.shape[1:]
         self._video = self._rows(loaded.video)
-        self._mask = self._rows(loaded.mask)
+        # The last entry is what windows without pixel labels take.
+        self._mask = self._rows(np.concatenate([loaded.mask, np.zeros((1, *self._mask_shape), np.uint8)]))
         self._video_index = self._put(loaded.video_index)
         self._video_valid = self._put(loaded.video_valid)
-        self._mask_index = self._put(loaded.mask_index)
+        self._mask_valid = self._put(loaded.mask_index >= 0)
+        self._mask_index = self._put(np.where(loaded.mask_index < 0, len(loaded.mask), loaded.mask_index))
         self._class_label = self._put(index.class_label)
         self._sample_id = self._put(index.sample_ids)
         self._put_currents(loaded)
@@ -168,18 +169,17 @@ class DeviceWindows:
         position = self._start.index_select(0, at)[:, None] + self._steps
         first, last = self._first.index_select(0, at)[:, None], self._last.index_select(0, at)[:, None]
         held = position.clamp(first, last)
-        out = {
+        mask = self._mask.index_select(0, self._mask_index.index_select(0, at)).view(torch.uint8)
+        return {
             "video": video.view(*frames.shape, *self._frame_shape).permute(0, 4, 1, 2, 3),
             "current": self._values.index_select(0, held.reshape(-1)).view(*held.shape, 3),
             "video_valid": self._video_valid.index_select(0, at),
             "current_valid": self._valid.index_select(0, position.reshape(-1)).view(position.shape),
             "class_label": self._class_label.index_select(0, at),
+            "mask": mask.view(len(host), *self._mask_shape),
+            "mask_valid": self._mask_valid.index_select(0, at),
             "sample_id": self._sample_id.index_select(0, at),
         }
-        if len(host) and self._has_mask[host].all():
-            mask = self._mask.index_select(0, self._mask_index.index_select(0, at)).view(torch.uint8)
-            out["mask"] = mask.view(len(host), *self._mask_shape)
-        return out
 
     def _put(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(array).to(self.device)

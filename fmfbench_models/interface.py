@@ -97,6 +97,8 @@ class Model(nn.Module):
 
     # Buffers whose shape is known only after `fit`: a checkpoint's shape wins when it is loaded.
     fitted_buffers: tuple[str, ...] = ()
+    # Whether a dense model learns from masks; False for one that learns its maps from normal frames alone.
+    needs_masks: bool = True
     meta: Meta
 
     def __init__(self, *, modality: Modality, dense: bool, raw_input: bool = False) -> None:

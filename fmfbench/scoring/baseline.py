@@ -84,7 +84,7 @@ class Baseline:
 
 
 def fit_baseline(windows: Windows, seed: int = 0, progress: bool = False) -> Baseline:
-    """Fit both regressions on windows with pixel labels.
+    """Fit both regressions: of pixels on the windows that have masks, of windows on those with a class label.
 
     Raises:
         WindowError: no windows, no pixel labels, or only one class among them.
@@ -92,18 +92,18 @@ def fit_baseline(windows: Windows, seed: int = 0, progress: bool = False) -> Bas
     rng = np.random.default_rng(seed)
     colours, marks, frames, currents, labels = [], [], [], [], []
     for batch in _batches(windows, windows.protocol.transposed, progress, "fit"):
-        if "mask" not in batch:
-            raise WindowError("the baseline expects pixel labels, this data has only class labels or none")
+        valid, labelled = batch["mask_valid"], batch["class_label"] <= 1
         features = _pixel_features(batch["frame"])
         n, h, w, d = features.shape
         where = rng.integers(0, h * w, (n, _PIXELS_PER_FRAME))
-        colours.append(
-            np.take_along_axis(features.reshape(n, h * w, d), where[..., None], axis=1).reshape(-1, d)
-        )
-        marks.append(np.take_along_axis(batch["mask"].reshape(n, h * w), where, axis=1).ravel())
-        frames.append(batch["frame"])
-        currents.append(batch["current"])
-        labels.append(batch["class_label"])
+        drawn = np.take_along_axis(features.reshape(n, h * w, d), where[..., None], axis=1)
+        colours.append(drawn[valid].reshape(-1, d))
+        marks.append(np.take_along_axis(batch["mask"].reshape(n, h * w), where, axis=1)[valid].ravel())
+        frames.append(batch["frame"][labelled])
+        currents.append(batch["current"][labelled])
+        labels.append(batch["class_label"][labelled])
+    if labels and not any(len(part) for part in marks):
+        raise WindowError("the baseline expects pixel labels, this data has only class labels or none")
     y = np.concatenate(labels) if labels else np.empty(0, np.int64)
     if len(np.unique(y)) < 2:
         raise WindowError(
@@ -123,7 +123,7 @@ def _batches(windows: Windows, transposed: bool, progress: bool, what: str):  # 
         batch = windows.batch(np.arange(start, min(len(windows), start + _BATCH)))
         frame = batch["video"][:, -1]
         batch["frame"] = frame.swapaxes(1, 2) if transposed else frame
-        if transposed and "mask" in batch:
+        if transposed:
             batch["mask"] = batch["mask"].swapaxes(1, 2)
         yield batch
 

@@ -142,7 +142,13 @@ class WindowIndex:
                 out[rest] |= self.plan_current(number, self.frame[rest]).foreign.any(axis=1)
 
     def frame_size(self, windows: IntArray) -> tuple[int, int]:
-        """(H, W) of the windows' frames; WindowError when they cannot be stacked."""
+        """(H, W) of the windows' frames; WindowError when they cannot be stacked.
+
+        No windows have the size of the first recording, so that an empty batch stacks with others.
+        """
+        if not len(windows):
+            first = self._numbers[0] if self._numbers else 0
+            return next(((r.height, r.width) for r in self.recordings[first : first + 1]), (0, 0))
         numbers = self._numbers if len(self._numbers) < 2 else np.unique(self.recording[windows]).tolist()
         sizes = {(self.recordings[k].height, self.recordings[k].width) for k in numbers}
         if len(sizes) > 1:
@@ -151,14 +157,15 @@ class WindowIndex:
                 f"({', '.join(f'{h}x{w}' for h, w in sorted(sizes))}) cannot be stacked; "
                 "batch each recording on its own, or convert with one --size"
             )
-        return sizes.pop() if sizes else (0, 0)
+        return sizes.pop()
 
-    def have_masks(self, windows: IntArray) -> bool:
-        """Whether all of the windows' recordings have pixel labels, and there is one."""
-        if not len(windows):
-            return False
-        numbers = self._numbers if len(self._numbers) < 2 else np.unique(self.recording[windows]).tolist()
-        return all(self.recordings[k].masks is not None for k in numbers)
+    @cached_property
+    def mask_valid(self) -> NDArray[np.bool_]:
+        """(n,) whether each window's recording has pixel labels."""
+        labelled = np.array(
+            [k in self._numbers and r.masks is not None for k, r in enumerate(self.recordings)], bool
+        )
+        return labelled[self.recording]
 
     def sizes(self) -> Sequence[tuple[tuple[int, int], IntArray]]:
         """Each size of frame (H, W) and the windows that have it."""
@@ -166,25 +173,24 @@ class WindowIndex:
         found = np.unique(size, axis=0).tolist()
         return [((h, w), np.flatnonzero((size == (h, w)).all(axis=1))) for h, w in found]
 
-    def layout(self, count: int, size: tuple[int, int], *, masks: bool) -> Layout:
+    def layout(self, count: int, size: tuple[int, int]) -> Layout:
         """The arrays of `count` windows of frames of `size` (H, W)."""
         p = self.protocol
         shape = size[::-1] if p.transposed else size
-        out: Layout = {
+        return {
             "video": ((count, p.num_frames, *shape, 3), "uint8"),
             "current": ((count, p.num_current, 3), "float32"),
             "video_valid": ((count, p.num_frames), "bool"),
             "current_valid": ((count, p.num_current), "bool"),
             "class_label": ((count,), "int64"),
+            "mask": ((count, *shape), "uint8"),
+            "mask_valid": ((count,), "bool"),
             "sample_id": ((count,), "int64"),
         }
-        if masks:
-            out["mask"] = ((count, *shape), "uint8")
-        return out
 
     def layout_of(self, windows: IntArray) -> Layout:
         """The arrays of a batch of `windows` (k,); WindowError when their frames cannot be stacked."""
-        return self.layout(len(windows), self.frame_size(windows), masks=self.have_masks(windows))
+        return self.layout(len(windows), self.frame_size(windows))
 
     def _by_split(self, number: int, windows: IntArray) -> list[tuple[int, IntArray]]:
         split = self.recordings[number].split[self.frame[windows]]
@@ -198,7 +204,7 @@ class WindowIndex:
 
     def __getstate__(self) -> dict[str, Any]:
         # Quicker to derive again than to send to another process.
-        return {k: v for k, v in self.__dict__.items() if k not in ("currents", "foreign")} | {
+        return {k: v for k, v in self.__dict__.items() if k not in ("currents", "foreign", "mask_valid")} | {
             "_timelines": {}
         }
 

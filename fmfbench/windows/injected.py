@@ -26,8 +26,8 @@ _VIDEO, _CURRENT = 1, 2  # streams of the seeded draws
 class InjectedWindows(Windows):
     """The windows of an outlier file's samples, as any model predicts on them.
 
-    Like other windows, but `class_label` is 0 for a normal sample and 1 for an outlier of whatever kind, there is no
-    mask, and nothing is kept in memory. What is shown of another sample is exactly what its own window holds.
+    Like other windows, but `class_label` is 0 for a normal sample and 1 for an outlier of whatever kind, no mask is
+    valid, and nothing is kept in memory. What is shown of another sample is exactly what its own window holds.
 
     Raises:
         WindowError: outliers of other data, or ids that the data do not have.
@@ -56,7 +56,7 @@ class InjectedWindows(Windows):
         self.outliers = outliers
         self.left_out: NDArray[np.int64] = np.empty(0, np.int64)
         self.sample_ids = outliers.sample_id
-        self.samples = _MasklessIndex(dataset, outliers.sample_id, protocol, context)
+        self.samples = WindowIndex(dataset, outliers.sample_id, protocol, context)
         self.samples.class_label = (outliers.kind > 0).astype(np.int64)
         self._shown = WindowIndex(dataset, outliers.video_id, protocol, context)
         self._heard = WindowIndex(dataset, outliers.current_id, protocol, context)
@@ -67,6 +67,8 @@ class InjectedWindows(Windows):
     def _read(self, where: NDArray[np.int64], out: Batch) -> None:
         out["sample_id"][:] = self.sample_ids[where]
         out["class_label"][:] = self.samples.class_label[where]
+        out["mask"][...] = 0  # a mask of what is shown would say nothing of an outlier
+        out["mask_valid"][:] = False
         self._heard.fill_current(where, out["current"], out["current_valid"])
         video = out["video"].swapaxes(2, 3) if self.protocol.transposed else out["video"]
         for number, rows in self._shown.by_recording(where):
@@ -83,13 +85,6 @@ class InjectedWindows(Windows):
 
     def _rng(self, window: Any, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.outliers.seed, stream, int(self.sample_ids[window])])
-
-
-class _MasklessIndex(WindowIndex):
-    """A mask of what is shown would say nothing of an outlier."""
-
-    def have_masks(self, windows: NDArray[np.int64]) -> bool:
-        return False
 
 
 def _shuffle_pixels(video: NDArray[np.uint8], rng: np.random.Generator) -> None:

@@ -102,8 +102,16 @@ class LoadedWindows:
         self._fill_current(rows, windows, out["current"], out["current_valid"])
         out["class_label"][:] = self.index.class_label[windows]
         out["sample_id"][:] = self.index.sample_ids[windows]
-        if "mask" in out:
-            np.take(self.mask, self.mask_index[rows], axis=0, out=out["mask"], mode="clip")
+        self._fill_mask(rows, out["mask"], out["mask_valid"])
+
+    def _fill_mask(self, rows: IntArray, mask: NDArray[np.uint8], valid: NDArray[np.bool_]) -> None:
+        """Masks of the windows whose recording has pixel labels, zeros of the others."""
+        entry = self.mask_index[rows]
+        valid[:] = entry >= 0
+        if len(self.mask):
+            np.take(self.mask, entry, axis=0, out=mask, mode="clip")
+        if not valid.all():
+            mask[~valid] = 0
 
     def _fill_current(
         self, rows: IntArray, windows: IntArray, values: NDArray[np.float32], valid: NDArray[np.bool_]

@@ -40,7 +40,8 @@ class Windows(Sequence[Batch]):
         video_valid   bool (T,)   False where a position holds another's frame
         current_valid bool (Tc,)
         class_label   int64 ()    0 normal, 1 abnormal, 255 unlabelled
-        mask          uint8 (H,W) 0/1, where the recording has pixel labels
+        mask          uint8 (H,W) 0/1; zero where the recording has no pixel labels
+        mask_valid    bool ()      whether it has
         sample_id     int64 ()
 
     With cache "memory" the first window read loads the frames that the split's windows hold, each once, and the
@@ -164,6 +165,9 @@ class Windows(Sequence[Batch]):
         index.fill_current(where, out["current"], out["current_valid"])
         out["class_label"][:] = index.class_label[where]
         out["sample_id"][:] = self.sample_ids[where]
+        out["mask_valid"][:] = index.mask_valid[where]
+        if not out["mask_valid"].all():
+            out["mask"][~out["mask_valid"]] = 0
         transposed = self.protocol.transposed
         video = out["video"].swapaxes(2, 3) if transposed else out["video"]
         for number, rows in index.by_recording(where):
@@ -174,7 +178,7 @@ class Windows(Sequence[Batch]):
             if number not in self._video:
                 self._video[number] = ChunkCache(recording.video)
             self._video[number].gather(plan.index, video, rows, self.threads)
-            if "mask" in out and recording.masks is not None:
+            if recording.masks is not None:
                 if number not in self._masks:
                     self._masks[number] = ChunkCache(recording.masks)
                 mask = out["mask"].swapaxes(1, 2) if transposed else out["mask"]

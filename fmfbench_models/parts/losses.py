@@ -21,17 +21,21 @@ def class_labels(mask: Tensor) -> Tensor:
 def supervised_loss(
     logits: Tensor | None, pixel_logits: Tensor | None, batch: Mapping[str, Tensor], alpha: float = 1.0
 ) -> dict[str, Tensor]:
-    """L = L_pix + alpha L_cls, each the mean cross-entropy over what is labelled.
+    """L = L_pix + alpha L_cls, each the mean cross-entropy over the samples that are labelled.
 
     logits (B, 2) with batch["class_label"] (B,); pixel_logits (B, 2, H, W) with batch["mask"] (B, H, W). A
-    term whose head or labels are absent is left out, and the other stands alone with weight 1. Samples
-    labelled 255 do not count.
+    term whose head or labels are absent is left out, and the other stands alone with weight 1. A sample labelled 255
+    has no part in L_cls, one whose batch["mask_valid"] (B,) is False none in L_pix; a term of no sample is 0, so that
+    every head always has a gradient. Of several processes each takes the mean over its own samples.
     """
     terms: dict[str, Tensor] = {}
     if pixel_logits is not None and "mask" in batch:
-        terms["pixel_loss"] = F.cross_entropy(pixel_logits, batch["mask"].long())
+        mask = batch["mask"].long()
+        if "mask_valid" in batch:
+            mask = torch.where(batch["mask_valid"][:, None, None], mask, UNLABELLED)
+        terms["pixel_loss"] = _mean_cross_entropy(pixel_logits, mask)
     if logits is not None:
-        terms["class_loss"] = F.cross_entropy(logits, batch["class_label"].long(), ignore_index=UNLABELLED)
+        terms["class_loss"] = _mean_cross_entropy(logits, batch["class_label"].long())
     if not terms:
         raise ValueError(
             f"loss: expected logits, or pixel_logits and a mask; neither is there, the batch: {sorted(batch)}"
@@ -41,3 +45,9 @@ def supervised_loss(
     else:
         total = terms["pixel_loss"] + alpha * terms["class_loss"]
     return {"loss": total, **terms}
+
+
+def _mean_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Over the labelled entries; 0 where there are none, of which the mean of torch itself is NaN."""
+    total = F.cross_entropy(logits, label, ignore_index=UNLABELLED, reduction="sum")
+    return total / (label != UNLABELLED).sum().clamp(min=1)

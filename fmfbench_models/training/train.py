@@ -132,6 +132,7 @@ class _Run:
         self.workers, self.backbone_weights, self.save_seconds = workers, backbone_weights, save_seconds
         self.windows = data.windows("train", settings.protocol, settings.context, cache=cache)
         self.fit_ids, self.held_ids, self.val_ids = self._samples(self.windows)
+        self.with_masks = self._count_masks()
         self._claim_folder()
         self.model = self._fresh_model().to(world.device)
         self.epoch, self.number, self.best = 0, 0, math.inf
@@ -155,6 +156,25 @@ class _Run:
                 f"{self.data.path}: expected training samples, got none; is there a train split?"
             )
         return fit, held, validation
+
+    def _count_masks(self) -> int:
+        """How many training samples have a mask; InputError where a model that learns from masks would see none."""
+        rows = np.searchsorted(self.windows.sample_ids, self.fit_ids)
+        count = int(self.windows.samples.mask_valid[rows].sum())
+        with torch.device("meta"):
+            model = create_model(self.settings.model, **self.settings.config)
+        if model.dense and model.needs_masks and not count:
+            classes = "dense_task" in self.record.config.__dataclass_fields__
+            remedy = (
+                "train the class task alone: dense_task=false"
+                if classes
+                else "choose a model of classes alone"
+            )
+            raise InputError(
+                f"{self.data.path}: {self.settings.model} learns masks: expected training samples with pixel labels, "
+                f"got none among {len(self.fit_ids)}; add a label layer (`fmfbench annotate`), or {remedy}"
+            )
+        return count
 
     def _normal(self, windows: Windows, fit: Ids, validation: Ids) -> tuple[Ids, Ids]:
         """Those that show normal frames alone; InputError where a part that is asked for has none."""
@@ -242,6 +262,11 @@ class _Run:
         validation = self._loader(checked, training=False) if len(checked) else None
         log_length = self._restore(loader)
         self.log = RunLog(self.out / "log.jsonl", log_length) if self.world.is_first else None
+        if self.log is not None and not self.log.length:
+            share = self.with_masks / len(self.fit_ids)
+            self.log.write(
+                kind="samples", training=len(self.fit_ids), with_masks=self.with_masks, share=share
+            )
         total = self.recipe.epochs * len(loader)
         hidden = None if self.world.is_first else True  # None: hidden where stderr is no terminal
         with tqdm(

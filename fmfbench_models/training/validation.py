@@ -19,7 +19,8 @@ __all__ = ["evaluate"]
 def evaluate(
     model: Model, loader: Iterable[Batch], world: World, alpha: float = 1.0
 ) -> dict[str, float | None]:
-    """Validation figures over the samples of all processes: loss, accuracy, F1, mIoU (None where undefined).
+    """Validation figures over the samples of all processes: loss, accuracy, F1, and mIoU over those that have masks;
+    None where undefined.
 
     F1 and mIoU are None without an abnormal sample or pixel too: what they say of `normal_only` is nothing.
     Class figures come from scores gathered by sample id, so they do not depend on the number of processes.
@@ -41,7 +42,8 @@ def evaluate(
         losses.append(loss.double().cpu().expand(len(ids[-1])))
         masks = output.masks()
         if masks is not None and "mask" in batch:
-            pixels += _confusion(masks, batch["mask"].bool()).cpu()
+            valid = batch.get("mask_valid", torch.ones_like(batch["class_label"], dtype=torch.bool))
+            pixels += _confusion(masks[valid], batch["mask"][valid].bool()).cpu()
     model.train()
     none = torch.zeros(0, dtype=torch.float64)
     columns = [

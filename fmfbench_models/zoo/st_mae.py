@@ -102,6 +102,7 @@ class StMae(Model):
     splits: Tensor
     log_pixel_threshold: Tensor
     log_image_threshold: Tensor
+    needs_masks = False
 
     def __init__(self, config: StMaeConfig) -> None:
         super().__init__(modality="visual", dense=True)

@@ -32,6 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         "a": awkward_recording(7, 900, height=40, width=56),
         "b": awkward_recording(8, 400, height=40, width=56),
     }
+    recordings["b"].label = recordings["b"].label.any(axis=(1, 2)).astype(np.uint8)  # class labels alone
     folder = tmp_path_factory.mktemp("loader")
     return fmfbench.open_dataset(fmfbench.convert(write_tree(folder / "tree", recordings), folder / "s.zarr"))
 

@@ -14,6 +14,7 @@ from conftest_tree import TreeRecording, awkward_recording, write_tree
 import fmfbench
 from fmfbench.data import Dataset
 from fmfbench.errors import WindowError
+from fmfbench.torch import WindowDataset
 from fmfbench.windows.loaded import LoadedWindows, loaded_bytes
 from fmfbench.windows.packing import Recycler, allocate
 from fmfbench.windows.reader import Windows
@@ -49,7 +50,8 @@ def as_planned(w: Windows, indices: np.ndarray) -> dict[str, np.ndarray]:
     """What `plan` says, written out window by window."""
     recordings = list(w.dataset.recordings.values())
     place, frame = w.dataset.locate(w.sample_ids[indices])
-    out: dict[str, list] = {k: [] for k in ("video", "current", "video_valid", "current_valid", "mask")}
+    names = ("video", "current", "video_valid", "current_valid", "mask", "mask_valid")
+    out: dict[str, list] = {k: [] for k in names}
     for i, (k, e) in enumerate(zip(place.tolist(), frame.tolist(), strict=True)):
         _, video, current = w.plan(indices[i : i + 1])[0]
         r = recordings[k]
@@ -60,11 +62,9 @@ def as_planned(w: Windows, indices: np.ndarray) -> dict[str, np.ndarray]:
         out["current"].append(np.stack(values))
         out["video_valid"].append(video.valid[0])
         out["current_valid"].append(current.valid[0])
-        if r.masks is not None:
-            mask = r.read_masks(e, e + 1)[0]
-            out["mask"].append(mask.T if w.protocol.transposed else mask)
-    if len(out["mask"]) < len(indices):
-        del out["mask"]
+        mask = np.zeros((r.height, r.width), np.uint8) if r.masks is None else r.read_masks(e, e + 1)[0]
+        out["mask"].append(mask.T if w.protocol.transposed else mask)
+        out["mask_valid"].append(np.bool_(r.masks is not None))
     arrays = {name: np.stack(values) for name, values in out.items()}
     arrays["sample_id"] = w.sample_ids[indices]
     arrays["class_label"] = w.dataset.class_labels(w.sample_ids[indices]).astype(np.int64)
@@ -91,7 +91,8 @@ def test_disk_and_memory_give_what_is_planned(data: Dataset, setting: dict, spli
         same(disk.batch(indices), expected)
         fresh = memory.batch(indices)
         same(fresh, expected)
-        if n > 1 and out is not None and set(out) == set(fresh):
+        if n > 1 and out is not None and len(out["mask"]) == n:
+            out["mask"][:] = 9  # what an earlier batch left
             assert memory.batch(indices, out=out) is out
             same(out, expected)
         out = fresh
@@ -101,18 +102,32 @@ def test_negative_and_no_indices(data: Dataset) -> None:
     for cache in (None, "memory"):
         w = data.windows("train", "short", cache=cache)
         same(w.batch([-1, 0]), w.batch([len(w) - 1, 0]))
-        assert w.batch([])["video"].shape[:2] == (0, 4)
+        empty, one = w.batch([]), w.batch([0])
+        assert {k: v.shape[1:] for k, v in empty.items()} == {k: v.shape[1:] for k, v in one.items()}
+        assert all(len(v) == 0 for v in empty.values())
         with pytest.raises(IndexError):
             w.batch([len(w)])
 
 
-def test_masks_are_there_when_every_window_of_the_batch_has_one(data: Dataset) -> None:
+def test_masks_are_always_there_and_say_whether_they_are_labels(data: Dataset) -> None:
     """c has no pixel labels."""
     for cache in (None, "memory", "device"):
         w = data.windows("all", "short", cache=cache)
-        assert "mask" in w.batch([0, 500, 729])
-        assert "mask" not in w.batch([0, 730])
-        assert "mask" not in w.batch([740])
+        for make in (w.batch, WindowDataset(w).batch):
+            for where, valid in (
+                ([0, 500, 729], 3 * [True]),
+                ([0, 730], [True, False]),
+                ([740], [False]),
+                ([], []),
+            ):
+                batch = make(where)
+                assert batch["mask_valid"].tolist() == valid
+                assert batch["mask"].shape == (len(where), 40, 56)
+                for mask, good, i in zip(batch["mask"], valid, where, strict=True):
+                    a = data.recordings["a"].read_masks()
+                    b = data.recordings["b"].read_masks()
+                    expected = np.concatenate([a, b])[i] if good else np.zeros((40, 56))
+                    np.testing.assert_array_equal(mask, expected)
 
 
 def test_memory_holds_the_frames_that_windows_hold_and_no_others(data: Dataset) -> None:
