@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +9,17 @@ import click
 
 from fmfbench.errors import AnnotationError
 
+from .options import LOCAL, json_option, print_result, store_argument, threads_option
+
 if TYPE_CHECKING:
     from fmfbench.data import Dataset, Recording
 
 _PICTURES = (".png", ".pdf", ".svg")
 
 
-@click.command("annotate")
-@click.argument("store", type=click.Path(path_type=Path))
-@click.argument("keyframes", type=click.Path(path_type=Path), required=False)
+@click.command("annotate", short_help="Boxes on keyframes into pixel labels of every frame.")
+@store_argument()
+@click.argument("keyframes", type=LOCAL, required=False)
 @click.option(
     "--recording", "name", metavar="NAME", help="The recording that a CVAT task or --preview is of."
 )
@@ -37,28 +38,20 @@ _PICTURES = (".png", ".pdf", ".svg")
 @click.option(
     "--layer-as-default", is_flag=True, help="Make the new layer the one that scores are held against."
 )
-@click.option(
-    "--preview", type=click.Path(path_type=Path), help="Draw the events: .png a sheet, .mp4 a clip."
-)
+@click.option("--preview", type=LOCAL, help="Draw the events: .png a sheet, .mp4 a clip.")
 @click.option(
     "--report", "with_report", is_flag=True, help="Print changed pixels, area, flicker and agreement."
 )
 @click.option("--reference", metavar="LAYER", help="Layer for --report to compare with.  [default: source]")
-@click.option("--export-keyframes", "to_json", type=click.Path(path_type=Path), help="Write keyframes.json.")
-@click.option(
-    "--export-cvat", "to_cvat", type=click.Path(path_type=Path), help="Folder for CVAT XML of keyframes."
-)
-@click.option(
-    "--export-coco", "to_coco", type=click.Path(path_type=Path), help="Folder for COCO of the masks."
-)
-@click.option(
-    "--export-video", "to_video", type=click.Path(path_type=Path), help="Folder for videos to draw on."
-)
+@click.option("--export-keyframes", "to_json", type=LOCAL, help="Write keyframes.json.")
+@click.option("--export-cvat", "to_cvat", type=LOCAL, help="Folder for CVAT XML of keyframes.")
+@click.option("--export-coco", "to_coco", type=LOCAL, help="Folder for COCO of the masks.")
+@click.option("--export-video", "to_video", type=LOCAL, help="Folder for videos to draw on.")
 @click.option(
     "--scale", type=click.IntRange(1, 64), default=8, show_default=True, help="Enlarge those by this."
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@threads_option()
+@json_option()
 def command(store: Path, keyframes: Path | None, **options: Any) -> None:
     """Turn the boxes of KEYFRAMES into pixel labels of every frame of STORE.
 
@@ -112,7 +105,7 @@ def command(store: Path, keyframes: Path | None, **options: Any) -> None:
         from fmfbench.annotation.quality import format_report
 
         text.append(format_report(facts["report"]))
-    click.echo(json.dumps(facts, indent=1) if options["as_json"] else "\n".join(text))
+    print_result(facts, "\n".join(text), options["as_json"])
 
 
 def _check_outputs(options: dict[str, Any], keyframes: Path | None) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from .options import json_option, print_result, protocol_option, store_argument
 
-@click.command("audit")
-@click.argument("store", type=click.Path(path_type=Path))
-@click.option("--protocol", default="paper", show_default=True, help="The window protocol to audit.")
+
+@click.command("audit", short_help="Which windows of one split reach into another?")
+@store_argument()
+@protocol_option("The window protocol to audit.")
 @click.option("--no-frames", is_flag=True, help="Do not read the video; look for no near-duplicate frames.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@json_option()
 def command(*, store: Path, protocol: str, no_frames: bool, as_json: bool) -> None:
     """Count the windows of STORE that reach from one split into the other, and near-duplicates at the borders.
 
@@ -27,4 +28,4 @@ def command(*, store: Path, protocol: str, no_frames: bool, as_json: bool) -> No
     from fmfbench.windows.audit import audit
 
     result = audit(open_dataset(store), protocol, frames=not no_frames)
-    click.echo(json.dumps(result.to_dict(), indent=2) if as_json else result.to_markdown())
+    print_result(result.to_dict(), result.to_markdown(), as_json)

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from fmfbench.errors import InputError
 
-_PATH = click.Path(path_type=Path)
+from .options import (
+    LOCAL,
+    block_seconds_option,
+    context_option,
+    data_option,
+    json_option,
+    labels_option,
+    print_result,
+    protocol_option,
+    resamples_option,
+    seed_option,
+    split_option,
+)
 
 
-@click.command("compare")
-@click.argument("first", type=_PATH)
-@click.argument("second", type=_PATH)
-@click.option("--data", type=_PATH, help="The store to score against.")
-@click.option("--labels", type=_PATH, help="A labels.npz to score against, instead of a store.")
-@click.option(
-    "--split",
-    default="test",
-    show_default=True,
-    help="train, test, unused, all, val, fit, loro-val:NAME or loro-fit:NAME.",
-)
-@click.option("--context", type=click.Choice(["full", "masked", "strict"]), help="As for score.")
-@click.option("--protocol", default=None, help="The window protocol of a strict sample set [default: paper].")
-@click.option("--resamples", default=2000, show_default=True, help="Bootstrap resamples.")
-@click.option(
-    "--block-seconds", type=float, help="Length of the bootstrap's blocks [default: from the errors]."
-)
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.command("compare", short_help="Is one prediction file better than another?")
+@click.argument("first", type=LOCAL)
+@click.argument("second", type=LOCAL)
+@data_option("The store to score against.", required=False)
+@labels_option()
+@split_option()
+@context_option("As for score.", default=None)
+@protocol_option("The window protocol of a strict sample set [default: paper].", default=None)
+@resamples_option()
+@block_seconds_option()
+@seed_option("Of the bootstrap.")
 @click.option("--per-second", is_flag=True, help="The files hold the last sample of each second.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@json_option()
 def command(
     *,
     first: Path,
@@ -71,4 +75,4 @@ def command(
         seed=seed,
         per_second=per_second,
     )
-    click.echo(json.dumps(result.to_dict(), indent=2) if as_json else result.to_markdown())
+    print_result(result.to_dict(), result.to_markdown(), as_json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import click
 
 from fmfbench.errors import SourceError
 
+from .options import LOCAL, json_option, print_result, threads_option
 
-@click.command("convert")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("target", type=click.Path(path_type=Path), required=False)
+
+@click.command("convert", short_help="Recordings into a store.")
+@click.argument("source", type=LOCAL)
+@click.argument("target", type=LOCAL, required=False)
 @click.option(
     "--layout", type=click.Choice(["v1", "v2", "recording"]), help="Layout, where it cannot be detected."
 )
@@ -35,12 +36,12 @@ from fmfbench.errors import SourceError
 )
 @click.option("--crop", metavar="X,Y,W,H", help="Part of a raw recording to keep, in its pixels.")
 @click.option("--size", metavar="WxH", help="Size to store a raw recording at.")
-@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@threads_option()
 @click.option(
     "--overwrite", is_flag=True, help="Replace a finished store; start over a half-made one of other input."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be converted, and write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@json_option()
 def command(source: Path, target: Path | None, **options: Any) -> None:
     """Convert the recordings in SOURCE into the store TARGET.
 
@@ -58,7 +59,7 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
     from fmfbench.data import open_dataset
     from fmfbench.sources.layout import open_source
 
-    as_json, dry_run, overwrite = options["as_json"], options["dry_run"], options["overwrite"]
+    dry_run, overwrite = options["dry_run"], options["overwrite"]
     given = {
         "layout": options["layout"],
         "names": _parse_names(options["names"]),
@@ -75,7 +76,7 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
             raise SourceError("expected TARGET, the store to make, after SOURCE; or --dry-run")
         path = convert(source, target, **given, overwrite=overwrite, progress=True)
         description = describe(open_dataset(path))
-    click.echo(json.dumps(description, indent=1) if as_json else format_description(description))
+    print_result(description, format_description(description), options["as_json"])
 
 
 def _parse_names(pairs: tuple[str, ...]) -> dict[str, str]:

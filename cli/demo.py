@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,44 +13,48 @@ import click
 
 from fmfbench.errors import InputError
 
+from .options import LOCAL, json_option
+
 if TYPE_CHECKING:
     from fmfbench.data import Dataset
 
+_MARK = "FMF-Sim.txt"
+_MADE = ("recordings", "fmf_sim.zarr", "view.png", "predictions.npz",
+         "fmformer-nano", "fmformer-nano.npz", "fmformer-nano.png", _MARK)  # fmt: skip
 
-@click.command("demo")
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("fmfbench-demo"))
-@click.option("--seed", default=0, show_default=True, help="Seed of the simulated furnace.")
+
+@click.command("demo", short_help="Everything once, on simulated data.")
+@click.argument("folder", type=LOCAL, default=Path("fmfbench-demo"))
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the furnace.")
 @click.option("--preset", default="small", show_default=True, help="Size of the simulated furnace.")
-@click.option("--overwrite", is_flag=True, help="Start over where FOLDER holds an earlier demo.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; the story goes to stderr.")
+@click.option("--overwrite", is_flag=True, hidden=True, help="Not needed: a demo may be run again.")
+@json_option()
 def command(*, folder: Path, seed: int, preset: str, overwrite: bool, as_json: bool) -> None:
     """Everything once, on simulated data (FMF-Sim): recordings, store, windows, predictions, score.
 
     Simulates a furnace, converts it, fits a small transparent baseline on the train split, writes
     its predictions for the test split and scores them. Where PyTorch is installed, a nano FmFormer
-    is then trained on the CPU and scored on the same samples. Needs no network and no GPU.
+    is then trained on the CPU and scored on the same samples. Needs no network and no GPU. Called again, it
+    replaces what it made, and leaves anything else in FOLDER alone.
 
     \b
     Example:
       fmfbench demo
       fmfbench demo /tmp/demo --seed 1
     """
-    _clear(folder, overwrite)
-    folder.mkdir(parents=True)
-    (folder / "FMF-Sim.txt").write_text(
-        "Made by `fmfbench demo`: simulated data, nothing here was recorded.\n"
-    )
-    try:
-        facts: dict[str, Any] = {
-            "data": f"FMF-Sim, preset {preset}, seed {seed}: simulated, nothing was recorded"
-        }
-        for line in _run(folder, seed, preset, facts):
-            click.echo(line, err=as_json)
-        if as_json:
-            click.echo(json.dumps(facts, indent=2))
-    except InputError:  # a preset or seed that is none: there is no demo to keep
-        shutil.rmtree(folder)
-        raise
+    from fmfbench.furnace.plan import parse_preset
+
+    parse_preset(preset)  # before an earlier demo goes
+    _clear(folder, lambda line: click.echo(line, err=as_json))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _MARK).write_text("Made by `fmfbench demo`: simulated data, nothing here was recorded.\n")
+    facts: dict[str, Any] = {
+        "data": f"FMF-Sim, preset {preset}, seed {seed}: simulated, nothing was recorded"
+    }
+    for line in _run(folder, seed, preset, facts):
+        click.echo(line, err=as_json)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
 
 
 def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any]) -> Iterator[str]:
@@ -136,14 +140,13 @@ def _train(folder: Path, data: Dataset, seed: int, models: dict[str, Any]) -> It
     yield f"its picture  {folder / 'fmformer-nano.png'}"
 
 
-def _clear(folder: Path, overwrite: bool) -> None:
+def _clear(folder: Path, tell: Callable[[str], None]) -> None:
+    """Make way for a demo: what an earlier one made goes, whatever else lies in its folder stays."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        shutil.rmtree(folder, ignore_errors=True)
         return
-    if not (folder / "FMF-Sim.txt").exists():
-        raise InputError(f"{folder}: exists and is not an earlier demo; choose another folder")
-    if not overwrite:
-        raise InputError(
-            f"{folder}: holds an earlier demo; choose another folder, or start over with --overwrite"
-        )
-    shutil.rmtree(folder)
+    if not (folder / _MARK).exists():
+        raise InputError(f"{folder}: expected a new or empty folder or an earlier demo's; choose another")
+    tell(f"{folder}: replacing what an earlier demo made there")
+    for name in _MADE:
+        made = folder / name
+        shutil.rmtree(made) if made.is_dir() else made.unlink(missing_ok=True)

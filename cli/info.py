@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from .options import json_option, print_result, store_argument
 
-@click.command("info")
-@click.argument("store", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+
+@click.command("info", short_help="Say what is in a store.")
+@store_argument()
+@json_option()
 def command(store: Path, as_json: bool) -> None:
     """Say what is in STORE: recordings, frames, splits, class balance, rates, gaps and size.
 
@@ -22,4 +23,4 @@ def command(store: Path, as_json: bool) -> None:
     from fmfbench.data import open_dataset
 
     description = describe(open_dataset(store))
-    click.echo(json.dumps(description, indent=1) if as_json else format_description(description))
+    print_result(description, format_description(description), as_json)

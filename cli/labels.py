@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from .groups import SuggestingGroup
+from .options import json_option, out_option, print_result, split_option, store_argument
 
-@click.group("labels")
+
+@click.group("labels", short_help="Labels on their own, to score without the store.", cls=SuggestingGroup)
 def command() -> None:
     """Export the labels of a store, so that predictions can be scored without it.
 
@@ -19,19 +21,12 @@ def command() -> None:
 
 
 @command.command("export")
-@click.argument("store", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=Path("labels.npz"), show_default=True
-)
-@click.option(
-    "--split",
-    default="all",
-    show_default=True,
-    help="train, test, unused, all, val, fit, loro-val:NAME or loro-fit:NAME.",
-)
+@store_argument()
+@out_option("The file to write.", default=Path("labels.npz"), earlier=("--output",))
+@split_option("all")
 @click.option("--ids-only", is_flag=True, help="Write the samples without their labels.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def export(*, store: Path, output: Path, split: str, ids_only: bool, as_json: bool) -> None:
+@json_option()
+def export(*, store: Path, out: Path, split: str, ids_only: bool, as_json: bool) -> None:
     """Write the ids, times, splits and labels of STORE to one .npz file.
 
     \b
@@ -43,7 +38,7 @@ def export(*, store: Path, output: Path, split: str, ids_only: bool, as_json: bo
     from fmfbench.exchange.labels import labels_from_dataset, write_labels
 
     labels = labels_from_dataset(open_dataset(store), split, masks=not ids_only)
-    path = write_labels(output, labels, ids_only=ids_only)
+    path = write_labels(out, labels, ids_only=ids_only)
     facts = {
         "file": str(path),
         "split": split,
@@ -52,8 +47,5 @@ def export(*, store: Path, output: Path, split: str, ids_only: bool, as_json: bo
         "masks": labels.mask_bits is not None and not ids_only,
         "fingerprint": labels.fingerprint,
     }
-    if as_json:
-        click.echo(json.dumps(facts, indent=2))
-    else:
-        kind = "ids" if ids_only else "labels with masks" if facts["masks"] else "labels without masks"
-        click.echo(f"{path}: {kind} of {len(labels)} samples of split {split}")
+    kind = "ids" if ids_only else "labels with masks" if facts["masks"] else "labels without masks"
+    print_result(facts, f"{path}: {kind} of {len(labels)} samples of split {split}", as_json)

@@ -1,4 +1,4 @@
-"""The `fmfbench` command: a group whose errors are one line and an exit code."""
+"""The `fmfbench` command: commands by what they are for, whose errors are one line and an exit code."""
 
 from __future__ import annotations
 
@@ -13,53 +13,73 @@ from click.exceptions import NoArgsIsHelpError
 
 from fmfbench.errors import FmfbenchError
 
-# Each command and the module that holds it as `command`: imported when it is called, so that --help is instant
-# and a command whose packages are missing does not stand in the way of the others.
-_COMMANDS = {
-    "demo": ".demo",
-    "simulate": ".simulate",
-    "convert": ".convert",
-    "merge": ".merge",
-    "info": ".info",
-    "view": ".view",
-    "annotate": ".annotate",
-    "verify": ".verify",
-    "labels": ".labels",
-    "score": ".score",
-    "compare": ".compare",
-    "audit": ".audit",
-    "models": ".models",
-    "train": ".train",
-    "predict": ".predict",
-    "outliers": ".outliers",
-    "reproduce": ".reproduce",
+from .groups import SuggestingGroup
+
+# Commands by what they are for, in the order of use. Each is `command` in the module of its name, imported when it is
+# called, so that --help is instant and a command whose packages are missing does not stand in the way of the others.
+SECTIONS = {
+    "Begin": ("demo", "simulate"),
+    "Recordings and stores": ("convert", "merge", "info", "view", "verify", "audit"),
+    "Labels": ("annotate", "labels"),
+    "Models": ("models", "train", "predict"),
+    "Scores": ("score", "compare", "outliers", "reproduce"),
+}
+_NAMES = tuple(name for names in SECTIONS.values() for name in names)
+# What the same call does after an interrupt; the other commands leave nothing behind.
+_RESUMES = {
+    "simulate": "the same call keeps the recordings that are finished and makes the rest",
+    "convert": "the same call resumes the conversion",
+    "annotate": "the same call resumes; no layer is left half-written",
+    "train": "the same call resumes the run from its last checkpoint",
+    "reproduce": "the same call resumes; rows that are finished are kept",
+    "demo": "the same call starts the demo over",
 }
 
 
-class CommandGroup(click.Group):
+class CommandGroup(SuggestingGroup):
     """Commands by name; what goes wrong on purpose, or in the file system, becomes one line on stderr."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(_NAMES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = _COMMANDS.get(cmd_name)
-        if module is None:
+        if cmd_name not in _NAMES:
             return None
-        command: click.Command = importlib.import_module(module, __package__).command
+        command: click.Command = importlib.import_module(f".{cmd_name}", __package__).command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(len(name) for name in _NAMES)
+        for section, names in SECTIONS.items():
+            commands = [(name, self.get_command(ctx, name)) for name in names]
+            limit = formatter.width - 6 - width
+            rows = [(name.ljust(width), c.get_short_help_str(limit)) for name, c in commands if c is not None]
+            with formatter.section(section):
+                formatter.write_dl(rows)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         with _one_line():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _one_line():
+        with _one_line(ctx):
             return super().invoke(ctx)
 
 
+class _Failed(click.ClickException):
+    exit_code = 1
+
+
+class _BadInput(click.ClickException):
+    exit_code = 2
+
+
+class _Interrupted(click.ClickException):
+    exit_code = 130  # 128 + SIGINT, as shells have it
+
+
 @contextmanager
-def _one_line() -> Iterator[None]:
+def _one_line(ctx: click.Context | None = None) -> Iterator[None]:
     """Turns errors into click's own, of one line and with their exit code."""
     try:
         yield
@@ -78,13 +98,14 @@ def _one_line() -> Iterator[None]:
         where = f"{name}: " if name is not None else ""
         raise _failure(f"{where}{error.strerror or error}", 1) from error
     except KeyboardInterrupt:
-        raise click.ClickException("interrupted; a conversion or a run resumes when called again") from None
+        name = ctx.invoked_subcommand if ctx is not None else None
+        resumes = _RESUMES.get(name or "")
+        raise _Interrupted("interrupted" + (f"; {resumes}" if resumes else "")) from None
 
 
 def _failure(text: str, exit_code: int) -> click.ClickException:
-    failure = click.ClickException(" ".join(text.split()))
-    failure.exit_code = exit_code
-    return failure
+    kind = _BadInput if exit_code == _BadInput.exit_code else _Failed
+    return kind(" ".join(text.split()))
 
 
 @click.group(
@@ -100,3 +121,7 @@ def main() -> None:
     fmfbench view fmf.zarr -o out.png  look at it
     fmfbench score predictions.npz --data fmf.zarr
     """
+
+
+if __name__ == "__main__":  # python -m fmfbench_cli.main; the usual way is python -m fmfbench
+    main(prog_name="fmfbench")

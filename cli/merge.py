@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
+from .options import STORE, json_option, out_option, print_result
 
-@click.command("merge")
-@click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--out", "target", required=True, type=click.Path(path_type=Path), help="The store to make."
-)
+
+@click.command("merge", short_help="Stores of some recordings each into one.")
+@click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=STORE)
+@out_option("The store to make.")
 @click.option("--overwrite", is_flag=True, help="Replace a finished store.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def command(stores: tuple[Path, ...], target: Path, overwrite: bool, as_json: bool) -> None:
+@json_option()
+def command(stores: tuple[Path, ...], out: Path, overwrite: bool, as_json: bool) -> None:
     """Join stores of different recordings into one.
 
     Nothing is read again that need not be: chunks are linked, or copied where the file system cannot link. The result
@@ -33,6 +32,6 @@ def command(stores: tuple[Path, ...], target: Path, overwrite: bool, as_json: bo
     from fmfbench.store.merge import merge
 
     with tqdm(unit="file", desc="merge", disable=None) as bar:
-        path = merge(stores, target, overwrite=overwrite, advance=bar.update)
+        path = merge(stores, out, overwrite=overwrite, advance=bar.update)
     description = describe(open_dataset(path))
-    click.echo(json.dumps(description, indent=1) if as_json else format_description(description))
+    print_result(description, format_description(description), as_json)

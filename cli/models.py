@@ -7,11 +7,13 @@ from dataclasses import asdict
 
 import click
 
+from .options import json_option
 
-@click.command("models")
+
+@click.command("models", short_help="List the reference models.")
 @click.argument("names", nargs=-1)
 @click.option("--card", is_flag=True, help="Print the card of our models: data_cards/models.md.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@json_option()
 def command(*, names: tuple[str, ...], card: bool, as_json: bool) -> None:
     """List the models: modality, parameters, whether dense; or all about those NAMED.
 

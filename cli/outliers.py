@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-_PATH = click.Path(path_type=Path)
+from .groups import SuggestingGroup
+from .options import (
+    LOCAL,
+    block_seconds_option,
+    context_option,
+    json_option,
+    out_option,
+    print_result,
+    protocol_option,
+    resamples_option,
+    seed_option,
+    split_option,
+    store_argument,
+)
 
 
-@click.group("outliers")
+@click.group(
+    "outliers", short_help="Outliers of three kinds, and which of them a model finds.", cls=SuggestingGroup
+)
 def command() -> None:
     """Put outliers of three kinds among a split's normal samples, and score who finds them.
 
@@ -26,9 +40,9 @@ def command() -> None:
 
 
 @command.command("make")
-@click.argument("store", type=_PATH)
-@click.option("-o", "--out", type=_PATH, required=True, help="The outlier file to write.")
-@click.option("--split", default="test", show_default=True, help="train, test, unused, all, val or fit.")
+@store_argument()
+@out_option("The outlier file to write.")
+@split_option()
 @click.option("--ratio", default="4:1", show_default=True, help="Normal to outlying samples.")
 @click.option(
     "--kind",
@@ -37,8 +51,8 @@ def command() -> None:
     metavar="KIND",
     help="attribute, cross-modal or mixed; may be repeated.  [default: all three]",
 )
-@click.option("--protocol", default="paper", show_default=True, help="Window protocol.")
-@click.option("--context", type=click.Choice(["full", "masked", "strict"]), default="full", show_default=True)
+@protocol_option()
+@context_option("What windows may see of other splits.")
 @click.option("--every", type=int, default=1, show_default=True, help="Look at every k-th sample.")
 @click.option(
     "--abnormal",
@@ -52,8 +66,8 @@ def command() -> None:
     type=float,
     help="Seconds between a cross-modal clip and its current.  [default: a window's span]",
 )
-@click.option("--seed", default=0, show_default=True, help="Of all draws.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@seed_option("Of all draws.")
+@json_option()
 def make(
     *,
     store: Path,
@@ -94,24 +108,18 @@ def make(
     )
     path = write_outliers(out, outliers)
     counts = outliers.counts()
-    if as_json:
-        click.echo(json.dumps({"file": str(path), "counts": counts, "meta": dict(outliers.meta)}, indent=2))
-    else:
-        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
-        click.echo(f"{path}: {listed}; next: fmfbench predict RUN --data {store} --outliers {path} -o FILE")
+    listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+    text = f"{path}: {listed}; next: fmfbench predict RUN --data {store} --outliers {path} -o FILE"
+    print_result({"file": str(path), "counts": counts, "meta": dict(outliers.meta)}, text, as_json)
 
 
 @command.command("score")
-@click.argument("predictions", type=_PATH)
-@click.argument("outliers", type=_PATH)
-@click.option(
-    "--resamples", default=2000, show_default=True, help="Bootstrap resamples behind the intervals."
-)
-@click.option(
-    "--block-seconds", type=float, help="Length of the bootstrap's blocks [default: from the errors]."
-)
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.argument("predictions", type=LOCAL)
+@click.argument("outliers", type=LOCAL)
+@resamples_option()
+@block_seconds_option()
+@seed_option("Of the bootstrap.")
+@json_option()
 def score(
     *,
     predictions: Path,
@@ -131,4 +139,4 @@ def score(
     from fmfbench.scoring.outliers import score_outliers
 
     found = score_outliers(predictions, outliers, resamples=resamples, block_seconds=block_seconds, seed=seed)
-    click.echo(json.dumps(found.to_dict(), indent=2) if as_json else found.to_markdown())
+    print_result(found.to_dict(), found.to_markdown(), as_json)

@@ -8,26 +8,32 @@ from typing import Any
 
 import click
 
-_PATH = click.Path(path_type=Path)
-
-
-@click.command("predict")
-@click.argument("run", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="The store to predict on.")
-@click.option("-o", "--out", type=_PATH, required=True, help="The prediction file to write.")
-@click.option("--split", default="test", show_default=True, help="train, test, unused, all, val or fit.")
-@click.option("--protocol", help="Window protocol [default: the one of training].")
-@click.option(
-    "--context",
-    type=click.Choice(["full", "masked", "strict"]),
-    help="What windows may see of other splits [default: as in training].",
+from .options import (
+    LOCAL,
+    context_option,
+    data_option,
+    device_option,
+    json_option,
+    out_option,
+    protocol_option,
+    readers_option,
+    split_option,
 )
+
+
+@click.command("predict", short_help="Write the prediction file of a trained model.")
+@click.argument("run", type=LOCAL)
+@data_option("The store to predict on.")
+@out_option("The prediction file to write.")
+@split_option()
+@protocol_option("Window protocol [default: the one of training].", default=None)
+@context_option("What windows may see of other splits [default: as in training].", default=None)
 @click.option(
     "--corrupt", metavar="PRESET", help="Predict under a preset of the robustness protocol, e.g. mist."
 )
 @click.option(
     "--outliers",
-    type=_PATH,
+    type=LOCAL,
     help="Predict on the samples of an outlier file (fmfbench outliers make) instead of a split.",
 )
 @click.option(
@@ -44,9 +50,9 @@ _PATH = click.Path(path_type=Path)
     help="Of --pixel-scores: 2, 4 or 1 bytes a pixel before compression.",
 )
 @click.option("--batch-size", type=int, default=64, show_default=True)
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@device_option()
+@readers_option()
+@json_option()
 def command(
     *,
     run: Path,
@@ -79,9 +85,8 @@ def command(
     from fmfbench.windows.corrupt import corruption
     from fmfbench_models.inference.predict import predict
 
-    source, transform = open_dataset(data), None
-    if corrupt is not None:
-        source, transform = corruption(source, corrupt)
+    source = open_dataset(data)
+    source, transform = (source, None) if corrupt is None else corruption(source, corrupt)
     injected = None if outliers is None else read_outliers(outliers)
     if injected is not None:
         asked = click.get_current_context().get_parameter_source("split")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,22 @@ import click
 
 from fmfbench.errors import FailedError, InputError
 
-_PATH = click.Path(path_type=Path)
+from .options import (
+    LOCAL,
+    cache_option,
+    data_option,
+    device_option,
+    json_option,
+    out_option,
+    print_result,
+    readers_option,
+)
 
 
-@click.command("reproduce")
+@click.command("reproduce", short_help="A table or figure of the paper, ours beside theirs.")
 @click.argument("table", metavar="table2|table3|table4|table5|fig6")
-@click.option("--data", type=_PATH, required=True, help="The store to train and score on.")
-@click.option("--out", type=_PATH, required=True, help="The folder to work in; the same call resumes it.")
+@data_option("The store to train and score on.")
+@out_option("The folder to work in; the same call resumes it.")
 @click.option("--models", default="", metavar="A,B,...", help="Rows or models to make [default: all].")
 @click.option("--seeds", default="0", show_default=True, metavar="N,M,...", help="Seeds to train with.")
 @click.option("--epochs", type=int, help="Of the recipe's 30; all recipes shrink in proportion.")
@@ -29,15 +37,15 @@ _PATH = click.Path(path_type=Path)
 @click.option("--preset", default="full", show_default=True, help="full, nano or tiny: sizes of the models.")
 @click.option(
     "--backbone-weights",
-    type=_PATH,
+    type=LOCAL,
     multiple=True,
     help="Published weights (.pth, .safetensors) for the trunks that they fit; may be repeated [default: random].",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it would take.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
-@click.option("--cache", type=click.Choice(["memory", "device"]), help="Keep the recordings in memory.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@device_option()
+@readers_option()
+@cache_option()
+@json_option()
 def command(
     *,
     table: str,
@@ -66,10 +74,10 @@ def command(
     options |= {"models": parse_names(models), "seeds": parse_seeds(seeds)}
     if dry_run:
         steps = plan(table, data, out, **options)
-        click.echo(json.dumps(steps, indent=2) if as_json else plan_markdown(steps))
+        print_result(steps, plan_markdown(steps), as_json)
         return
     document = reproduce(table, data, out, **options)
-    click.echo(json.dumps(document, indent=2) if as_json else document_markdown(document))
+    print_result(document, document_markdown(document), as_json)
     failed = [row["name"] for row in document["rows"] if row["status"] == "failed"]
     if failed:
         raise FailedError(f"{out}: {len(failed)} rows failed ({', '.join(failed)}); the table says why")

@@ -10,42 +10,40 @@ import click
 
 from fmfbench.errors import InputError, PredictionError
 
+from .options import (
+    LOCAL,
+    block_seconds_option,
+    context_option,
+    data_option,
+    json_option,
+    labels_option,
+    protocol_option,
+    resamples_option,
+    seed_option,
+    split_option,
+)
+
 if TYPE_CHECKING:
     from fmfbench.exchange.labels import Labels
     from fmfbench.scoring.result import Score
     from fmfbench.store.reader import StoreReader
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.command("score")
-@click.argument("file", type=_PATH)
-@click.option("--data", type=_PATH, help="The store to score against.")
-@click.option("--labels", type=_PATH, help="A labels.npz to score against, instead of a store.")
-@click.option(
-    "--split",
-    default="test",
-    show_default=True,
-    help="train, test, unused, all, val, fit, loro-val:NAME or loro-fit:NAME.",
-)
-@click.option(
-    "--context",
-    type=click.Choice(["full", "masked", "strict"]),
-    help="strict asks only for the samples whose windows stay inside the split.",
-)
-@click.option("--protocol", default=None, help="The window protocol of a strict sample set [default: paper].")
+@click.command("score", short_help="Score a prediction file by the official metrics.")
+@click.argument("file", type=LOCAL)
+@data_option("The store to score against.", required=False)
+@labels_option()
+@split_option()
+@context_option("strict asks only for the samples whose windows stay inside the split.", default=None)
+@protocol_option("The window protocol of a strict sample set [default: paper].", default=None)
 @click.option(
     "--compat",
     type=click.Choice(["official"]),
     help="Add the smoothing constants of the authors' released code, to match published numbers.",
 )
-@click.option(
-    "--resamples", default=2000, show_default=True, help="Bootstrap resamples behind the intervals."
-)
-@click.option(
-    "--block-seconds", type=float, help="Length of the bootstrap's blocks [default: from the errors]."
-)
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@resamples_option()
+@block_seconds_option()
+@seed_option("Of the bootstrap.")
 @click.option(
     "--aupro-limit",
     default=0.3,
@@ -55,15 +53,15 @@ _PATH = click.Path(path_type=Path)
 @click.option("--per-second", is_flag=True, help="Ask only for the last sample of each second.")
 @click.option(
     "--truth",
-    type=_PATH,
+    type=LOCAL,
     help="The simulator's folder OUT/truth: also score by visibility, mist, glare and reflections.",
 )
 @click.option(
-    "--report", type=_PATH, help="Write a page that stands alone: tables, curves, timelines, errors."
+    "--report", type=LOCAL, help="Write a page that stands alone: tables, curves, timelines, errors."
 )
-@click.option("--markdown", type=_PATH, help="Write the tables as Markdown.")
-@click.option("--csv", "csv_file", type=_PATH, help="Write one row for each file and metric.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option("--markdown", type=LOCAL, help="Write the tables as Markdown.")
+@click.option("--csv", "csv_file", type=LOCAL, help="Write one row for each file and metric.")
+@json_option()
 def command(
     *,
     file: Path,

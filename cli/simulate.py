@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from .options import LOCAL, json_option, print_result, seed_option, threads_option
 
-@click.command("simulate")
-@click.argument("out", type=click.Path(path_type=Path))
+
+@click.command("simulate", short_help="Write recordings of the simulated furnace FMF-Sim.")
+@click.argument("out", type=LOCAL)
 @click.option(
     "--preset", default="small", show_default=True, metavar="tiny|small|full", help="Size of the data set."
 )
-@click.option("--seed", default=0, show_default=True, help="Another seed is another furnace.")
+@seed_option("Another seed is another furnace.")
 @click.option(
     "--layout", default="v2", show_default=True, metavar="v2|v1|recording", help="Form of the files."
 )
 @click.option(
     "--mat", default="v7.3", show_default=True, metavar="v7.3|v7", help="MAT version, for v2 and v1."
 )
-@click.option("--workers", type=int, help="Threads; the files do not depend on it.  [default: all cores]")
+@threads_option("Threads; the files do not depend on it.  [default: all cores]")
 @click.option(
     "--truth",
     default="states",
@@ -31,15 +32,13 @@ import click
     help="Hidden states written beside the data; frames: also each frame's clean scene and heat.",
 )
 @click.option("--twin", is_flag=True, help="The same furnace without any anomaly: all labels 0.")
-@click.option(
-    "--gallery", type=click.Path(path_type=Path), help="Also draw a picture of typical moments (PNG)."
-)
+@click.option("--gallery", type=LOCAL, help="Also draw a picture of typical moments (PNG).")
 @click.option(
     "--clip",
-    type=click.Path(path_type=Path),
+    type=LOCAL,
     help="Also write a clip of typical moments and the currents (AVI).",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@json_option()
 def command(
     out: Path, gallery: Path | None, clip: Path | None, as_json: bool, twin: bool, **options: Any
 ) -> None:
@@ -68,7 +67,7 @@ def command(
         summary["gallery"] = str(draw_gallery(gallery, **furnace))
     if clip is not None:
         summary["clip"] = str(write_clip(clip, **furnace))
-    click.echo(json.dumps(summary, indent=1) if as_json else _as_text(summary))
+    print_result(summary, _as_text(summary), as_json)
 
 
 def _as_text(summary: dict[str, Any]) -> str:

@@ -10,13 +10,23 @@ import click
 
 from fmfbench.errors import InputError
 
-_PATH = click.Path(path_type=Path)
+from .options import (
+    LOCAL,
+    cache_option,
+    context_option,
+    data_option,
+    device_option,
+    out_option,
+    protocol_option,
+    readers_option,
+    seed_option,
+)
 
 
-@click.command("train")
+@click.command("train", short_help="Train a model on a store.")
 @click.argument("model")
-@click.option("--data", type=_PATH, required=True, help="The store to train on.")
-@click.option("--out", type=_PATH, required=True, help="The run folder; the same call resumes it.")
+@data_option("The store to train on.")
+@out_option("The run folder; the same call resumes it.")
 @click.option(
     "--set",
     "assignments",
@@ -30,17 +40,17 @@ _PATH = click.Path(path_type=Path)
     help="Short for --set recipe=NAME: the recipe of all models [default], or the publication's own.",
 )
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
-@click.option("--protocol", help="Window protocol [default: paper; official with preset=official].")
-@click.option("--context", type=click.Choice(["full", "masked", "strict"]), default="full", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@protocol_option("Window protocol [default: paper; official with preset=official].", default=None)
+@context_option("What windows may see of other splits.")
+@seed_option("Of all random draws.")
 @click.option(
     "--backbone-weights",
-    type=_PATH,
+    type=LOCAL,
     help="Published weights for the model's convolutional trunk, .pth or .safetensors [default: random].",
 )
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]")
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes that read windows.")
-@click.option("--cache", type=click.Choice(["memory", "device"]), help="Keep the recordings in memory.")
+@device_option()
+@readers_option()
+@cache_option()
 def command(
     *,
     model: str,
@@ -60,7 +70,7 @@ def command(
     """Train MODEL (see `fmfbench models`) into a run folder.
 
     Values are JSON, or text where they are not. The same call resumes an interrupted run. Several GPUs:
-    torchrun --nproc-per-node=4 -m fmfbench_cli.main train ...
+    torchrun --nproc-per-node=4 -m fmfbench train ...
 
     \b
     Example:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from .options import LOCAL, json_option, print_result, store_argument, threads_option
 
-@click.command("verify")
-@click.argument("store", type=click.Path(path_type=Path))
-@click.option(
-    "--source", type=click.Path(path_type=Path), help="What it was converted from: compare every value."
-)
+
+@click.command("verify", short_help="Check every byte and value of a store.")
+@store_argument()
+@click.option("--source", type=LOCAL, help="What it was converted from: compare every value.")
 @click.option("--strict", is_flag=True, help="Remarks fail too.")
-@click.option("--workers", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@threads_option()
+@json_option()
 @click.pass_context
 def command(
     ctx: click.Context, store: Path, source: Path | None, strict: bool, workers: int | None, as_json: bool
@@ -34,6 +33,6 @@ def command(
     from fmfbench.conversion.verify import verify
 
     report = verify(store, source, workers=workers, progress=True)
-    click.echo(json.dumps(report.to_dict(), indent=1) if as_json else report.to_text())
+    print_result(report.to_dict(), report.to_text(), as_json)
     if not report.ok or (strict and report.remarks):
         ctx.exit(1)

@@ -8,19 +8,15 @@ import click
 
 from fmfbench.errors import StoreError
 
+from .options import out_option, store_argument
 
-@click.command("view")
-@click.argument("store", type=click.Path(path_type=Path))
+
+@click.command("view", short_help="Draw frames, mask outlines and currents of a store.")
+@store_argument()
 @click.option("--recording", "name", metavar="NAME", help="Which recording.  [default: the first]")
 @click.option("--frames", metavar="A:B:STEP", help="Which frames.  [default: 12, half of them abnormal]")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Picture to write (.png, .pdf, .svg).",
-)
-def command(store: Path, name: str | None, frames: str | None, output: Path) -> None:
+@out_option("Picture to write (.png, .pdf, .svg).", earlier=("--output",))
+def command(store: Path, name: str | None, frames: str | None, out: Path) -> None:
     """Draw frames of STORE with mask outlines, and the three currents beneath, split and gaps shaded.
 
     \b
@@ -37,10 +33,10 @@ def command(store: Path, name: str | None, frames: str | None, output: Path) -> 
     chosen = name if name is not None else next(iter(recordings))
     if chosen not in recordings:
         raise StoreError(f"{store}: no recording {chosen!r}; there are {', '.join(recordings)}")
-    if output.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise StoreError(f"{output}: expected a name that ends in .png, .pdf or .svg")
-    if not output.parent.is_dir():
-        raise StoreError(f"{output}: the folder {output.parent} does not exist; make it first")
+    if out.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise StoreError(f"{out}: expected a name that ends in .png, .pdf or .svg")
+    if not out.parent.is_dir():
+        raise StoreError(f"{out}: the folder {out.parent} does not exist; make it first")
     recording = recordings[chosen]
-    draw_recording(recording, choose_frames(recording, frames), output)
-    click.echo(f"{output}: {chosen}, green is the outline of the abnormal region")
+    draw_recording(recording, choose_frames(recording, frames), out)
+    click.echo(f"{out}: {chosen}, green is the outline of the abnormal region")

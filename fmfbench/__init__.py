@@ -14,12 +14,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fmfbench.annotation.annotate import annotate as annotate
     from fmfbench.conversion.convert import convert as convert
+    from fmfbench.conversion.verify import verify as verify
     from fmfbench.data import Dataset as Dataset
     from fmfbench.data import Recording as Recording
     from fmfbench.data import open_dataset as open_dataset
+    from fmfbench.exchange.predictions import read_predictions as read_predictions
     from fmfbench.exchange.predictions import write_predictions as write_predictions
+    from fmfbench.furnace.simulate import simulate as simulate
+    from fmfbench.scoring.compare import compare as compare
     from fmfbench.scoring.score import score as score
+    from fmfbench.windows.protocol import WindowProtocol as WindowProtocol
 
     __version__: str
 
@@ -27,13 +33,33 @@ if TYPE_CHECKING:
 _HOMES = {
     "Dataset": "fmfbench.data",
     "Recording": "fmfbench.data",
+    "WindowProtocol": "fmfbench.windows.protocol",
+    "annotate": "fmfbench.annotation.annotate",
+    "compare": "fmfbench.scoring.compare",
     "convert": "fmfbench.conversion.convert",
     "open_dataset": "fmfbench.data",
+    "read_predictions": "fmfbench.exchange.predictions",
     "score": "fmfbench.scoring.score",
+    "simulate": "fmfbench.furnace.simulate",
+    "verify": "fmfbench.conversion.verify",
     "write_predictions": "fmfbench.exchange.predictions",
 }
 
-__all__ = ["Dataset", "Recording", "__version__", "convert", "open_dataset", "score", "write_predictions"]
+__all__ = [
+    "Dataset",
+    "Recording",
+    "WindowProtocol",
+    "__version__",
+    "annotate",
+    "compare",
+    "convert",
+    "open_dataset",
+    "read_predictions",
+    "score",
+    "simulate",
+    "verify",
+    "write_predictions",
+]
 
 
 def __getattr__(name: str) -> Any:

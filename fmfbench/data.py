@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fmfbench.errors import StoreError
+from fmfbench.sources.layout import recordings_at
 from fmfbench.store.reader import Recording, StoreReader
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench.windows.reader import Windows
@@ -44,4 +46,12 @@ def open_dataset(path: str | Path) -> Dataset:
     Raises:
         StoreError: there is no store of this schema at `path`.
     """
-    return Dataset.open(path)
+    try:
+        return Dataset.open(path)
+    except StoreError as error:
+        found = recordings_at(Path(path))
+        if found is None:
+            raise
+        raise StoreError(
+            f"{path}: expected a store, got {found}; convert it first: fmfbench convert {path} STORE"
+        ) from error

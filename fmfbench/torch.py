@@ -448,7 +448,7 @@ class _Batches(Dataset[Any]):
         def shared(layout: Layout) -> Batch:
             # As torch's own collate does: the batch is made where the other process will see it. One piece,
             # because every piece costs a connection between the two.
-            storage = torch.UntypedStorage._new_shared(max(1, packed_bytes(layout)))  # type: ignore[no-untyped-call]
+            storage = torch.UntypedStorage._new_shared(max(1, packed_bytes(layout)))
             buffer = torch.empty(0, dtype=torch.uint8).set_(storage)
             shipped.append((buffer, layout))
             return unpack(buffer.numpy(), layout)

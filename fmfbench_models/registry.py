@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 
 from fmfbench.errors import InputError
+from fmfbench.files.wording import did_you_mean
 from fmfbench_models.interface import Meta, Modality, Model
 
 __all__ = [
@@ -132,7 +133,10 @@ def registration(name: str) -> Registration:
     try:
         return _registrations()[name]
     except KeyError:
-        raise InputError(f"model: expected one of {', '.join(list_models())}, got {name!r}") from None
+        known = list_models()
+        raise InputError(
+            f"model: expected one of {', '.join(known)}, got {name!r}{did_you_mean(name, known)}"
+        ) from None
 
 
 @cache

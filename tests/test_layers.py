@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import subprocess
 import sys
 import tomllib
@@ -22,6 +23,7 @@ ALLOWED = {
     "fmfbench_models": {"fmfbench", "fmfbench_models"},
     "fmfbench_cli": {"fmfbench", "fmfbench_models", "fmfbench_cli"},
 }
+DOOR_TO_THE_COMMANDS = ROOT / "fmfbench" / "__main__.py"  # python -m fmfbench is the command line
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # Within fmfbench a file imports only what stands before it, in the order in which the data goes.
 ORDER = [
@@ -57,7 +59,7 @@ def files() -> list[tuple[str, Path]]:
 def test_imports_go_one_way_and_take_no_private_names(package: str, path: Path) -> None:
     for module, name in imports(path):
         home = module.split(".")[0]
-        if home in PACKAGES:
+        if home in PACKAGES and path != DOOR_TO_THE_COMMANDS:
             assert home in ALLOWED[package], f"{path} imports {module}"
             if home != package:
                 private = [
@@ -108,6 +110,11 @@ def test_the_data_package_goes_one_way(module: str) -> None:
         assert own == there or RANK[there] < RANK[own], f"{module} imports {other}, which stands after it"
 
 
+def test_nothing_imports_the_door_to_the_commands() -> None:
+    assert imports(DOOR_TO_THE_COMMANDS) == [("fmfbench_cli.main", "main")]
+    assert all(module != "fmfbench.__main__" for _, path in files() for module, _ in imports(path))
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_there_are_no_circles(package: str) -> None:
     left = arrows(package)
@@ -140,6 +147,27 @@ def test_every_package_is_listed_for_the_wheel() -> None:
     assert listed == present
     with_code = {path.parent for _, path in files()}
     assert all((folder / "__init__.py").exists() for folder in with_code)
+
+
+NAMES_ON_PYPI = {
+    "av": "av",
+    "cv2": "opencv-python",
+    "google_crc32c": "google-crc32c",
+    "sklearn": "scikit-learn",
+}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    project = SETTINGS["project"]
+    declared = [
+        *project["dependencies"],
+        *(r for rs in project["optional-dependencies"].values() for r in rs),
+    ]
+    known = {re.split(r"[\[<>=; ]", requirement)[0] for requirement in declared}
+    ours = {*PACKAGES, *sys.stdlib_module_names}
+    imported = {module.split(".")[0] for _, path in files() for module, _ in imports(path)} - ours
+    undeclared = {name for name in imported if NAMES_ON_PYPI.get(name, name) not in known}
+    assert not undeclared
 
 
 def run_without(modules: list[str], code: str) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fmfbench.errors import FailedError, InputError, SourceError
+from fmfbench.files.local import local_path
 from fmfbench.sources.layout import open_source
 from fmfbench.sources.source import FrameStream, Options, Source, SourceRecording
 from fmfbench.store.fingerprint import Fingerprint, LabelFacts
@@ -77,7 +78,7 @@ def convert(
         StoreError: the target is in the way.
         FailedError: the disk is full, or the source changed while it was read.
     """
-    target = Path(target)
+    target = local_path(target)
     options = make_options(layout, names, time_format, fps, crop, size, workers)
     try:
         check_target(target, overwrite=overwrite or is_half_made(target))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import PredictionError
+from fmfbench.files.local import local_path
 
 __all__ = ["Problems", "check_target", "first_five"]
 
@@ -42,8 +43,10 @@ def check_target(path: Path) -> None:
     """Refuse a path that no file can be written to.
 
     Raises:
+        InputError: it is a URL.
         PredictionError: its folder does not exist, or it is a folder itself.
     """
+    local_path(path)
     if not path.absolute().parent.is_dir():
         raise PredictionError(f"{path}: expected an existing folder to write into, got none at {path.parent}")
     if path.is_dir():

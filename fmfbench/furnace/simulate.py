@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fmfbench.errors import InputError
+from fmfbench.files.local import local_path
 from fmfbench.files.lock import target_lock
 from fmfbench.furnace import NAME, VERSION
 from fmfbench.furnace.drawing import Drawing
@@ -79,7 +80,7 @@ def simulate(
         raise InputError(f"workers: expected 1 or more, got {workers}; name a number of threads")
     if not 0 <= seed < 2**63:
         raise InputError(f"seed: expected 0 to 2^63 - 1, got {seed}; choose another")
-    folder = Path(out)
+    folder = local_path(out)
     parameters = {
         "name": NAME,
         "version": VERSION,

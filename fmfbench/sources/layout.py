@@ -12,7 +12,7 @@ from fmfbench.sources.source import Options, Source, SourceRecording
 from fmfbench.sources.v1 import NAMES, read_v1
 from fmfbench.sources.v2 import find_v2_tree, read_v2_file, read_v2_tree
 
-__all__ = ["LAYOUTS", "VIDEO_SUFFIXES", "open_source"]
+__all__ = ["LAYOUTS", "VIDEO_SUFFIXES", "open_source", "recordings_at"]
 
 LAYOUTS = ("v1", "v2", "recording")
 VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv")
@@ -43,6 +43,16 @@ def open_source(path: str | Path, options: Options | None = None) -> Source:
             "taken as they are; leave --crop and --size out"
         )
     return source
+
+
+def recordings_at(path: Path) -> str | None:
+    """'a recording' or 'a folder of recordings' where names say that one lies at `path`; nothing is opened."""
+    suffixes = (".mat", *VIDEO_SUFFIXES)
+    if not path.is_dir():
+        return "a recording" if path.is_file() and path.suffix.lower() in suffixes else None
+    trees = (path / "videos", *(p / "videos" for p in path.iterdir()))
+    there = any(p.is_dir() for p in trees) or any(p.suffix.lower() in suffixes for p in path.iterdir())
+    return "a folder of recordings" if there else None
 
 
 def _open(path: Path, options: Options) -> Source:

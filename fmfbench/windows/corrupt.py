@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ NOISE_SHARE = 0.1  # of a phase's mean in the window
 TIME_OFFSETS = {"time-offset-2": -2, "time-offset-1": -1, "time-offset+1": 1, "time-offset+2": 2}
 
 Window = dict[str, NDArray[Any]]
+Store = TypeVar("Store", bound="StoreReader")  # a Dataset stays one
 
 
 def _video_missing(window: Window, rng: np.random.Generator) -> None:
@@ -128,7 +129,7 @@ def corrupt_batch(batch: Window, preset: str, seed: int = 0) -> Window:
     return batch
 
 
-def corruption(data: StoreReader, preset: str, seed: int = 0) -> tuple[StoreReader, Corruption | None]:
+def corruption(data: Store, preset: str, seed: int = 0) -> tuple[Store, Corruption | None]:
     """What to read windows from, and the transform to put on them, for a preset.
 
     A time offset of +2 s stamps every current 2 s later than it was taken, so that the model sees stale
@@ -153,7 +154,7 @@ def _check(preset: str) -> None:
         raise WindowError(f"corruption {preset!r} is not one of {', '.join(CORRUPTIONS)}")
 
 
-def _offset(data: StoreReader, offset: int) -> StoreReader:
+def _offset(data: Store, offset: int) -> Store:
     """The same store, opened anew, with every current's time moved by `offset` ns."""
     moved = type(data)(data.path, data.attributes)
     for recording in moved.recordings.values():

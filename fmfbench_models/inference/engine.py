@@ -60,7 +60,8 @@ class _OnnxEngine:
             None, {name: value.numpy() for name, value in self.model.takes(batch).items()}
         )
         named = zip((value.name for value in self.session.get_outputs()), found, strict=True)
-        return Output(**{name: torch.from_numpy(value) for name, value in named})
+        parts = {name: torch.from_numpy(value) for name, value in named}
+        return Output(parts.get("logits"), parts.get("pixel_logits"))
 
     def _session(self, batch: Mapping[str, Tensor]) -> Any:
         options = self.runtime.SessionOptions()

@@ -94,7 +94,7 @@ def draw_paper(axes: Axes, document: Mapping[str, Any], of: str, names: Sequence
     for name in names:
         if name in reference and of in reference:
             label = f"{TITLES[name]}, {told}"
-            style = {"marker": "D", "ms": 6, "ls": "none", "mew": 1.3}
+            style: dict[str, Any] = {"marker": "D", "ms": 6, "ls": "none", "mew": 1.3}
             axes.plot(reference[of], reference[name], **style, mfc=COLORS[name], mec=PAPER, label=label)
 
 
@@ -109,7 +109,14 @@ def mark_missing(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         ]
         if seconds:
             foot = axes.get_xaxis_transform()
-            style = {"marker": marker, "ls": "none", "ms": 6, "clip_on": False, "mfc": "none", "mec": color}
+            style: dict[str, Any] = {
+                "marker": marker,
+                "ls": "none",
+                "ms": 6,
+                "clip_on": False,
+                "mfc": "none",
+                "mec": color,
+            }
             axes.plot(seconds, [0.0] * len(seconds), **style, transform=foot, label=label)
 
 

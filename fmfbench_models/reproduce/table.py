@@ -13,6 +13,7 @@ from tqdm import tqdm
 import fmfbench
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError
+from fmfbench.files.local import local_path
 from fmfbench.files.lock import target_lock
 from fmfbench.scoring.provenance import backbone_text
 from fmfbench_models.registry import list_models
@@ -206,7 +207,7 @@ def prepare(
     work = Work(
         data=data,
         place=Workplace(
-            Path(out), f"{size.name}-{epochs}ep{ending}", sample_set="per-second" if per_second else ""
+            local_path(out), f"{size.name}-{epochs}ep{ending}", sample_set="per-second" if per_second else ""
         ),
         preset=size,
         epochs=epochs,

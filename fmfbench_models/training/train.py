@@ -25,6 +25,7 @@ from tqdm import tqdm
 import fmfbench
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError, TrainingError
+from fmfbench.files.local import local_path
 from fmfbench.torch import WindowDataset, WindowLoader, make_loader
 from fmfbench.windows.reader import Windows
 from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
@@ -100,7 +101,7 @@ def train(
         run = _Run(
             settings,
             data,
-            Path(out),
+            local_path(out),
             world,
             workers=workers,
             cache=cache,

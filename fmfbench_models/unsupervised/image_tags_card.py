@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
@@ -86,9 +86,7 @@ def _kinds(run: Run) -> list[str]:
 def _overall(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
     rows = []
     for name, made in runs.items():
-        rows.append(
-            [name, *(_cell(made, lambda run, m=metric: run["ratios"]["1:1"][m]) for metric in TITLES)]
-        )
+        rows.append([name, *(_cell([run["ratios"]["1:1"][metric] for run in made]) for metric in TITLES)])
         if name in PAPER_MNIST:
             rows.append(
                 [f"*paper, {name.split(',')[0]}*", *(f"*{value:.4f}*" for value in PAPER_MNIST[name])]
@@ -100,7 +98,7 @@ def _by_kind(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
     rows = []
     for name, made in runs.items():
         cells = [
-            _cell(made, lambda run, k=kind, m=metric: run["ratios"]["1:1"]["kinds"][k][m])
+            _cell([run["ratios"]["1:1"]["kinds"][kind][metric] for run in made])
             for kind in _kinds(made[0])
             for metric in ("auroc", "tpr")
         ]
@@ -112,7 +110,7 @@ def _by_ratio(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
     ratios = list(next(iter(runs.values()))[0]["ratios"])
     rows = []
     for name, made in runs.items():
-        cells = [_cell(made, lambda run, r=ratio: run["ratios"][r]["accuracy"]) for ratio in ratios]
+        cells = [_cell([run["ratios"][ratio]["accuracy"] for run in made]) for ratio in ratios]
         rows.append([name, *cells])
         if name in PAPER_MNIST_RATIOS:
             paper = PAPER_MNIST_RATIOS[name]
@@ -122,6 +120,6 @@ def _by_ratio(runs: Mapping[str, Sequence[Run]]) -> list[list[str]]:
     return [*rows, ["always the more frequent", *floor]]
 
 
-def _cell(runs: Sequence[Run], value: Callable[[Run], float]) -> str:
-    mean, low, high = mean_interval([value(run) for run in runs])
+def _cell(values: Sequence[float]) -> str:
+    mean, low, high = mean_interval(values)
     return f"{mean:.4f}" if low is None else f"{mean:.4f} ({low:.4f} to {high:.4f})"

@@ -52,7 +52,7 @@ def test_wrong_usage_is_one_line(arguments: tuple[str, ...], parts: tuple[str, .
 
 
 def test_no_arguments_show_the_help() -> None:
-    assert "Commands:" in run().output
+    assert "Recordings and stores:" in run().output
     assert "export" in run("labels").output
 
 

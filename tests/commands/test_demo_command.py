@@ -22,3 +22,20 @@ def test_json_is_one_document_and_nothing_else(tmp_path, monkeypatch):
     assert own["score"]["metrics"] == dict(again.metrics)
     assert "1. simulate a furnace" in result.stderr
     assert "no figure here says anything about the real benchmark" in result.stderr
+    (tmp_path / "demo" / "notes.txt").write_text("mine")
+    assert CliRunner().invoke(main, [*arguments[:3], "nonsense"]).exit_code == 2  # the earlier demo stays
+    assert own["score"]["metrics"] == dict(fmfbench.score(own["predictions"], document["store"]).metrics)
+    second = CliRunner().invoke(main, arguments)
+    assert second.exit_code == 0, second.output
+    assert "replacing what an earlier demo made" in second.stderr
+    assert json.loads(second.stdout) == document
+    assert (tmp_path / "demo" / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "view.png").write_text("mine")
+    result = CliRunner().invoke(main, ["demo", str(tmp_path / "demo"), "--preset", "tiny"])
+    assert result.exit_code == 2
+    assert "expected a new or empty folder or an earlier demo's" in result.stderr
+    assert [path.read_text() for path in (tmp_path / "demo").iterdir()] == ["mine"]

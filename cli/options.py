@@ -1,0 +1,153 @@
+"""Arguments and options that several commands share: each has one spelling, one kind and one help text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fmfbench.files.local import local_path
+
+__all__ = [
+    "LOCAL",
+    "STORE",
+    "LocalPath",
+    "block_seconds_option",
+    "cache_option",
+    "context_option",
+    "data_option",
+    "device_option",
+    "json_option",
+    "labels_option",
+    "out_option",
+    "print_result",
+    "protocol_option",
+    "readers_option",
+    "resamples_option",
+    "seed_option",
+    "split_option",
+    "store_argument",
+    "threads_option",
+]
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Decorator = Callable[[Decorated], Decorated]
+
+
+class LocalPath(click.Path):
+    """A path on this machine; a URL is refused, so that no folder called `s3:` is ever made."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        local_path(value)
+        return super().convert(value, param, ctx)
+
+
+LOCAL = LocalPath(path_type=Path)
+STORE = LocalPath(path_type=Path)  # a store to read
+
+
+class _Option(click.Option):
+    """An option whose earlier spellings are still taken, and no longer shown."""
+
+    def __init__(self, *args: Any, earlier: tuple[str, ...] = (), **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.earlier = earlier
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        spellings = self.opts
+        self.opts = [spelling for spelling in spellings if spelling not in self.earlier]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = spellings
+
+
+def out_option(text: str, *, earlier: tuple[str, ...] = (), **settings: Any) -> Decorator[Any]:
+    """`-o/--out`: the file or folder that the command writes; required unless it has a default."""
+    settings.setdefault("required", "default" not in settings)
+    settings.setdefault("show_default", "default" in settings)
+    return click.option(
+        "-o", "--out", *earlier, "out", cls=_Option, earlier=earlier, type=LOCAL, help=text, **settings
+    )
+
+
+def store_argument() -> Decorator[Any]:
+    return click.argument("store", type=STORE)
+
+
+def data_option(text: str, *, required: bool = True) -> Decorator[Any]:
+    return click.option("--data", type=STORE, required=required, help=text)
+
+
+def labels_option() -> Decorator[Any]:
+    return click.option("--labels", type=LOCAL, help="A labels.npz to score against, instead of a store.")
+
+
+def json_option() -> Decorator[Any]:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+
+
+def seed_option(text: str) -> Decorator[Any]:
+    return click.option("--seed", type=int, default=0, show_default=True, help=text)
+
+
+def protocol_option(text: str = "Window protocol.", default: str | None = "paper") -> Decorator[Any]:
+    return click.option("--protocol", default=default, show_default=default is not None, help=text)
+
+
+def split_option(default: str = "test") -> Decorator[Any]:
+    return click.option(
+        "--split",
+        default=default,
+        show_default=True,
+        help="train, test, unused, all, val, fit, loro-val:NAME or loro-fit:NAME.",
+    )
+
+
+def context_option(text: str, default: str | None = "full") -> Decorator[Any]:
+    choices = click.Choice(["full", "masked", "strict"])
+    return click.option(
+        "--context", type=choices, default=default, show_default=default is not None, help=text
+    )
+
+
+def resamples_option() -> Decorator[Any]:
+    return click.option(
+        "--resamples", default=2000, show_default=True, help="Bootstrap resamples behind the intervals."
+    )
+
+
+def block_seconds_option() -> Decorator[Any]:
+    return click.option(
+        "--block-seconds", type=float, help="Length of the bootstrap's blocks.  [default: from the errors]"
+    )
+
+
+def device_option() -> Decorator[Any]:
+    return click.option(
+        "--device", type=click.Choice(["cpu", "cuda"]), help="[default: a GPU where there is one]"
+    )
+
+
+def readers_option() -> Decorator[Any]:
+    return click.option(
+        "--workers", type=int, default=0, show_default=True, help="Processes that read windows."
+    )
+
+
+def threads_option(text: str = "Threads.  [default: all cores]") -> Decorator[Any]:
+    return click.option("--workers", type=click.IntRange(min=1), help=text)
+
+
+def cache_option() -> Decorator[Any]:
+    return click.option(
+        "--cache", type=click.Choice(["memory", "device"]), help="Keep the recordings in memory."
+    )
+
+
+def print_result(facts: Any, text: str, as_json: bool) -> None:
+    """The result on standard output: one JSON document, or what a person reads."""
+    click.echo(json.dumps(facts, indent=2) if as_json else text)
