@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fmfbench.errors import MissingDependencyError, WindowError
 from fmfbench.windows.blocks import BlockReader, BlockShuffle
-from fmfbench.windows.index import Batch
+from fmfbench.windows.index import Batch, window_places
 from fmfbench.windows.loaded import LoadedWindows
 from fmfbench.windows.ordered import in_order
 from fmfbench.windows.packing import Layout, Recycler, allocate, packed_bytes, unpack
@@ -78,7 +78,8 @@ class WindowDataset(Dataset[Tensors]):
     def batch(self, indices: Sequence[int] | IntArray, seed: int = 0, epoch: int = 0) -> Tensors:
         """The stacked tensors of several windows, `video` (B,3,T,H,W)."""
         if self.windows.cache == "device":
-            return self._transformed(self.on_device().batch(indices), seed, epoch)
+            where = window_places(indices, len(self))
+            return self._transformed(self.on_device().batch(where), seed, epoch)
         return self.to_device(self.to_tensors(self.windows.batch(indices), seed, epoch))
 
     def on_device(self) -> DeviceWindows:
@@ -160,9 +161,9 @@ class DeviceWindows:
 
     def batch(self, indices: Sequence[int] | IntArray) -> Tensors:
         """The stacked tensors of windows 0..n-1, `video` (B,3,T,H,W)."""
-        host = np.asarray(indices, np.int64).reshape(-1)
-        if len(host) and (host.min() < 0 or host.max() >= len(self)):
-            raise IndexError(f"windows {host.min()} to {host.max()} of {len(self)}")
+        host = window_places(indices, len(self))
+        if np.any(np.asarray(indices) < 0):
+            raise IndexError("expected windows counted from 0 on a device, got negative ones")
         at = torch.from_numpy(host).to(self.device, non_blocking=True)
         frames = self._video_index.index_select(0, at)
         video = self._video.index_select(0, frames.reshape(-1)).view(torch.uint8)

@@ -96,14 +96,18 @@ class Recording:
             return None
         return self.layer(self.default_layer)
 
-    def read_video(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
-        """Frames start..stop-1, (n,H,W,3) uint8 RGB, upright."""
+    def read_video(self, start: int | None = None, stop: int | None = None) -> NDArray[np.uint8]:
+        """Frames [start:stop], (n,H,W,3) uint8 RGB, upright; negative bounds and those beyond the end as in numpy."""
         return self.video.read(start, stop)
 
     def read_masks(
-        self, start: int = 0, stop: int | None = None, layer: str | None = None
+        self, start: int | None = None, stop: int | None = None, layer: str | None = None
     ) -> NDArray[np.uint8]:
-        """Masks start..stop-1 of a layer (the default one), (n,H,W) uint8 0/1, upright."""
+        """Masks [start:stop] of a layer (the default one), (n,H,W) uint8 0/1, upright, sliced as numpy does.
+
+        Raises:
+            StoreError: there is no such layer, or no layer at all.
+        """
         reader = self.layer(layer) if layer is not None else self.masks
         if reader is None:
             raise StoreError(f"{self.path}: has no pixel labels")

@@ -9,7 +9,6 @@ encoded in one call costs a tenth of what the same bytes cost chunk by chunk thr
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -37,7 +36,6 @@ blosc.use_threads = False
 _SHUFFLES = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
 _MISSING = np.uint64(2**64 - 1)
 _LARGEST = 1 << 62
-_CRC = struct.Struct("<I")
 
 
 def encode_shard(spec: ArraySpec, block: NDArray[Any]) -> bytes:
@@ -62,11 +60,11 @@ def shard_pieces(spec: ArraySpec, block: NDArray[Any]) -> Iterator[bytes]:
             whole[: len(chunk)] = chunk
             chunk = whole
         data = codec.encode(chunk)
-        yield data + _CRC.pack(google_crc32c.value(data))
+        yield data + _checksum(data)
         index[k] = offset, len(data) + 4
         offset += len(data) + 4
     table = index.tobytes()
-    yield table + _CRC.pack(google_crc32c.value(table))
+    yield table + _checksum(table)
 
 
 def is_whole_shard(spec: ArraySpec, data: bytes, count: int) -> bool:
@@ -133,7 +131,11 @@ def _parse_index(spec: ArraySpec, tail: bytes) -> NDArray[np.uint64] | None:
 
 def _holds(data: bytes) -> bool:
     """Whether the crc32c in the last four bytes is that of the others."""
-    return len(data) > 4 and _CRC.unpack(data[-4:])[0] == google_crc32c.value(data[:-4])
+    return len(data) > 4 and data[-4:] == _checksum(data[:-4])
+
+
+def _checksum(data: bytes) -> bytes:
+    return int(google_crc32c.value(data)).to_bytes(4, "little")
 
 
 class ArrayReader:
@@ -144,9 +146,14 @@ class ArrayReader:
         self.spec = parse_array(path)
         self._indices: dict[int, NDArray[np.uint64]] = {}
 
-    def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Entries start..stop-1 as a new array in the machine's byte order."""
-        stop = self.spec.length if stop is None else stop
+    def read(self, start: int | None = None, stop: int | None = None) -> NDArray[Any]:
+        """Entries [start:stop] as a new array in the machine's byte order, sliced as numpy does.
+
+        Raises:
+            TypeError: a bound that is no whole number.
+            DamageError: stored bytes that do not match their checksum.
+        """
+        start, stop, _ = slice(start, stop).indices(self.spec.length)
         out = np.empty((max(0, stop - start), *self.spec.shape[1:]), self.spec.numpy_dtype)
         for shard in range(start // self.spec.shard, -(-stop // self.spec.shard) if stop > start else 0):
             low = shard * self.spec.shard

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import WindowError
 from fmfbench.windows.currents import CurrentTable
@@ -19,7 +19,7 @@ from fmfbench.windows.tracks import Tracks, build_tracks
 if TYPE_CHECKING:
     from fmfbench.store.reader import Recording, StoreReader
 
-__all__ = ["Batch", "WindowIndex"]
+__all__ = ["Batch", "WindowIndex", "window_places"]
 
 Batch = dict[str, NDArray[Any]]
 IntArray = NDArray[np.int64]
@@ -207,6 +207,30 @@ class WindowIndex:
         return {k: v for k, v in self.__dict__.items() if k not in ("currents", "foreign", "mask_valid")} | {
             "_timelines": {}
         }
+
+
+def window_places(indices: ArrayLike, count: int) -> IntArray:
+    """Places 0..count-1 that `indices` name, as numpy would: negative ones from the end, or `count` booleans.
+
+    Raises:
+        IndexError: floats and other types, booleans of another number, a place that is not there.
+    """
+    found = np.asarray(indices)
+    if found.dtype == np.bool_:
+        if found.shape != (count,):
+            raise IndexError(
+                f"expected {count} booleans, one for each window, got {found.size} of shape {found.shape}"
+            )
+        return np.flatnonzero(found)
+    where = found.reshape(-1)
+    if not where.size:
+        return np.empty(0, np.int64)
+    if where.dtype.kind not in "iu":
+        raise IndexError(f"expected windows as whole numbers or booleans, got {where.dtype}: {where[0]!r}")
+    if where.min() < -count or where.max() >= count:
+        raise IndexError(f"expected windows {-count} to {count - 1}, got {where.min()} to {where.max()}")
+    where = where.astype(np.int64, copy=False)
+    return np.where(where < 0, where + count, where)
 
 
 def timeline(recording: Recording) -> Timeline:

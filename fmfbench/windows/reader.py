@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import WindowError
 from fmfbench.windows.frames import ChunkCache
-from fmfbench.windows.index import Batch, WindowIndex
+from fmfbench.windows.index import Batch, WindowIndex, window_places
 from fmfbench.windows.loaded import LoadedWindows
 from fmfbench.windows.ordered import default_threads
 from fmfbench.windows.packing import Layout, allocate
@@ -94,10 +94,11 @@ class Windows(Sequence[Batch]):
         """One window as a dict of arrays."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        position = index + len(self) if index < 0 else index
-        if not 0 <= position < len(self):
-            raise IndexError(f"window {index} of {len(self)}")
-        return {name: array[0] for name, array in self.batch([position]).items()}
+        if not isinstance(index, (int, np.integer)) or isinstance(index, bool):
+            raise IndexError(
+                f"expected a window as a whole number or a slice, got {index!r}; several: .batch"
+            )
+        return {name: array[0] for name, array in self.batch([int(index)]).items()}
 
     def __iter__(self) -> Iterator[Batch]:
         for i in range(len(self)):
@@ -107,10 +108,10 @@ class Windows(Sequence[Batch]):
         """Windows at `indices` (n,), stacked along a new first axis, in the order asked for.
 
         Args:
-            indices: (n,) places in `sample_ids`, negative ones from the end.
+            indices: (n,) places in `sample_ids`, negative ones from the end, or a boolean for each window.
             out: an earlier batch of n windows, whose arrays are then written anew and returned.
         """
-        where = self._checked(indices)
+        where = window_places(indices, len(self))
         layout = self.samples.layout_of(where)
         if out is None:
             out = allocate(layout)
@@ -136,7 +137,7 @@ class Windows(Sequence[Batch]):
         Returns:
             (positions in `indices`, video plan, current plan) for each recording among them.
         """
-        where = self._checked(indices)
+        where = window_places(indices, len(self))
         out = []
         for number, rows in self.samples.by_recording(where):
             frames = self.samples.frame[where[rows]]
@@ -144,12 +145,6 @@ class Windows(Sequence[Batch]):
                 (rows, self.samples.plan_video(number, frames), self.samples.plan_current(number, frames))
             )
         return out
-
-    def _checked(self, indices: ArrayLike) -> NDArray[np.int64]:
-        where = np.asarray(indices, dtype=np.int64).reshape(-1)
-        if len(where) and (where.min() < -len(self) or where.max() >= len(self)):
-            raise IndexError(f"windows {where.min()} to {where.max()} of {len(self)}")
-        return np.where(where < 0, where + len(self), where)
 
     def _find(self, where: NDArray[np.int64]) -> tuple[LoadedWindows, NDArray[np.int64]]:
         """The loaded windows that hold all of `where`, and their rows there."""
