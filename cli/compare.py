@@ -35,6 +35,11 @@ from .options import (
 @block_seconds_option()
 @seed_option("Of the bootstrap.")
 @click.option("--per-second", is_flag=True, help="The files hold the last sample of each second.")
+@click.option(
+    "--across-corruption",
+    is_flag=True,
+    help="Allow files predicted on differently corrupted input (predict --corrupt).",
+)
 @json_option()
 def command(
     *,
@@ -49,6 +54,7 @@ def command(
     block_seconds: float | None,
     seed: int,
     per_second: bool,
+    across_corruption: bool,
     as_json: bool,
 ) -> None:
     """Compare two prediction files on the same samples: each metric's difference with a 95 % interval.
@@ -74,5 +80,6 @@ def command(
         block_seconds=block_seconds,
         seed=seed,
         per_second=per_second,
+        across_corruption=across_corruption,
     )
     print_result(result.to_dict(), result.to_markdown(), as_json)

@@ -36,7 +36,10 @@ def export(*, store: Path, out: Path, split: str, ids_only: bool, as_json: bool)
     """
     from fmfbench.data import open_dataset
     from fmfbench.exchange.labels import labels_from_dataset, write_labels
+    from fmfbench.files.problems import check_ending, check_target
 
+    check_target(out)
+    check_ending(out, (".npz",), "labels")
     labels = labels_from_dataset(open_dataset(store), split, masks=not ids_only)
     path = write_labels(out, labels, ids_only=ids_only)
     facts = {

@@ -92,8 +92,11 @@ def make(
     """
     from fmfbench.data import open_dataset
     from fmfbench.exchange.outliers import KINDS, write_outliers
+    from fmfbench.files.problems import check_ending, check_target
     from fmfbench.windows.injection import make_outliers
 
+    check_target(out)
+    check_ending(out, (".npz",), "outliers")
     outliers = make_outliers(
         open_dataset(store),
         split,

@@ -82,9 +82,12 @@ def command(
     from fmfbench.data import open_dataset
     from fmfbench.errors import InputError
     from fmfbench.exchange.outliers import read_outliers
+    from fmfbench.files.problems import check_ending, check_target
     from fmfbench.windows.corrupt import corruption
     from fmfbench_models.inference.predict import predict
 
+    check_target(out)
+    check_ending(out, (".npz",), "predictions")
     source = open_dataset(data)
     source, transform = (source, None) if corrupt is None else corruption(source, corrupt)
     injected = None if outliers is None else read_outliers(outliers)

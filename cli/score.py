@@ -59,7 +59,13 @@ if TYPE_CHECKING:
 @click.option(
     "--report", type=LOCAL, help="Write a page that stands alone: tables, curves, timelines, errors."
 )
-@click.option("--markdown", type=LOCAL, help="Write the tables as Markdown.")
+@click.option(
+    "--markdown",
+    type=LOCAL,
+    is_flag=False,
+    flag_value=Path("-"),
+    help="Every table as Markdown: printed, or written to a file .md that is named.",
+)
 @click.option("--csv", "csv_file", type=LOCAL, help="Write one row for each file and metric.")
 @json_option()
 def command(
@@ -86,18 +92,24 @@ def command(
       fmfbench score predictions.npz --labels labels.npz --json
       fmfbench score predictions.npz --data fmf_sim.zarr --truth recordings/truth
     """
-    from fmfbench.files.problems import check_target
-    from fmfbench.scoring.result import score_csv, scores_markdown
+    from fmfbench.files.problems import check_ending, check_target
     from fmfbench.scoring.score import opened, score
+    from fmfbench.scoring.tables import score_csv, scores_markdown
 
     if (data is None) == (labels is None):
         raise InputError("score: expected exactly one of --data STORE and --labels FILE")
-    for target in (report, markdown, csv_file):
+    printed = markdown == Path("-")
+    for target, endings, what in (
+        (report, (".html", ".htm"), "a page"),
+        (None if printed else markdown, (".md", ".markdown", ".txt"), "Markdown"),
+        (csv_file, (".csv",), "CSV"),
+    ):
         if target is not None:
             check_target(target)
+            check_ending(target, endings, what)
     source = opened(data or labels or Path())
     if report is not None and file.is_dir():
-        raise InputError(f"{file}: --report is for one file, found a folder")
+        raise InputError(f"{file}: --report is for one file, got a folder")
     if file.is_dir():
         scores, failed = _score_all(file, source, split, options)
     else:
@@ -105,13 +117,13 @@ def command(
     if report is not None:
         _report(report, scores[0], file, source, split, options)
     text = scores_markdown(scores) if file.is_dir() else scores[0].to_markdown()
-    for path, content in ((markdown, text + "\n"), (csv_file, score_csv(scores))):
+    for path, content in ((None if printed else markdown, text + "\n"), (csv_file, score_csv(scores))):
         if path is not None:
             path.write_text(content, encoding="utf-8")
     if as_json:
         click.echo(json.dumps(_document(scores, failed, file.is_dir()), indent=2))
     elif scores:
-        click.echo(text)
+        click.echo(text if printed or file.is_dir() else scores[0].to_text())
     _tell(file, scores, failed)
 
 

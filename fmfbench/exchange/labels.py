@@ -63,6 +63,8 @@ class Labels:
         unmasked: name -> why its samples have no mask.
         fingerprint: of the data set.
         of_split: the split whose samples these are.
+        sources_digest: of the files that the data were converted from, None where nothing says.
+        file: name of the labels.npz that they were read from.
     """
 
     sample_id: NDArray[np.int64]
@@ -77,6 +79,8 @@ class Labels:
     unmasked: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str
     of_split: str = "all"
+    sources_digest: str | None = None
+    file: str | None = None
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -162,6 +166,7 @@ def labels_from_dataset(data: StoreReader, split: str = "all", masks: bool = Tru
         unmasked=unmasked,
         fingerprint=data.fingerprint,
         of_split=split,
+        sources_digest=getattr(data, "sources_digest", None),
     )
 
 
@@ -173,7 +178,7 @@ def write_labels(path: str | os.PathLike[str], labels: Labels, ids_only: bool = 
     """
     path = Path(path)
     check_target(path)
-    meta = {
+    meta: dict[str, Any] = {
         "schema": _SCHEMA,
         "fingerprint": labels.fingerprint,
         "recordings": list(labels.recordings),
@@ -181,6 +186,8 @@ def write_labels(path: str | os.PathLike[str], labels: Labels, ids_only: bool = 
         "unmasked": dict(labels.unmasked),
         "ids_only": ids_only,
     }
+    if labels.sources_digest is not None:
+        meta["sources_digest"] = labels.sources_digest
     arrays: dict[str, Any] = {name: getattr(labels, name) for name in _REQUIRED}
     arrays["meta"] = np.array(json.dumps(meta))
     if labels.mask_shape is not None:
@@ -204,7 +211,7 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
     try:
         with NpzFile(path) as archive:
             arrays = {name: _read_array(archive, name) for name in archive.names if name in _KNOWN}
-        return _parse(arrays)
+        return replace(_parse(arrays), file=path.name)
     except PredictionError as error:
         text = str(error) if str(error).startswith(str(path)) else f"{path}: not a label file: {error}"
         raise PredictionError(f"{text}; write one with `fmfbench labels export`") from None
@@ -253,6 +260,7 @@ def _parse(arrays: dict[str, NDArray[Any]]) -> Labels:
         unmasked=meta.get("unmasked", {}),
         fingerprint=meta["fingerprint"],
         of_split=meta.get("split", "all"),
+        sources_digest=meta.get("sources_digest"),
     )
     order = np.argsort(labels.sample_id, kind="stable")
     if not np.array_equal(order, np.arange(length)):
@@ -270,6 +278,7 @@ def _parse_meta(array: NDArray[Any]) -> dict[str, Any]:
             and isinstance(meta.get("split", "all"), str)
             and all(isinstance(name, str) for name in meta["recordings"])
             and isinstance(meta.get("unmasked", {}), dict)
+            and isinstance(meta.get("sources_digest"), str | None)
         )
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         good = False

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fmfbench.errors import PredictionError
 from fmfbench.files.local import local_path
 
-__all__ = ["Problems", "check_target", "first_five"]
+__all__ = ["Problems", "check_ending", "check_target", "first_five"]
 
 
 class Problems:
@@ -51,6 +51,19 @@ def check_target(path: Path) -> None:
         raise PredictionError(f"{path}: expected an existing folder to write into, got none at {path.parent}")
     if path.is_dir():
         raise PredictionError(f"{path}: expected the name of a file to write, got a folder")
+
+
+def check_ending(path: Path, endings: tuple[str, ...], what: str) -> None:
+    """Refuse a name whose ending says that the file is of another kind than what will be written.
+
+    Raises:
+        PredictionError: the ending is none of `endings`, upper or lower case.
+    """
+    if path.suffix.lower() not in endings:
+        raise PredictionError(
+            f"{path}: expected a name for {what}, ending in {' or '.join(endings)}, "
+            f"got {path.suffix or 'no ending'}"
+        )
 
 
 def first_five(ids: NDArray[Any]) -> str:

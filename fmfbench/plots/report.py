@@ -21,18 +21,17 @@ from fmfbench.plots.palette import PHASE_NAMES, css_variables, legend_html
 from fmfbench.plots.svg import Column, curve_plot, marked_frame, timeline_plot
 from fmfbench.scoring import ranks
 from fmfbench.scoring.events import EventCounts, match_events
-from fmfbench.scoring.metrics import METRIC_NAMES, METRIC_TITLES
+from fmfbench.scoring.figures import figure_text, interval_text
+from fmfbench.scoring.metrics import COUNT_METRICS
 from fmfbench.scoring.result import (
     INTERVAL_WORTH,
     Score,
-    interval_of,
+    count_titles,
     occlusion_caption,
     occlusion_head,
     occlusion_rows,
     onset_rows,
     pixel_facts,
-    reason_of,
-    score_values,
     title_of,
 )
 
@@ -121,22 +120,15 @@ def _head(score: Score) -> str:
 
 def _metric_table(score: Score) -> str:
     assert score.evidence is not None
-    rows = []
-    for name, value in score_values(score).items():
-        found = interval_of(score, name)
-        rows.append(
-            (
-                title_of(score, name),
-                number(value) if value is not None else f"undefined: {reason_of(score, name)}",
-                f"{found[0]:.4f} to {found[1]:.4f}" if found else "",
-            )
-        )
-    boot, events = score.evidence.bootstrap, score.evidence.events
+    rows = [(title_of(score, f.name), figure_text(f), interval_text(f)) for f in score.shown()]
+    exact = [(title_of(score, f.name), *(number(v) for v in (f.value, f.low, f.high))) for f in score.shown()]
+    boot, events = score.evidence.bootstrap, score.evidence.event_facts
     return (
         "<h2>Metrics</h2>"
         + _table(("metric", "value", "95 % interval"), rows)
-        + f"<p>{events['detected']} of {events['events']} events detected; {events['false_alarms']} of "
-        f"{events['alarms']} alarms false in {events['normal_hours']:.3f} h of normal time.</p>"
+        + f"<details><summary>all digits</summary>{_table(('metric', 'value', 'low', 'high'), exact)}</details>"
+        + f"<p>{events['detected']} of {events['events']} events detected; {events['false_alarms']} "
+        f"false alarms in {events['normal_hours']:.3f} h of normal time.</p>"
         + (f'<p class="key">{escape(facts)}.</p>' if (facts := pixel_facts(score)) else "")
         + f'<p class="key">{escape(INTERVAL_WORTH)} {boot["blocks"]} blocks of {boot["block_seconds"]:.1f} s; '
         f"errors are correlated over {boot['correlation_seconds']:.2f} s. Events are resampled whole.</p>"
@@ -175,30 +167,30 @@ def _confusions(score: Score) -> str:
     for title, counts in (("samples", score.frame), ("pixels", score.pixel)):
         if counts is not None:
             rows = [("normal", str(counts.tn), str(counts.fp)), ("abnormal", str(counts.fn), str(counts.tp))]
-            tables.append(_table((f"{title}: truth", "called normal", "called abnormal"), rows))
+            tables.append(_table((f"{title}: truth", "predicted normal", "predicted abnormal"), rows))
     return f'<h2>Confusion</h2><div class="row">{"".join(f"<div>{t}</div>" for t in tables)}</div>'
 
 
 def _recordings(score: Score) -> str:
     evidence = score.evidence
     assert evidence is not None
-    head = ("", "samples", *(METRIC_TITLES[name] for name in METRIC_NAMES))
+    head = ("", "samples", *count_titles())
     several = len(evidence.recordings) > 1
     rows = []
     for name, row in evidence.recordings.items():
         values = [
             number(row["metrics"][m]) + (" worst" if several and evidence.worst.get(m) == name else "")
-            for m in METRIC_NAMES
+            for m in COUNT_METRICS
         ]
         rows.append((name, str(row["num_samples"]), *values))
-    floor = [
-        (name, str(score.num_samples), *(number(values[m]) for m in METRIC_NAMES))
-        for name, values in evidence.floor.items()
+    trivial = [
+        (name, str(score.num_samples), *(number(values[m]) for m in COUNT_METRICS))
+        for name, values in evidence.baselines.items()
     ]
     return (
         f"<h2>Recordings</h2>{_table(head, rows)}"
-        f"<h2>Sanity floor</h2><p>Predictions that need no model, on the same samples. Persistence repeats the "
-        f"true label of one second before, which no model knows.</p>{_table(head, floor)}"
+        f"<h2>Trivial baselines</h2><p>Predictions that need no model, on the same samples. Persistence repeats the "
+        f"true label of one second before, which no model knows.</p>{_table(head, trivial)}"
     )
 
 
@@ -262,7 +254,8 @@ def _timeline(index: int, found: Predictions, labels: Labels, matched: EventCoun
         splits=[(int(all_splits[a]), all_times[a], all_times[min(b, len(all_times) - 1)]) for a, b in bounds],
         gaps=[(all_times[i], all_times[i + 1]) for i in late],
         truth=spans(matched.events, np.isfinite(matched.delay)),
-        alarms=spans(matched.alarms, matched.false_alarm),
+        alarms=[(a, b) for a, b, _ in spans(matched.alarms, np.ones(len(matched.alarms), bool))],
+        false=[(a, b) for a, b, _ in spans(matched.false_spans, np.ones(len(matched.false_spans), bool))],
         score=None if found.score is None else (own, np.asarray(found.score[rows], np.float64)),
         current=current,
     )

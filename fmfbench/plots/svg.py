@@ -73,7 +73,8 @@ def timeline_plot(
     splits: Sequence[tuple[int, float, float]],
     gaps: Spans,
     truth: Sequence[tuple[float, float, bool]],
-    alarms: Sequence[tuple[float, float, bool]],
+    alarms: Spans,
+    false: Spans,
     score: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
     current: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
 ) -> str:
@@ -84,7 +85,7 @@ def timeline_plot(
         splits: (split, start, stop) in seconds; train and unused are shaded.
         gaps: times without frames.
         truth: (onset, offset, detected) of events.
-        alarms: (start, stop, false) of alarms.
+        alarms: (start, stop) of alarms; false: of the parts of them that are false, in normal time.
         score: (seconds (N,), score (N,)) or None.
         current: (seconds (M,), amperes (M, 3)) or None.
     """
@@ -98,9 +99,9 @@ def timeline_plot(
     ]
     top += 26
     rows += [_name(top + 14, "alarms")] + [
-        _box(column, a, b, top, 20, FALSE if false else PREDICTED, None, "false alarm" if false else "alarm")
-        for a, b, false in alarms
+        _box(column, a, b, top, 20, PREDICTED, None, "alarm") for a, b in alarms
     ]
+    rows += [_box(column, a, b, top, 20, FALSE, None, "false alarm") for a, b in false]
     top += 26
     if score is not None:
         half = top + 40

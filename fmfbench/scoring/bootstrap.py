@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import InputError
-from fmfbench.scoring.quantiles import beta_quantile, student_quantile
 
 __all__ = [
     "Blocks",
@@ -29,7 +28,6 @@ __all__ = [
     "correlation_seconds",
     "cut_blocks",
     "difference_interval",
-    "metrics_of_counts",
     "proportion_interval",
 ]
 
@@ -41,8 +39,6 @@ LONGEST_CORRELATION_SECONDS = 16.0
 FEWEST_RESAMPLES = 20
 MOST_WEIGHTS = 25_000_000  # 200 MB
 _NS = 1_000_000_000
-
-Counts = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,22 +203,6 @@ def block_weights(blocks: Blocks, resamples: int, seed: int = 0) -> NDArray[np.f
     return weights
 
 
-def metrics_of_counts(counts: Counts) -> dict[str, NDArray[np.float64]]:
-    """The five metrics of (R, 8) weighted counts; NaN where undefined.
-
-    Columns: frame TN, FP, FN, TP, then pixel TN, FP, FN, TP.
-    """
-    tn, fp, fn, tp, ptn, pfp, pfn, ptp = np.asarray(counts, np.float64).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {
-            "accuracy": (tn + tp) / (tn + fp + fn + tp),
-            "f1": 2 * tp / (2 * tp + fp + fn),
-            "fdr": fp / (fp + tn),
-            "mdr": fn / (fn + tp),
-            "miou": (ptn / (ptn + pfp + pfn) + ptp / (ptp + pfp + pfn)) / 2,
-        }
-
-
 def proportion_interval(value: float, replicates: NDArray[np.float64], blocks: Blocks) -> Interval:
     """95 % interval of a statistic between 0 and 1 from its bootstrap replicates (Korn and Graubard 1998).
 
@@ -231,27 +211,31 @@ def proportion_interval(value: float, replicates: NDArray[np.float64], blocks: B
     (Clopper-Pearson) binomial interval. Where nothing varies no correlation can be seen, and a sample is
     counted for each 32 s, as errors correlated over 16 s would leave.
     """
+    from scipy.special import betaincinv, stdtrit  # half of a command's start-up time, so not above
+
     refused = _too_little(replicates, blocks)
     if refused:
         return Interval(low=None, high=None, reason=refused)
     variance = _variance(replicates, blocks)
     size = min(blocks.duration / (2 * LONGEST_CORRELATION_SECONDS), float(len(blocks)))
     if 0 < value < 1 and variance > 0:
-        quantile = student_quantile(_degrees(replicates, blocks), (1 + LEVEL) / 2)
+        quantile = float(stdtrit(_degrees(replicates, blocks), (1 + LEVEL) / 2))
         shrink = (NormalDist().inv_cdf((1 + LEVEL) / 2) / quantile) ** 2
         size = min(value * (1 - value) / variance * shrink, float(len(blocks.of_sample)))
     hits, misses, tail = value * size, (1 - value) * size, (1 - LEVEL) / 2
-    low = beta_quantile(hits, misses + 1, tail) if hits > 0 else 0.0
-    high = beta_quantile(hits + 1, misses, 1 - tail) if misses > 0 else 1.0
+    low = float(betaincinv(hits, misses + 1, tail)) if hits > 0 else 0.0
+    high = float(betaincinv(hits + 1, misses, 1 - tail)) if misses > 0 else 1.0
     return Interval(low=low, high=high)
 
 
 def difference_interval(value: float, replicates: NDArray[np.float64], blocks: Blocks) -> Interval:
     """95 % interval of a paired difference: the t interval on the same variance and degrees of freedom."""
+    from scipy.special import stdtrit
+
     refused = _too_little(replicates, blocks)
     if refused:
         return Interval(low=None, high=None, reason=refused)
-    quantile = student_quantile(_degrees(replicates, blocks), (1 + LEVEL) / 2)
+    quantile = float(stdtrit(_degrees(replicates, blocks), (1 + LEVEL) / 2))
     half = quantile * _variance(replicates, blocks) ** 0.5
     return Interval(low=max(value - half, -1.0), high=min(value + half, 1.0))
 

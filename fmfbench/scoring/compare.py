@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,10 @@ from fmfbench.scoring.bootstrap import (
     block_weights,
     check_resampling,
     difference_interval,
-    metrics_of_counts,
 )
 from fmfbench.scoring.evidence import RANK_RESAMPLES, Tally, error_blocks, tally
-from fmfbench.scoring.metrics import METRIC_NAMES, METRIC_TITLES, five_metrics
+from fmfbench.scoring.metrics import COUNT_METRICS, RANK_METRICS, count_metrics, count_replicates, metric
+from fmfbench.scoring.provenance import corruption_of
 from fmfbench.scoring.score import opened, read_for
 from fmfbench.store.reader import StoreReader
 
@@ -37,8 +37,9 @@ __all__ = ["Comparison", "compare"]
 class Comparison:
     """Differences first minus second.
 
-    `rows` maps each metric to first, second, difference, low, high, and a verdict: "first is higher",
-    "second is higher", "cannot be told apart", "the same" or the reason why there is none.
+    `rows` maps each metric to first, second, difference, low, high, a verdict ("first is higher", "second is higher",
+    "cannot be told apart", "the same" or the reason why there is none), and `better`: "first" or "second" where they
+    can be told apart, by the metric's own direction.
     """
 
     files: tuple[str, str]
@@ -49,6 +50,7 @@ class Comparison:
     blocks: int
     block_seconds: float
     sample_set: str = "every frame"
+    corrupt: tuple[str | None, str | None] = (None, None)
 
     def to_dict(self) -> dict[str, Any]:
         """What `fmfbench compare --json` prints."""
@@ -57,6 +59,7 @@ class Comparison:
             "split": self.split,
             "num_samples": self.num_samples,
             "sample_set": self.sample_set,
+            "corrupt": list(self.corrupt),
             "recordings": list(self.recordings),
             "metrics": {name: dict(row) for name, row in self.rows.items()},
             "bootstrap": {"level": 0.95, "blocks": self.blocks, "block_seconds": self.block_seconds},
@@ -71,7 +74,7 @@ class Comparison:
         head = ("metric", "first", "second", "first - second", "95 % interval", "verdict")
         rows = [
             (
-                METRIC_TITLES.get(name, name.upper()),
+                metric(name).title,
                 number(row["first"]),
                 number(row["second"]),
                 number(row["difference"]),
@@ -80,8 +83,14 @@ class Comparison:
             )
             for name, row in self.rows.items()
         ]
+        warned = [
+            f"**WARNING: CORRUPTED INPUT: {file} was predicted under the robustness preset {preset}**"
+            for file, preset in zip(self.files, self.corrupt, strict=True)
+            if preset is not None
+        ]
         return "\n".join(
             [
+                *warned,
                 f"{title}, {self.num_samples} samples, {blocks}",
                 f"recordings: {', '.join(self.recordings)}",
                 "",
@@ -102,13 +111,19 @@ def compare(
     block_seconds: float | None = None,
     seed: int = 0,
     per_second: bool = False,
+    across_corruption: bool = False,
 ) -> Comparison:
     """Compare two prediction files on the samples of a split, block by block of time.
 
     Both are resampled with the same blocks, so that what is hard for both drops out. Arguments as `score`.
 
+    Args:
+        across_corruption: allow files that were predicted on differently corrupted input: the difference is then
+            that of the inputs too.
+
     Raises:
-        PredictionError: as `score` does, for either file; or the split has no samples.
+        PredictionError: as `score` does, for either file; the split has no samples; or the files were predicted on
+            input corrupted in different ways and `across_corruption` does not ask for that.
         InputError: as `score` does.
     """
     check_resampling(resamples, block_seconds, seed)
@@ -122,6 +137,7 @@ def compare(
     if not len(labels):
         raise PredictionError(f"split {split} has no samples; there is nothing to compare")
     pair = [found for found, _ in read]
+    corrupt = check_corruption(pair, across_corruption)
     tallies = [tally(labels, found.decision, found.mask_bits) for found in pair]
     blocks = error_blocks(tallies, labels, block_seconds)
     weights = block_weights(blocks, resamples, seed)
@@ -135,17 +151,33 @@ def compare(
         recordings=labels.scored_recordings,
         blocks=len(blocks),
         block_seconds=blocks.seconds,
+        corrupt=(corrupt[0], corrupt[1]),
     )
+
+
+def check_corruption(files: Sequence[Predictions], allowed: bool) -> list[str | None]:
+    """The corruption of each file's input, None where it is clean; PredictionError where they differ unasked."""
+    presets = [corruption_of(found.meta) for found in files]
+    if len(set(presets)) > 1 and not allowed:
+        told = ", ".join(
+            f"{found.file} on {'clean input' if preset is None else f'CORRUPTED INPUT ({preset})'}"
+            for found, preset in zip(files, presets, strict=True)
+        )
+        raise PredictionError(
+            f"compare: expected files predicted on the same input, got {told}; --across-corruption sets them "
+            "against each other all the same"
+        )
+    return presets
 
 
 def _count_rows(
     tallies: list[Tally], blocks: Blocks, weights: NDArray[np.float64]
 ) -> dict[str, dict[str, Any]]:
-    values = [five_metrics(counts.frame_total, counts.pixel_total)[0] for counts in tallies]
-    replicates = [metrics_of_counts(weights @ block_sums(blocks, counts.columns())) for counts in tallies]
+    values = [count_metrics(counts.frame_total, counts.pixel_total)[0] for counts in tallies]
+    replicates = [count_replicates(weights @ block_sums(blocks, counts.columns())) for counts in tallies]
     return {
-        name: _row(values[0][name], values[1][name], replicates[0][name], replicates[1][name], blocks)
-        for name in METRIC_NAMES
+        name: _row(name, values[0][name], values[1][name], replicates[0][name], replicates[1][name], blocks)
+        for name in COUNT_METRICS
     }
 
 
@@ -157,17 +189,19 @@ def _rank_rows(
     rankings = [ranks.rank(labels.class_label, found.score) for found in pair if found.score is not None]
     if rankings[0].one_class:
         return {}
-    replicates = [ranks.rank_replicates(r, blocks.of_sample, weights[:RANK_RESAMPLES]) for r in rankings]
-    functions = {"auroc": ranks.auroc, "ap": ranks.average_precision}
+    formulas = {name: metric(name).formula for name in RANK_METRICS}
+    replicates = [
+        ranks.rank_replicates(r, blocks.of_sample, weights[:RANK_RESAMPLES], formulas) for r in rankings
+    ]
+    values = [{name: formula(*ranks.cumulated(r)) for name, formula in formulas.items()} for r in rankings]
     return {
-        name: _row(
-            function(rankings[0]), function(rankings[1]), replicates[0][name], replicates[1][name], blocks
-        )
-        for name, function in functions.items()
+        name: _row(name, values[0][name], values[1][name], replicates[0][name], replicates[1][name], blocks)
+        for name in formulas
     }
 
 
 def _row(
+    name: str,
     first: float | None,
     second: float | None,
     first_replicates: NDArray[np.float64],
@@ -176,7 +210,7 @@ def _row(
 ) -> dict[str, Any]:
     if first is None or second is None:
         row = {"first": first, "second": second, "difference": None, "low": None, "high": None}
-        return row | {"verdict": "undefined"}
+        return row | {"verdict": "undefined", "better": None}
     interval = difference_interval(first - second, first_replicates - second_replicates, blocks)
     return {
         "first": first,
@@ -185,6 +219,7 @@ def _row(
         "low": interval.low,
         "high": interval.high,
         "verdict": _verdict(first - second, interval),
+        "better": _better(name, interval),
     }
 
 
@@ -196,3 +231,10 @@ def _verdict(difference: float, interval: Interval) -> str:
     if interval.high < 0:
         return "second is higher"
     return "the same" if difference == interval.low == interval.high == 0 else "cannot be told apart"
+
+
+def _better(name: str, interval: Interval) -> str | None:
+    """Which of the two is better, where they can be told apart: higher is not better in every metric."""
+    if interval.low is None or interval.high is None or interval.low <= 0 <= interval.high:
+        return None
+    return "first" if (interval.low > 0) == metric(name).higher_is_better else "second"

@@ -1,47 +1,117 @@
 """Events and alarms: whether, how late, and how often in vain a furnace's keeper would have been called.
 
-Definitions and constants stand in data_cards/protocol.md, section "Events".
+Definitions and constants stand in data_cards/protocol.md, section "Events" (version 2 of the card).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EventCounts", "event_intervals", "event_metrics", "match_events", "segments"]
+__all__ = [
+    "EventCounts",
+    "EventDraw",
+    "alarm_time",
+    "as_drawn",
+    "false_alarm_rate",
+    "late_delay",
+    "match_events",
+    "median_delay",
+    "recall",
+    "segments",
+]
 
 EVENT_JOIN_SECONDS = 1.0
 ALARM_HOLD_SECONDS = 2.0
-FEWEST_EVENTS = 5
-EVENT_METRICS = ("event_recall", "delay_median_s", "delay_p95_s", "false_alarms_per_hour")
-_TAIL = 0.025
+REPEAT_SECONDS = 10.0  # an alarm that is never acknowledged calls again
 _NS = 1_000_000_000
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventCounts:
-    """Events met by alarms, in units for resampling: an event with the normal time around it.
+    """Events and alarms of N samples, and normal time in units for resampling: an event with the normal time around it.
 
     Attributes:
         events: (E, 2) first and last row of each event.
-        alarms: (A, 2) of each alarm.
-        delay: (E,) seconds from onset to the alarm, NaN where the event was missed.
-        false_alarm: (A,) bool, True where the alarm touches no event.
+        alarms: (A, 2) of each alarm, wherever it is.
+        delay: (E,) seconds from onset to the first frame predicted abnormal, NaN where the event was missed.
+        false_spans: (F, 2) first and last row of each alarm inside a normal stretch.
+        false_counts: (F,) how many false alarms each of them counts.
         unit_of_event: (E,) unit of each event.
-        unit_false_alarms, unit_normal_hours: (U,) of each unit.
+        unit_false_alarms, unit_normal_hours, unit_alarm_hours: (U,) of each unit; the last is the normal time that is
+            predicted abnormal.
     """
 
     events: NDArray[np.intp]
     alarms: NDArray[np.intp]
-    delay: NDArray[np.float64]
-    false_alarm: NDArray[np.bool_]
+    delay: Floats
+    false_spans: NDArray[np.intp]
+    false_counts: NDArray[np.int64]
     unit_of_event: NDArray[np.intp]
     unit_false_alarms: NDArray[np.int64]
-    unit_normal_hours: NDArray[np.float64]
+    unit_normal_hours: Floats
+    unit_alarm_hours: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventDraw:
+    """R draws of units, as the formulas of event metrics take them.
+
+    `delay` (R, U) seconds, NaN where a unit has no event or it was missed; `events`, `false_alarms`, `normal_hours`,
+    `alarm_hours` (R,) sums.
+    """
+
+    delay: Floats
+    events: NDArray[np.int64]
+    false_alarms: NDArray[np.int64]
+    normal_hours: Floats
+    alarm_hours: Floats
+
+
+def recall(drawn: EventDraw) -> Floats:
+    """Share of events detected, (R,); NaN without events."""
+    return _ratio(np.isfinite(drawn.delay).sum(axis=1), drawn.events)
+
+
+def median_delay(drawn: EventDraw) -> Floats:
+    """Median delay of detected events in s, (R,); NaN where none was."""
+    return _row_quantile(drawn.delay, 0.5)
+
+
+def late_delay(drawn: EventDraw) -> Floats:
+    """95th percentile of the delays in s, (R,); NaN where no event was detected."""
+    return _row_quantile(drawn.delay, 0.95)
+
+
+def false_alarm_rate(drawn: EventDraw) -> Floats:
+    """False alarms per hour of normal time, (R,); NaN without normal time."""
+    return _ratio(drawn.false_alarms, drawn.normal_hours)
+
+
+def alarm_time(drawn: EventDraw) -> Floats:
+    """Share of normal time that is predicted abnormal, (R,); NaN without normal time."""
+    return _ratio(drawn.alarm_hours, drawn.normal_hours)
+
+
+def as_drawn(found: EventCounts, units: NDArray[np.intp] | None = None) -> EventDraw:
+    """The units as they are, one row, or those of (R, U) draws."""
+    count = len(found.unit_normal_hours)
+    drawn = np.arange(count)[None] if units is None else units
+    delay, has_event = np.full(count, np.nan), np.zeros(count, bool)
+    delay[found.unit_of_event] = found.delay
+    has_event[found.unit_of_event] = True
+    return EventDraw(
+        delay=delay[drawn],
+        events=has_event[drawn].sum(axis=1),
+        false_alarms=found.unit_false_alarms[drawn].sum(axis=1),
+        normal_hours=found.unit_normal_hours[drawn].sum(axis=1),
+        alarm_hours=found.unit_alarm_hours[drawn].sum(axis=1),
+    )
 
 
 def segments(
@@ -65,100 +135,76 @@ def match_events(
     recording: NDArray[np.int64],
     frame_time: NDArray[np.int64],
 ) -> EventCounts:
-    """Match alarms to events; all arguments (N,), recordings in runs, times ascending in each.
+    """Match alarms to events; all arguments (N,), recordings in runs, times (ns) ascending in each.
 
-    An alarm touches an event if their spans of time, ends included, share a moment; the event is then
-    detected, with the delay from its first frame to the start of the first alarm that touches it, at least 0.
+    An event is detected by any frame predicted abnormal from its first to its last frame, with the delay from its
+    onset to the first such frame. False alarms are counted inside the normal stretches between events, so that an
+    alarm that never stops is counted there, however many events it covers: one that lasts d counts
+    1 + floor(d / 10 s).
     """
     # samples a second apart (per-second) would else never join into a run
     usual = 1.5 * _frame_hours(recording, frame_time) * 3600
+    hold = max(ALARM_HOLD_SECONDS, usual)
     events = segments(label == 1, recording, frame_time, max(EVENT_JOIN_SECONDS, usual))
-    alarms = segments(decision == 1, recording, frame_time, max(ALARM_HOLD_SECONDS, usual))
-    # rows are ordered by recording and time, so spans of rows overlap exactly as spans of time do
-    first = np.searchsorted(alarms[:, 1], events[:, 0])
-    hit = first < len(alarms)
-    hit[hit] = alarms[first[hit], 0] <= events[hit, 1]
-    delay = np.full(len(events), np.nan)
-    late = frame_time[alarms[first[hit], 0]] - frame_time[events[hit, 0]]
-    delay[hit] = np.maximum(late, 0) / _NS
-    touching = np.searchsorted(events[:, 1], alarms[:, 0])
-    false_alarm = touching >= len(events)
-    inside = ~false_alarm
-    false_alarm[inside] = events[touching[inside], 0] > alarms[inside, 1]
+    on = decision == 1
+    stretch = _normal_stretches(events, recording, frame_time, hold)
+    inside = stretch >= 0
+    spans = segments(on & inside, stretch, frame_time, hold)
+    lasted = (frame_time[spans[:, 1]] - frame_time[spans[:, 0]]) / _NS
+    counts = (1 + np.floor(lasted / REPEAT_SECONDS)).astype(np.int64)
     unit = _units(events, recording)
-    count = int(unit[-1]) + 1 if len(unit) else 0
-    frames = np.bincount(unit[label == 0], minlength=count).astype(np.float64)
+    size = int(unit[-1]) + 1 if len(unit) else 0
+    hours = np.float64(_frame_hours(recording, frame_time))
     return EventCounts(
         events=events,
-        alarms=alarms,
-        delay=delay,
-        false_alarm=false_alarm,
+        alarms=segments(on, recording, frame_time, hold),
+        delay=_delays(events, on, frame_time),
+        false_spans=spans,
+        false_counts=counts,
         unit_of_event=unit[events[:, 0]],
-        unit_false_alarms=np.bincount(unit[alarms[false_alarm, 0]], minlength=count),
-        unit_normal_hours=frames * _frame_hours(recording, frame_time),
+        unit_false_alarms=np.bincount(unit[spans[:, 0]], counts, minlength=size).astype(np.int64),
+        unit_normal_hours=(np.bincount(unit[inside], minlength=size) * hours).astype(np.float64),
+        unit_alarm_hours=(np.bincount(unit[inside & on], minlength=size) * hours).astype(np.float64),
     )
 
 
-def event_metrics(found: EventCounts) -> tuple[dict[str, Any], dict[str, str]]:
-    """Event recall, delays, false alarms per hour of normal time, and counts; and why any is undefined."""
-    detected = np.isfinite(found.delay)
-    delays = found.delay[detected]
-    hours = float(found.unit_normal_hours.sum())
-    false_alarms = int(found.false_alarm.sum())
-    reasons: dict[str, str] = {}
-    if not len(found.events):
-        reasons["event_recall"] = "no events"
-    if not len(delays):
-        reasons |= dict.fromkeys(("delay_median_s", "delay_p95_s"), "no event was detected")
-    if not hours:
-        reasons["false_alarms_per_hour"] = "no normal time"
-    values = {
-        "events": len(found.events),
-        "detected": int(detected.sum()),
-        "alarms": len(found.alarms),
-        "false_alarms": false_alarms,
-        "normal_hours": hours,
-        "event_recall": float(detected.mean()) if len(detected) else None,
-        "delay_median_s": float(np.median(delays)) if len(delays) else None,
-        "delay_p95_s": float(np.quantile(delays, 0.95)) if len(delays) else None,
-        "false_alarms_per_hour": false_alarms / hours if hours else None,
-    }
-    return values, reasons
+def _delays(events: NDArray[np.intp], on: NDArray[np.bool_], frame_time: NDArray[np.int64]) -> Floats:
+    delay = np.full(len(events), np.nan)
+    (rows,) = np.nonzero(on)
+    place = np.searchsorted(rows, events[:, 0])
+    hit = place < len(rows)
+    hit[hit] = rows[place[hit]] <= events[hit, 1]
+    delay[hit] = (frame_time[rows[place[hit]]] - frame_time[events[hit, 0]]) / _NS
+    return delay
 
 
-def event_intervals(found: EventCounts, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
-    """95 % percentile intervals from resampling whole events, each with the normal time before it.
+def _normal_stretches(
+    events: NDArray[np.intp], recording: NDArray[np.int64], frame_time: NDArray[np.int64], hold: float
+) -> NDArray[np.int64]:
+    """(N,) which stretch of normal time a row is in, -1 for rows of events and those within the hold time of one.
 
-    Where every event is found or none, and where no alarm is false, resampling cannot vary; the exact binomial
-    and Poisson bounds stand in for it.
+    Stretches lie between events and end where a recording does and where samples are the hold time apart or more.
     """
-    units = len(found.unit_normal_hours)
-    if len(found.events) < FEWEST_EVENTS:
-        reason = f"only {len(found.events)} events; expected at least {FEWEST_EVENTS}"
-        return {name: {"low": None, "high": None, "reason": reason} for name in EVENT_METRICS}
-    rng = np.random.default_rng(seed)
-    delay_of_unit = np.full(units, np.nan)
-    delay_of_unit[found.unit_of_event] = found.delay
-    has_event = np.zeros(units, bool)
-    has_event[found.unit_of_event] = True
-    drawn = rng.integers(units, size=(resamples, units))
-    delays, events = delay_of_unit[drawn], has_event[drawn].sum(axis=1)
-    replicates = {
-        "event_recall": np.isfinite(delays).sum(axis=1) / np.where(events, events, np.nan),
-        "delay_median_s": _row_quantile(delays, 0.5),
-        "delay_p95_s": _row_quantile(delays, 0.95),
-        "false_alarms_per_hour": found.unit_false_alarms[drawn].sum(axis=1)
-        / np.maximum(found.unit_normal_hours[drawn].sum(axis=1), 1e-12),
-    }
-    intervals = {name: _percentiles(values) for name, values in replicates.items()}
-    if not np.isnan(found.delay).any() or np.isnan(found.delay).all():
-        bound = _TAIL ** (1 / len(found.events))
-        hit = not np.isnan(found.delay).any()
-        intervals["event_recall"] = {"low": bound, "high": 1.0} if hit else {"low": 0.0, "high": 1 - bound}
-    hours = float(found.unit_normal_hours.sum())
-    if not found.false_alarm.any() and hours:
-        intervals["false_alarms_per_hour"] = {"low": 0.0, "high": -log(_TAIL) / hours}
-    return intervals
+    count = len(recording)
+    if not count:
+        return np.empty(0, np.int64)
+    steps = np.zeros(count + 1, np.int64)
+    steps[events[:, 0]] += 1
+    steps[events[:, 1] + 1] -= 1
+    in_event = np.cumsum(steps[:-1]) > 0
+    hold_ns = round(hold * _NS)
+    linked = (np.diff(recording) == 0) & (np.diff(frame_time) < hold_ns)
+    (first,) = np.nonzero(~in_event & np.append(True, ~linked | in_event[:-1]))
+    (last,) = np.nonzero(~in_event & np.append(~linked | in_event[1:], True))
+    after_event = np.append(False, linked & in_event[:-1])[first]
+    before_event = np.append(linked & in_event[1:], False)[last]
+    stretch = np.where(in_event, -1, np.searchsorted(first, np.arange(count), side="right") - 1)
+    rows = np.flatnonzero(~in_event)
+    own = stretch[rows]
+    early = after_event[own] & (frame_time[rows] - frame_time[first[own]] < hold_ns)
+    late = before_event[own] & (frame_time[last[own]] - frame_time[rows] < hold_ns)
+    stretch[rows[early | late]] = -1
+    return stretch
 
 
 def _units(events: NDArray[np.intp], recording: NDArray[np.int64]) -> NDArray[np.intp]:
@@ -179,8 +225,14 @@ def _frame_hours(recording: NDArray[np.int64], frame_time: NDArray[np.int64]) ->
     return (float(np.median(steps)) / _NS if len(steps) else 0.04) / 3600
 
 
-def _row_quantile(values: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
+    return np.asarray(numerator / np.where(denominator > 0, denominator, np.nan), np.float64)
+
+
+def _row_quantile(values: Floats, level: float) -> Floats:
     """numpy.quantile of each row, NaN left out; NaN for a row of nothing else."""
+    if not values.shape[1]:
+        return np.full(len(values), np.nan)
     ordered = np.sort(values, axis=1)
     count = np.isfinite(ordered).sum(axis=1)
     place = level * np.maximum(count - 1, 0)
@@ -189,11 +241,3 @@ def _row_quantile(values: NDArray[np.float64], level: float) -> NDArray[np.float
     rows = np.arange(len(ordered))
     below, above = ordered[rows, low], ordered[rows, high]
     return np.asarray(below + (place - low) * (above - below), np.float64)
-
-
-def _percentiles(replicates: NDArray[np.float64]) -> dict[str, Any]:
-    finite = replicates[np.isfinite(replicates)]
-    if len(finite) < 0.5 * len(replicates):
-        return {"low": None, "high": None, "reason": "undefined in most resamples"}
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return {"low": float(low), "high": float(high)}

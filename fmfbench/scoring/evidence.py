@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,25 +12,28 @@ from numpy.typing import NDArray
 from fmfbench.exchange.labels import Labels
 from fmfbench.exchange.prediction_reader import Predictions
 from fmfbench.exchange.truth import Truth
-from fmfbench.scoring import pixel_ranks, ranks
-from fmfbench.scoring.bootstrap import (
-    Blocks,
-    Interval,
-    block_sums,
-    block_weights,
-    correlation_seconds,
-    cut_blocks,
-    metrics_of_counts,
-    proportion_interval,
-)
+from fmfbench.scoring import pixel_ranks
+from fmfbench.scoring.bootstrap import Blocks, block_sums, block_weights, correlation_seconds, cut_blocks
 from fmfbench.scoring.circumstances import around_onset, occlusion_bands
 from fmfbench.scoring.counts import Confusion, mask_counts
-from fmfbench.scoring.events import event_intervals, event_metrics, match_events
-from fmfbench.scoring.floor import floor_metrics, floor_warnings
-from fmfbench.scoring.metrics import METRIC_NAMES, five_metrics
+from fmfbench.scoring.events import match_events
+from fmfbench.scoring.figures import count_figures, event_figures, pixel_rank_figures, rank_figures
+from fmfbench.scoring.metrics import (
+    COUNT_METRICS,
+    EVENT_METRICS,
+    PIXEL_RANK_METRICS,
+    RANK_METRICS,
+    Figure,
+    count_metrics,
+    count_replicates,
+    metric,
+)
 from fmfbench.scoring.orientation import orientation_ious, orientation_warning
+from fmfbench.scoring.provenance import corruption_warnings
+from fmfbench.scoring.threshold import threshold_of
+from fmfbench.scoring.trivial import trivial_metrics, trivial_warnings
 
-__all__ = ["Evidence", "Tally", "gather_evidence", "tally"]
+__all__ = ["Evidence", "Tally", "error_blocks", "gather_evidence", "no_pixels_reason", "tally"]
 
 RANK_RESAMPLES = 200  # a spread needs fewer resamples than a quantile
 
@@ -62,31 +64,63 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Intervals, ranking, events, recordings, circumstances, the floor, the threshold's origin, and warnings.
+    """Figures, and recordings, circumstances, trivial baselines, the threshold's origin, and warnings.
 
-    Each is a mapping of plain types as it stands in the JSON document; `occlusion` is None without a truth.
+    `figures` are all metrics of the table in their order; the rest is plain types as it stands in the JSON document.
+    `facts` are what ranking and events were counted from; `occlusion` is None without a truth.
     """
 
-    intervals: Mapping[str, Any] = field(default_factory=dict)
+    figures: tuple[Figure, ...] = ()
     bootstrap: Mapping[str, Any] = field(default_factory=dict)
-    ranking: Mapping[str, Any] = field(default_factory=dict)
-    events: Mapping[str, Any] = field(default_factory=dict)
+    ranking_facts: Mapping[str, Any] = field(default_factory=dict)
+    event_facts: Mapping[str, Any] = field(default_factory=dict)
     recordings: Mapping[str, Any] = field(default_factory=dict)
     worst: Mapping[str, str] = field(default_factory=dict)
     around_onset: tuple[Mapping[str, Any], ...] = ()
     occlusion: Mapping[str, Any] | None = None
     threshold: Mapping[str, Any] = field(default_factory=dict)
-    floor: Mapping[str, Any] = field(default_factory=dict)
+    baselines: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """Of the metrics of counts."""
+        return {figure.name: figure.interval() for figure in self._of(COUNT_METRICS)}
+
+    @property
+    def ranking(self) -> dict[str, Any]:
+        """AUROC, AP, pixel AUROC and AUPRO, their intervals, and what pixels were ranked."""
+        return _section(self._of((*RANK_METRICS, *PIXEL_RANK_METRICS)), self.ranking_facts)
+
+    @property
+    def events(self) -> dict[str, Any]:
+        """The event metrics, their intervals, and the counts behind them."""
+        return _section(self._of(EVENT_METRICS), self.event_facts)
+
+    def _of(self, names: tuple[str, ...]) -> list[Figure]:
+        return [figure for figure in self.figures if figure.name in names]
+
     def to_dict(self) -> dict[str, Any]:
-        names = ("intervals", "bootstrap", "ranking", "events", "recordings", "worst", "threshold", "floor")
+        names = ("intervals", "bootstrap", "ranking", "events", "recordings", "worst", "threshold")
         plain: dict[str, Any] = {name: dict(getattr(self, name)) for name in names}
         return plain | {
+            "floor": dict(self.baselines),
             "around_onset": [dict(row) for row in self.around_onset],
             "occlusion": None if self.occlusion is None else dict(self.occlusion),
             "warnings": list(self.warnings),
         }
+
+
+def _section(figures: list[Figure], facts: Mapping[str, Any]) -> dict[str, Any]:
+    known = [figure for figure in figures if figure.value is not None]
+    return (
+        {figure.name: figure.value for figure in figures}
+        | dict(facts)
+        | {
+            "undefined": {figure.name: figure.reason for figure in figures if figure.value is None},
+            "intervals": {figure.name: figure.interval() for figure in known},
+        }
+    )
 
 
 def tally(labels: Labels, decision: NDArray[np.uint8], mask_bits: NDArray[np.uint8] | None) -> Tally:
@@ -119,24 +153,27 @@ def gather_evidence(
     assert labels.class_label is not None
     blocks = error_blocks([counts], labels, block_seconds)
     weights = block_weights(blocks, resamples, seed)
-    metrics, _ = five_metrics(counts.frame_total, counts.pixel_total)
-    replicates = metrics_of_counts(weights @ block_sums(blocks, counts.columns()))
+    metrics, reasons = count_metrics(counts.frame_total, counts.pixel_total, no_pixels_reason(labels))
+    replicates = count_replicates(weights @ block_sums(blocks, counts.columns()))
     matched = match_events(labels.class_label, found.decision, labels.recording, labels.frame_time)
-    values, reasons = event_metrics(matched)
+    ranking, no_ranking = _pixel_ranking(found, labels, blocks, aupro_limit)
     recordings = {
         labels.recordings[index]: _metrics_of(counts, labels.recording == index)
         for index in np.unique(labels.recording).tolist()
     }
-    floor = floor_metrics(labels, train_prior)
-    threshold, threshold_warnings = _threshold(found)
+    baselines = trivial_metrics(labels, train_prior)
+    threshold, threshold_warnings = threshold_of(found)
     orientation = None
     if counts.pixel is not None and labels.mask_bits is not None and found.mask_bits is not None:
         ious = orientation_ious(labels.mask_bits, found.mask_bits, labels.mask_shape or (0, 0))
         orientation = orientation_warning(ious)
     return Evidence(
-        intervals={
-            name: _interval(metrics[name], replicates[name], blocks).as_dict() for name in METRIC_NAMES
-        },
+        figures=(
+            *count_figures(metrics, reasons, replicates, blocks),
+            *rank_figures(labels.class_label, found.score, blocks, weights[:RANK_RESAMPLES]),
+            *pixel_rank_figures(ranking, no_ranking, blocks, weights[:RANK_RESAMPLES]),
+            *event_figures(matched, resamples, seed),
+        ),
         bootstrap={
             "level": 0.95,
             "blocks": len(blocks),
@@ -145,23 +182,38 @@ def gather_evidence(
             "resamples": resamples,
             "seed": seed,
         },
-        ranking=_joined(
-            _ranking(found, labels, blocks, weights[:RANK_RESAMPLES]),
-            _pixel_ranking(found, labels, blocks, weights[:RANK_RESAMPLES], aupro_limit),
-        ),
-        events=values | {"undefined": reasons, "intervals": event_intervals(matched, resamples, seed)},
+        ranking_facts={
+            "aupro_limit": aupro_limit,
+            "regions": None if ranking is None else ranking.regions,
+            "pixel_score": None
+            if found.pixel_score is None or ranking is None
+            else found.pixel_score.dtype.name,
+        },
+        event_facts={
+            "events": len(matched.events),
+            "detected": int(np.isfinite(matched.delay).sum()),
+            "alarms": len(matched.alarms),
+            "false_alarms": int(matched.false_counts.sum()),
+            "normal_hours": float(matched.unit_normal_hours.sum()),
+        },
         recordings=recordings,
         worst=_worst(recordings),
         around_onset=tuple(around_onset(labels, found.decision, matched.events)),
         occlusion=_occlusion(truth, labels, counts),
         threshold=threshold,
-        floor=floor,
+        baselines=baselines,
         warnings=(
+            *corruption_warnings(found.meta),
             *threshold_warnings,
             *([orientation] if orientation else []),
-            *floor_warnings(metrics, floor),
+            *trivial_warnings(metrics, baselines),
         ),
     )
+
+
+def no_pixels_reason(labels: Labels) -> str:
+    """Why metrics of pixels are undefined where no masks could be counted."""
+    return labels.no_mask or "no mask in the file"
 
 
 def error_blocks(tallies: list[Tally], labels: Labels, block_seconds: float | None) -> Blocks:
@@ -178,61 +230,23 @@ def _pooled(counts: NDArray[np.int64]) -> Confusion:
     return Confusion(tn=tn, fp=fp, fn=fn, tp=tp)
 
 
-def _interval(value: float | None, replicates: NDArray[np.float64], blocks: Blocks) -> Interval:
-    if value is None:
-        return Interval(low=None, high=None, reason="undefined")
-    return proportion_interval(value, replicates, blocks)
-
-
-def _ranking(
-    found: Predictions, labels: Labels, blocks: Blocks, weights: NDArray[np.float64]
-) -> dict[str, Any]:
-    assert labels.class_label is not None
-    reason: str | None = "the file has decisions but no scores"
-    if found.score is not None:
-        ranking = ranks.rank(labels.class_label, found.score)
-        reason = ranking.one_class
-    if reason is not None:
-        return {"auroc": None, "ap": None, "undefined": {"auroc": reason, "ap": reason}, "intervals": {}}
-    values = {"auroc": ranks.auroc(ranking), "ap": ranks.average_precision(ranking)}
-    replicates = ranks.rank_replicates(ranking, blocks.of_sample, weights)
-    intervals = {
-        name: _interval(values[name], replicates[name], blocks).as_dict() for name in ("auroc", "ap")
-    }
-    return values | {"undefined": {}, "intervals": intervals}
-
-
 def _pixel_ranking(
-    found: Predictions, labels: Labels, blocks: Blocks, weights: NDArray[np.float64], limit: float
-) -> dict[str, Any]:
-    names = ("pixel_auroc", "aupro")
-    facts: dict[str, Any] = {"aupro_limit": limit, "regions": None, "pixel_score": None}
-    reason, ranking = labels.no_mask, None
-    if reason is None and found.pixel_score is None:
-        reason = "no pixel_score in the file"
-    elif reason is None and found.pixel_score is not None:
-        assert labels.mask_bits is not None
-        ranking = pixel_ranks.rank_pixels(found.pixel_score, labels.mask_bits, limit=limit, blocks=blocks)
-        facts |= {"regions": ranking.regions, "pixel_score": found.pixel_score.dtype.name}
-        reason = ranking.reason
-    if ranking is None or ranking.auroc is None or ranking.aupro is None:
-        undefined = dict.fromkeys(names, reason)
-        return dict.fromkeys(names) | facts | {"undefined": undefined, "intervals": {}}
-    values = {"pixel_auroc": ranking.auroc, "aupro": ranking.aupro}
-    replicates = pixel_ranks.replicate_areas(ranking, weights)
-    intervals = {name: _interval(values[name], replicates[name], blocks).as_dict() for name in names}
-    return values | facts | {"undefined": {}, "intervals": intervals}
-
-
-def _joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    nested = {name: one[name] | other[name] for name in ("undefined", "intervals")}
-    return one | other | nested
+    found: Predictions, labels: Labels, blocks: Blocks, limit: float
+) -> tuple[pixel_ranks.PixelRanking | None, str | None]:
+    """The ranking of all pixels, or why there is none."""
+    if labels.no_mask is not None:
+        return None, labels.no_mask
+    if found.pixel_score is None:
+        return None, "no pixel_score in the file"
+    assert labels.mask_bits is not None
+    ranking = pixel_ranks.rank_pixels(found.pixel_score, labels.mask_bits, limit=limit, blocks=blocks)
+    return ranking, ranking.reason
 
 
 def _metrics_of(counts: Tally, rows: NDArray[np.bool_]) -> dict[str, Any]:
     frame = _pooled(counts.frame[rows])
     pixel = None if counts.pixel is None else _pooled(counts.pixel[rows])
-    metrics, undefined = five_metrics(frame, pixel)
+    metrics, undefined = count_metrics(frame, pixel)
     return {"num_samples": frame.total, "metrics": metrics, "undefined": undefined}
 
 
@@ -246,58 +260,10 @@ def _occlusion(truth: Truth | None, labels: Labels, counts: Tally) -> dict[str, 
 def _worst(recordings: Mapping[str, Any]) -> dict[str, str]:
     """For each metric the recording with the worst value."""
     worst = {}
-    for name in METRIC_NAMES:
+    for name in COUNT_METRICS:
         known = {
             key: row["metrics"][name] for key, row in recordings.items() if row["metrics"][name] is not None
         }
         if known:
-            pick = max if name in ("fdr", "mdr") else min
-            worst[name] = pick(known, key=lambda key: known[key])
+            worst[name] = str(metric(name).worst(known))
     return worst
-
-
-def _threshold(found: Predictions) -> tuple[dict[str, Any], list[str]]:
-    """Where the decisions' threshold came from, as far as the file says, and what is wrong with that."""
-    stated = found.meta.get("threshold")
-    origin = found.meta.get("threshold_origin", found.meta.get("threshold_from"))
-    if isinstance(stated, dict):
-        origin = stated.get("origin", stated.get("from", origin))
-        stated = stated.get("value")
-    value = None
-    if isinstance(stated, (int, float)) and not isinstance(stated, bool) and abs(stated) < 1e300:
-        value = float(stated)
-    as_half = found.pred is None or (
-        found.score is not None and np.array_equal(found.pred, (found.score > 0.5).astype(np.uint8))
-    )
-    warnings = []
-    if found.pred is None and value not in (None, 0.5):
-        warnings.append(
-            f"THE STATED THRESHOLD {value:g} WAS NOT USED: without pred the decision is score > 0.5"
-        )
-    kind = _threshold_kind(origin)
-    scores_tuned = kind == "test" and value in (None, 0.5)
-    if as_half and (origin is None or (found.pred is None and not scores_tuned)):
-        return {"value": 0.5, "origin": "fixed"}, warnings
-    if kind == "test":
-        warnings.insert(
-            0, "THRESHOLD TUNED ON TEST: accuracy, F1, FDR and MDR are not those of an unseen split"
-        )
-    elif kind == "not stated":
-        why = "pred comes without scores" if found.score is None else "pred is not score > 0.5"
-        if as_half:
-            why = f"meta.threshold_origin says {str(origin)[:40]!a}"
-        warnings.append(
-            f"THRESHOLD OF UNKNOWN ORIGIN: {why}; state meta.threshold_origin as fixed, validation or test"
-        )
-    if value is not None and found.score is not None and found.pred is not None:
-        differ = int(np.count_nonzero(found.pred != (found.score > value)))
-        if differ:
-            warnings.append(f"PRED IS NOT SCORE > {value:g}: they differ on {differ} samples")
-    return {"value": value, "origin": "TUNED ON TEST" if kind == "test" else kind}, warnings
-
-
-def _threshold_kind(origin: Any) -> str:
-    """fixed, validation, test or "not stated", by whole words: an "evaluation split" is none of them."""
-    words = re.findall("[a-z]+", str(origin).lower()) if origin is not None else []
-    known = {"test": ("test", "testing"), "validation": ("val", "valid", "validation"), "fixed": ("fixed",)}
-    return next((kind for kind, names in known.items() if set(names) & set(words)), "not stated")

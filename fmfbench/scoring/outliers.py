@@ -31,10 +31,11 @@ from fmfbench.scoring.bootstrap import (
     proportion_interval,
 )
 from fmfbench.scoring.evidence import RANK_RESAMPLES
+from fmfbench.scoring.metrics import OUTLIER_METRICS, count_replicates, metric
 
 __all__ = ["OutlierScore", "score_outliers"]
 
-METRICS = ("auroc", "fpr", "tpr", "accuracy")
+_COUNTED = tuple(entry for entry in OUTLIER_METRICS if entry.counted == "frames")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +65,9 @@ class OutlierScore:
         }
 
     def to_markdown(self) -> str:
-        header = ["kind", "outliers", "AUROC", "FPR", "TPR", "accuracy"]
+        header = ["kind", "outliers", *(entry.title for entry in OUTLIER_METRICS)]
         body = [
-            [name, str(row["samples"]), *(_cell(row[metric]) for metric in METRICS)]
+            [name, str(row["samples"]), *(_cell(row[entry.name]) for entry in OUTLIER_METRICS)]
             for name, row in self.rows.items()
         ]
         made = self.outliers
@@ -149,8 +150,8 @@ def _row(
     counted = np.stack(
         [normal & ~decided, normal & decided, outlying & ~decided, outlying & decided], axis=1
     ).astype(np.int64)
-    total = _rates(counted.sum(axis=0)[None])
-    replicates = _rates(weights @ block_sums(blocks, counted))
+    total = count_replicates(counted.sum(axis=0)[None], _COUNTED)
+    replicates = count_replicates(weights @ block_sums(blocks, counted), _COUNTED)
     row: dict[str, Any] = {
         "samples": int(outlying.sum()),
         "auroc": _auroc(found, normal, outlying, blocks, weights),
@@ -158,13 +159,6 @@ def _row(
     for name, values in total.items():
         row[name] = _with_interval(float(values[0]), replicates[name], blocks)
     return row
-
-
-def _rates(counts: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Of (R, 4) counts of TN, FP, FN, TP; NaN where undefined."""
-    tn, fp, fn, tp = np.asarray(counts, np.float64).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {"fpr": fp / (fp + tn), "tpr": tp / (tp + fn), "accuracy": (tn + tp) / (tn + fp + fn + tp)}
 
 
 def _auroc(
@@ -180,7 +174,9 @@ def _auroc(
     ranking = ranks.rank(outlying[rows].astype(np.uint8), found.score[rows])
     if ranking.one_class:
         return _undefined(ranking.one_class)
-    replicates = ranks.rank_replicates(ranking, blocks.of_sample[rows], weights[:RANK_RESAMPLES])
+    replicates = ranks.rank_replicates(
+        ranking, blocks.of_sample[rows], weights[:RANK_RESAMPLES], {"auroc": metric("auroc").formula}
+    )
     return _with_interval(ranks.auroc(ranking), replicates["auroc"], blocks)
 
 

@@ -22,6 +22,7 @@ from fmfbench.errors import InputError
 from fmfbench.exchange.masks import unpack_masks
 from fmfbench.exchange.pixel_scores import PixelScores, pixel_keys, top_key
 from fmfbench.scoring.bootstrap import Blocks
+from fmfbench.scoring.ranks import staircase_area
 
 __all__ = ["AUPRO_LIMIT", "PixelRanking", "check_limit", "rank_pixels", "region_sizes", "replicate_areas"]
 
@@ -129,7 +130,7 @@ class Area:
         self._pairs += int((cells.normal * (sums[1, :-1] + sums[1, 1:])).sum())
         rate = sums[0] / self.normal
         share = (sums[2] + sums[3] / 2.0**_LIMB) / 2.0**_LIMB / self.regions
-        self._overlap += _area_to(rate, share, self.limit)
+        self._overlap += staircase_area(rate, share, self.limit)
         self._above = sums[:, -1]
 
     @property
@@ -139,17 +140,6 @@ class Area:
     @property
     def aupro(self) -> float:
         return min(self._overlap / self.limit, 1.0)  # sums of thousands of trapezoids round to either side
-
-
-def _area_to(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
-    """Trapezoidal area under (x, y), x ascending, up to x = limit, where y is interpolated."""
-    inside = int(np.searchsorted(x, limit, side="right"))
-    area = float(((y[1:inside] + y[: inside - 1]) * np.diff(x[:inside])).sum() / 2) if inside else 0.0
-    if 0 < inside < len(x):
-        x0, y0 = x[inside - 1], y[inside - 1]
-        end = y0 + (y[inside] - y0) * (limit - x0) / (x[inside] - x0)
-        area += float((y0 + end) * (limit - x0) / 2)
-    return area
 
 
 class _Count:
@@ -329,8 +319,8 @@ def replicate_areas(ranking: PixelRanking, weights: NDArray[np.float64]) -> dict
             normal, abnormal, share = (np.append(0.0, each) for each in sums)
             if normal[-1] > 0 and abnormal[-1] > 0:
                 rate = normal / normal[-1]
-                auroc[row] = _area_to(rate, abnormal / abnormal[-1], 1.0)
-                aupro[row] = min(_area_to(rate, share / share[-1], ranking.limit) / ranking.limit, 1.0)
+                auroc[row] = staircase_area(rate, abnormal / abnormal[-1], 1.0)
+                aupro[row] = min(staircase_area(rate, share / share[-1], ranking.limit) / ranking.limit, 1.0)
     return {"pixel_auroc": auroc, "aupro": aupro}
 
 

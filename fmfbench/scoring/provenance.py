@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
-__all__ = ["backbone_text", "provenance_notes"]
+__all__ = ["backbone_text", "corruption_of", "corruption_warnings", "provenance_notes"]
 
 _LONGEST = 300
 _REINTERPRETATION = (
@@ -26,6 +27,29 @@ def provenance_notes(meta: Mapping[str, object]) -> tuple[str, ...]:
     if meta.get("reinterpretation") is True:
         notes.append(_REINTERPRETATION)
     return tuple(notes)
+
+
+def corruption_of(meta: Mapping[str, object]) -> str | None:
+    """The preset of the robustness protocol that predictions were made under; None for clean input.
+
+    Whatever stands in `meta.corrupt` counts, unless it is null, false or empty: who writes the key says that the input
+    was not as it is.
+    """
+    found = meta.get("corrupt")
+    if found is None or found is False or found in ("", [], {}):
+        return None
+    text = found if isinstance(found, str) else json.dumps(found, sort_keys=True)
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))[:80] or None
+
+
+def corruption_warnings(meta: Mapping[str, object]) -> tuple[str, ...]:
+    """One line where the input was corrupted, for a score that must not be taken for one on clean input."""
+    preset = corruption_of(meta)
+    if preset is None:
+        return ()
+    return (
+        f"CORRUPTED INPUT: predicted under the robustness preset {preset}; not to be set beside figures on clean input",
+    )
 
 
 def backbone_text(found: object) -> str | None:

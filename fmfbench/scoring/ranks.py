@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ranking", "auroc", "average_precision", "rank", "rank_replicates"]
+__all__ = [
+    "Ranking",
+    "area",
+    "auroc",
+    "average_precision",
+    "cumulated",
+    "precision",
+    "rank",
+    "rank_replicates",
+    "staircase_area",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,68 +60,85 @@ def auroc(ranking: Ranking, weight: NDArray[np.float64] | None = None) -> float:
     Returns:
         NaN where a class has no weight.
     """
-    hits, misses = _cumulated(ranking, weight)
-    return _area(hits, misses)
+    return area(*cumulated(ranking, weight))
 
 
 def average_precision(ranking: Ranking, weight: NDArray[np.float64] | None = None) -> float:
     """Sum over thresholds of precision times the gain in recall; arguments and NaN as for `auroc`."""
-    hits, misses = _cumulated(ranking, weight)
-    return _precision(hits, misses)
+    return precision(*cumulated(ranking, weight))
 
 
 def rank_replicates(
-    ranking: Ranking, block: NDArray[np.intp], weights: NDArray[np.float64]
+    ranking: Ranking,
+    block: NDArray[np.intp],
+    weights: NDArray[np.float64],
+    formulas: Mapping[str, Callable[..., float]],
 ) -> dict[str, NDArray[np.float64]]:
-    """AUROC and AP of each bootstrap resample, by weighted ranks.
+    """Metrics of scores of each bootstrap resample, by weighted ranks: each (R,).
 
     Args:
         ranking: of the samples.
         block: (N,) each sample's block.
         weights: (R, B) of the blocks.
+        formulas: name -> formula(hits, misses).
     """
     block_ranked = block[ranking.order]
     abnormal = ranking.abnormal
-    values = np.empty((2, len(weights)))
+    values = {name: np.empty(len(weights)) for name in formulas}
     for row, weight in enumerate(weights):
         each = weight[block_ranked]
         hits = np.cumsum(each * abnormal)[ranking.ends]
         misses = np.cumsum(each)[ranking.ends] - hits
-        values[:, row] = _area(hits, misses), _precision(hits, misses)
-    return {"auroc": values[0], "ap": values[1]}
+        for name, formula in formulas.items():
+            values[name][row] = formula(hits, misses)
+    return values
 
 
 def roc_curve(ranking: Ranking) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(false positive rate, true positive rate), from (0, 0) to (1, 1)."""
-    hits, misses = _cumulated(ranking, None)
+    hits, misses = cumulated(ranking)
     return np.append(0, misses / misses[-1]), np.append(0, hits / hits[-1])
 
 
 def precision_recall_curve(ranking: Ranking) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(recall, precision) at each threshold, from the strictest to the laxest."""
-    hits, misses = _cumulated(ranking, None)
+    hits, misses = cumulated(ranking)
     return hits / hits[-1], hits / (hits + misses)
 
 
-def _cumulated(
-    ranking: Ranking, weight: NDArray[np.float64] | None
+def cumulated(
+    ranking: Ranking, weight: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(hits, misses): weights of abnormal and of normal samples down to each distinct score."""
     each = np.ones(len(ranking.order)) if weight is None else weight[ranking.order]
     hits = np.cumsum(each * ranking.abnormal)[ranking.ends]
     return hits, np.cumsum(each)[ranking.ends] - hits
 
 
-def _area(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> float:
+def area(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> float:
+    """Area under the ROC curve of cumulated weights; NaN where a class has none."""
     if not len(hits) or hits[-1] <= 0 or misses[-1] <= 0:
         return float("nan")
     # sums, not numpy.dot: BLAS threads of several processes stall one another on vectors this short
-    area = ((hits[1:] + hits[:-1]) * (misses[1:] - misses[:-1])).sum() + hits[0] * misses[0]
-    return float(area / (2 * hits[-1] * misses[-1]))
+    pairs = ((hits[1:] + hits[:-1]) * (misses[1:] - misses[:-1])).sum() + hits[0] * misses[0]
+    return float(pairs / (2 * hits[-1] * misses[-1]))
 
 
-def _precision(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> float:
+def precision(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> float:
+    """Average precision of cumulated weights; NaN where nothing is abnormal."""
     if not len(hits) or hits[-1] <= 0:
         return float("nan")
-    called = hits + misses
-    precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    return float((np.diff(hits, prepend=0.0) * precision).sum() / hits[-1])
+    predicted = hits + misses
+    share = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
+    return float((np.diff(hits, prepend=0.0) * share).sum() / hits[-1])
+
+
+def staircase_area(x: NDArray[np.float64], y: NDArray[np.float64], limit: float = 1.0) -> float:
+    """Trapezoidal area under (x, y), x ascending, up to x = limit, where y is interpolated."""
+    inside = int(np.searchsorted(x, limit, side="right"))
+    total = float(((y[1:inside] + y[: inside - 1]) * np.diff(x[:inside])).sum() / 2) if inside else 0.0
+    if 0 < inside < len(x):
+        x0, y0 = x[inside - 1], y[inside - 1]
+        end = y0 + (y[inside] - y0) * (limit - x0) / (x[inside] - x0)
+        total += float((y0 + end) * (limit - x0) / 2)
+    return total

@@ -1,58 +1,54 @@
-"""A score, and its tables: Markdown for people, CSV for spreadsheets, several files side by side."""
+"""A score: its figures, the counts behind them, the receipt that says what they belong to, and all that as text."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 from fmfbench.files.markdown import number, table
 from fmfbench.scoring.circumstances import band_title, onset_title
 from fmfbench.scoring.counts import Confusion
 from fmfbench.scoring.evidence import Evidence
-from fmfbench.scoring.metrics import METRIC_NAMES, METRIC_TITLES
-from fmfbench.scoring.provenance import provenance_notes
+from fmfbench.scoring.figures import figure_text, interval_text
+from fmfbench.scoring.metrics import COUNT_METRICS, PIXEL_RANK_METRICS, Figure, metric
+from fmfbench.scoring.provenance import corruption_of
 
 __all__ = [
+    "INTERVAL_WORTH",
     "Score",
+    "count_titles",
+    "heading",
     "occlusion_caption",
     "occlusion_head",
     "occlusion_rows",
     "onset_rows",
     "pixel_facts",
-    "score_csv",
+    "receipt_lines",
     "score_markdown",
-    "scores_markdown",
+    "score_text",
     "title_of",
 ]
 
 INTERVAL_WORTH = (
-    "Intervals: 95 %, from a block bootstrap in time within recordings. On simulated errors they held the "
-    "truth in 88 to 98 % of cases (data_cards/protocol.md); they say nothing of other furnaces."
+    "Intervals: 95 %, from a block bootstrap in time within recordings. How often they hold the truth on simulated "
+    "errors stands in data_cards/protocol.md; they say nothing of other furnaces."
 )
-EVENT_TITLES = {
-    "event_recall": "event recall",
-    "delay_median_s": "detection delay, median (s)",
-    "delay_p95_s": "detection delay, 95th percentile (s)",
-    "false_alarms_per_hour": "false alarms per hour of normal time",
-}
-
-
-PIXEL_RANKS = {"pixel_auroc", "aupro"}
-RANK_TITLES = {"auroc": "AUROC", "ap": "AP", "pixel_auroc": "pixel AUROC", "aupro": "AUPRO"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """The five metrics of one file on one split, with the counts they come from.
+    """The figures of one file on one split, with the counts they come from.
 
-    `metrics` maps accuracy, f1, fdr, mdr and miou to a float, or to None with the reason in `undefined`.
+    Attributes:
+        figures: every metric with value, interval and reason; the official five alone without evidence.
+        frame, pixel: counts over samples and pixels; `pixel` None where masks cannot be scored.
+        receipt: what the figures belong to, as it stands in the JSON document.
+        evidence: what stands beside the figures; None under `compat` or when it was left out.
     """
 
-    metrics: Mapping[str, float | None]
-    undefined: Mapping[str, str]
+    figures: tuple[Figure, ...]
     frame: Confusion
     pixel: Confusion | None
     split: str
@@ -67,12 +63,40 @@ class Score:
     meta: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     evidence: Evidence | None = None
+    receipt: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """Accuracy, f1, fdr, mdr and miou: a float, or None with the reason in `undefined`."""
+        return {figure.name: figure.value for figure in self._counted}
+
+    @property
+    def undefined(self) -> dict[str, str]:
+        """Why each of the five that has no value has none."""
+        return {figure.name: str(figure.reason) for figure in self._counted if figure.value is None}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What must be said beside the figures."""
+        return () if self.evidence is None else self.evidence.warnings
+
+    def figure(self, name: str) -> Figure:
+        """The figure of a metric; KeyError where it was not gathered."""
+        for figure in self.figures:
+            if figure.name == name:
+                return figure
+        raise KeyError(name)
+
+    def shown(self) -> tuple[Figure, ...]:
+        """The figures that tables show: those of pixel scores only where the file has such."""
+        dense = self.evidence is not None and self.evidence.ranking_facts.get("pixel_score") is not None
+        return tuple(f for f in self.figures if dense or f.name not in PIXEL_RANK_METRICS)
 
     def to_dict(self) -> dict[str, Any]:
         """What `fmfbench score --json` prints; plain types that JSON can hold."""
         return {
-            "metrics": dict(self.metrics),
-            "undefined": dict(self.undefined),
+            "metrics": self.metrics,
+            "undefined": self.undefined,
             "counts": {
                 "frame": self.frame.as_dict(),
                 "pixel": None if self.pixel is None else self.pixel.as_dict(),
@@ -88,33 +112,122 @@ class Score:
             "decision": self.decision,
             "meta": dict(self.meta),
             "notes": list(self.notes),
+            "receipt": dict(self.receipt),
         } | ({} if self.evidence is None else self.evidence.to_dict())
 
     def to_markdown(self) -> str:
         """Tables for people; FDR and MDR are spelled out because the paper's names mislead."""
         return score_markdown(self)
 
+    def to_text(self) -> str:
+        """A short aligned summary for a terminal."""
+        return score_text(self)
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def __repr__(self) -> str:
+        known = ", ".join(f"{f.name} {figure_text(f)}" for f in self._counted if f.value is not None)
+        return f"<Score {self.file}, {self.split}: {known or 'nothing defined'}>"
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks."""
+        rows = "".join(
+            f"<tr><td style='text-align:left'>{escape(f.metric.title)}</td><td>{escape(figure_text(f))}</td>"
+            f"<td>{interval_text(f)}</td></tr>"
+            for f in self.shown()
+        )
+        warned = "".join(f"<p><b>WARNING: {escape(text)}</b></p>" for text in self.warnings)
+        return (
+            f"<p>{escape(self.file)}, split {escape(self.split)}, {self.num_samples} samples</p>{warned}"
+            f"<table><tr><th>metric</th><th>value</th><th>95 % interval</th></tr>{rows}</table>"
+        )
+
+    @property
+    def _counted(self) -> list[Figure]:
+        return [figure for figure in self.figures if figure.name in COUNT_METRICS]
+
+
+def count_titles() -> tuple[str, ...]:
+    """The titles of the metrics of counts."""
+    return tuple(metric(name).title for name in COUNT_METRICS)
+
 
 def title_of(score: Score, name: str) -> str:
     """How tables call a value."""
     if name == "aupro" and score.evidence is not None:
-        return f"AUPRO, FPR to {score.evidence.ranking['aupro_limit']:g}"
-    return METRIC_TITLES.get(name) or EVENT_TITLES.get(name) or RANK_TITLES[name]
+        return f"AUPRO, FPR to {score.evidence.ranking_facts['aupro_limit']:g}"
+    return metric(name).title
 
 
-def score_markdown(score: Score) -> str:
-    """All that a score says, as Markdown."""
+def heading(score: Score) -> str:
+    """What was scored, in a line, with what sets it apart from other scores."""
     title = f"{score.file} on split {score.split}, {score.num_samples} samples"
     if score.context == "strict":
         title += f", strict sample set of protocol {score.protocol}"
     if score.sample_set == "per-second":
         title += ", PER-SECOND SAMPLE SET: not to be compared with figures of every frame"
+    if (preset := corruption_of(score.meta)) is not None:
+        title += f", CORRUPTED INPUT ({preset})"
     if score.compat:
         title += f" (compat {score.compat}: with the released code's smoothing constants)"
-    lines = [title, ""]
-    if score.evidence is not None:
-        lines += [f"**WARNING: {text}**" for text in score.evidence.warnings]
-        lines += [""] if score.evidence.warnings else []
+    return title
+
+
+def score_text(score: Score) -> str:
+    """A short aligned summary; digits are as many as the interval supports.
+
+    Example:
+        predictions.npz on split test, 3300 samples
+
+        accuracy               0.81  0.69 to 0.90
+        F1                     0.79  0.72 to 0.85
+    """
+    lines = [heading(score), ""]
+    lines += [f"WARNING: {text}" for text in score.warnings]
+    lines += [""] if score.warnings else []
+    rows = [(title_of(score, f.name), figure_text(f), interval_text(f)) for f in score.shown()]
+    wide = max(len(row[0]) for row in rows)
+    numbers = max((len(row[1]) for row in rows if not row[1].startswith("undefined")), default=0)
+    lines += [f"{name:<{wide}}  {value:>{numbers}}  {interval}".rstrip() for name, value, interval in rows]
+    evidence = score.evidence
+    if evidence is not None:
+        events = evidence.event_facts
+        lines += [
+            "",
+            f"events: {events['detected']} of {events['events']} detected, {events['false_alarms']} false alarms in "
+            f"{events['normal_hours']:.3g} h of normal time; threshold {_threshold(evidence.threshold)}",
+        ]
+        if len(evidence.recordings) > 1 and "accuracy" in evidence.worst:
+            name = evidence.worst["accuracy"]
+            value = evidence.recordings[name]["metrics"]["accuracy"]
+            lines.append(f"worst of {len(evidence.recordings)} recordings: {name}, accuracy {value:.3f}")
+    lines += [f"note: {note}" for note in score.notes]
+    lines += [
+        *receipt_lines(score.receipt),
+        "intervals are 95 %; every table: --markdown or --report score.html",
+    ]
+    return "\n".join(lines)
+
+
+def receipt_lines(receipt: Mapping[str, Any]) -> list[str]:
+    """The receipt in two lines; hashes by their first 16 digits, the JSON document has them whole."""
+    if not receipt:
+        return []
+    made = f"receipt: fmfbench {receipt['fmfbench']}, protocol card {receipt['protocol_card']}"
+    made += (
+        f", predictions {str(receipt['predictions_sha256'])[:16]}, data {str(receipt['fingerprint'])[:16]}"
+    )
+    if receipt["sources_digest"]:
+        made += f", sources {str(receipt['sources_digest'])[:16]}"
+    return [made, f"{receipt['date']}: {receipt['command']}"]
+
+
+def score_markdown(score: Score) -> str:
+    """All that a score says, as Markdown."""
+    lines = [heading(score), ""]
+    lines += [f"**WARNING: {text}**" for text in score.warnings]
+    lines += [""] if score.warnings else []
     lines += table(("metric", "value", "95 % interval"), _metric_rows(score))
     lines += ["", f"frames: {_counts(score.frame)}; decided by {score.decision}"]
     if score.pixel is not None:
@@ -122,124 +235,44 @@ def score_markdown(score: Score) -> str:
     if facts := pixel_facts(score):
         lines.append(facts)
     if score.evidence is not None:
-        lines += _evidence_lines(score)
+        lines += _evidence_lines(score, score.evidence)
     lines += [f"note: {note}" for note in score.notes]
+    lines += receipt_lines(score.receipt)
     return "\n".join(lines)
-
-
-def scores_markdown(scores: Sequence[Score]) -> str:
-    """One row a file: the five metrics, AUROC and AP, and those of pixels where a file has their scores.
-
-    Below, what to know of the models behind them.
-    """
-    names: tuple[str, ...] = (*METRIC_NAMES, "auroc", "ap")
-    if any(PIXEL_RANKS & set(score_values(score)) for score in scores):
-        names = (*names, "pixel_auroc", "aupro")
-    titles = METRIC_TITLES | RANK_TITLES
-    head = ("file", *(titles[name] for name in names), "warnings")
-    rows = []
-    for score in scores:
-        values = [number(score_values(score).get(name)) for name in names]
-        warned = len(score.evidence.warnings) if score.evidence else 0
-        rows.append((score.file, *values, str(warned or "")))
-    named = {name: None for score in scores if score.evidence for name in score.evidence.recordings}
-    lines = [*table(head, rows), "", f"recordings: {', '.join(named)}"]
-    lines += [f"{score.file}: {note}" for score in scores for note in provenance_notes(score.meta)]
-    return "\n".join(lines)
-
-
-def score_csv(scores: Sequence[Score]) -> str:
-    """One row a file and metric: file, split, metric, value, low, high, undefined."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("file", "split", "num_samples", "metric", "value", "low", "high", "undefined"))
-    for score in scores:
-        for name, value in score_values(score).items():
-            low_high = interval_of(score, name)
-            writer.writerow(
-                (
-                    score.file,
-                    score.split,
-                    score.num_samples,
-                    name,
-                    "" if value is None else repr(value),
-                    "" if low_high is None else repr(low_high[0]),
-                    "" if low_high is None else repr(low_high[1]),
-                    reason_of(score, name) if value is None else "",
-                )
-            )
-    return stream.getvalue()
-
-
-def score_values(score: Score) -> dict[str, float | None]:
-    """The five metrics, and AUROC, AP and the event metrics where they were gathered; pixel AUROC and AUPRO of a
-    file with pixel scores."""
-    values = dict(score.metrics)
-    if score.evidence is not None:
-        ranking = score.evidence.ranking
-        values |= {name: ranking[name] for name in ("auroc", "ap")}
-        if ranking["pixel_score"] is not None:
-            values |= {name: ranking[name] for name in ("pixel_auroc", "aupro")}
-        values |= {name: score.evidence.events[name] for name in EVENT_TITLES}
-    return values
-
-
-def reason_of(score: Score, name: str) -> str:
-    """Why a value is undefined."""
-    reasons = dict(score.undefined)
-    if score.evidence is not None:
-        reasons |= score.evidence.ranking["undefined"] | score.evidence.events["undefined"]
-    return str(reasons.get(name, ""))
-
-
-def interval_of(score: Score, name: str) -> tuple[float, float] | None:
-    """The interval of a value, or None."""
-    if score.evidence is None:
-        return None
-    known: dict[str, Any] = {
-        **score.evidence.intervals,
-        **score.evidence.ranking["intervals"],
-        **score.evidence.events["intervals"],
-    }
-    found = known.get(name)
-    return None if not found or found["low"] is None else (found["low"], found["high"])
 
 
 def _metric_rows(score: Score) -> list[tuple[str, str, str]]:
     rows = []
-    for name, value in score_values(score).items():
-        title = title_of(score, name)
-        shown = number(value) if value is not None else f"undefined: {reason_of(score, name)}"
-        found = interval_of(score, name)
-        rows.append((title, shown, f"{found[0]:.4f} to {found[1]:.4f}" if found else ""))
+    for figure in score.shown():
+        shown = number(figure.value) if figure.value is not None else f"undefined: {figure.reason}"
+        interval = "" if figure.low is None else f"{figure.low:.4f} to {figure.high:.4f}"
+        rows.append((title_of(score, figure.name), shown, interval))
     return rows
 
 
-def _evidence_lines(score: Score) -> list[str]:
-    evidence = score.evidence
-    assert evidence is not None
-    events, boot = evidence.events, evidence.bootstrap
+def _evidence_lines(score: Score, evidence: Evidence) -> list[str]:
+    events, boot = evidence.event_facts, evidence.bootstrap
     lines = [
-        f"events: {events['detected']} of {events['events']} detected; {events['false_alarms']} of "
-        f"{events['alarms']} alarms false in {events['normal_hours']:.3f} h of normal time",
+        f"events: {events['detected']} of {events['events']} detected; {events['alarms']} alarms, of which "
+        f"{events['false_alarms']} false ones count in {events['normal_hours']:.3f} h of normal time",
         f"threshold: {_threshold(evidence.threshold)}",
         f"bootstrap: {boot['blocks']} blocks of {boot['block_seconds']:.1f} s, errors correlated over "
         f"{boot['correlation_seconds']:.2f} s",
         INTERVAL_WORTH,
         "",
     ]
-    head = ("", "samples", *(METRIC_TITLES[name] for name in METRIC_NAMES))
     worst = evidence.worst if len(evidence.recordings) > 1 else {}
     rows = []
     for name, row in evidence.recordings.items():
         values = [
-            number(row["metrics"][metric]) + (" (worst)" if worst.get(metric) == name else "")
-            for metric in METRIC_NAMES
+            number(row["metrics"][each]) + (" (worst)" if worst.get(each) == name else "")
+            for each in COUNT_METRICS
         ]
         rows.append((f"recording {name}", str(row["num_samples"]), *values))
-    for name, floor in evidence.floor.items():
-        rows.append((f"floor: {name}", str(score.num_samples), *(number(floor[m]) for m in METRIC_NAMES)))
-    lines += [*table(head, rows), ""]
+    for name, values in evidence.baselines.items():
+        cells = (number(values[each]) for each in COUNT_METRICS)
+        rows.append((f"trivial baseline: {name}", str(score.num_samples), *cells))
+    lines += [*table(("", "samples", *count_titles()), rows), ""]
     lines += table(
         ("time from an onset (its first scored frame)", "frames", "accuracy"), onset_rows(evidence)
     )
@@ -254,7 +287,7 @@ def onset_rows(evidence: Evidence) -> list[tuple[str, str, str]]:
 
 
 def occlusion_head() -> tuple[str, ...]:
-    return ("samples with", "normal", "abnormal", *(METRIC_TITLES[name] for name in METRIC_NAMES))
+    return ("samples with", "normal", "abnormal", *count_titles())
 
 
 def occlusion_caption(evidence: Evidence) -> str:
@@ -275,26 +308,26 @@ def occlusion_rows(evidence: Evidence) -> list[tuple[str, ...]]:
             band_title(row),
             str(row["num_samples"] - row["abnormal"]),
             str(row["abnormal"]),
-            *(number(row["metrics"][name]) for name in METRIC_NAMES),
+            *(number(row["metrics"][name]) for name in COUNT_METRICS),
         )
         for row in evidence.occlusion["bands"]
     ]
 
 
+def pixel_facts(score: Score) -> str | None:
+    """What pixel AUROC and AUPRO were counted from, in a line; None where the file has no pixel scores."""
+    facts = {} if score.evidence is None else score.evidence.ranking_facts
+    if facts.get("pixel_score") is None:
+        return None
+    return (
+        f"pixel scores: {facts['pixel_score']}, {facts['regions']} abnormal regions; AUPRO is the mean share of "
+        f"a region that is found, over false positive rates of pixels from 0 to {facts['aupro_limit']:g}"
+    )
+
+
 def _threshold(threshold: Mapping[str, Any]) -> str:
     value = "of unknown value" if threshold["value"] is None else f"{threshold['value']:g}"
     return f"{value}, {threshold['origin']}"
-
-
-def pixel_facts(score: Score) -> str | None:
-    """What pixel AUROC and AUPRO were counted from, in a line; None where the file has no pixel scores."""
-    ranking = {} if score.evidence is None else score.evidence.ranking
-    if ranking.get("pixel_score") is None:
-        return None
-    return (
-        f"pixel scores: {ranking['pixel_score']}, {ranking['regions']} abnormal regions; AUPRO is the mean share of "
-        f"a region that is found, over false positive rates of pixels from 0 to {ranking['aupro_limit']:g}"
-    )
 
 
 def _counts(counts: Confusion) -> str:

@@ -20,17 +20,33 @@ from fmfbench.exchange.predictions import Predictions, Target, read_predictions
 from fmfbench.exchange.truth import read_truth
 from fmfbench.files.problems import first_five
 from fmfbench.scoring.bootstrap import check_resampling
-from fmfbench.scoring.evidence import gather_evidence, tally
-from fmfbench.scoring.metrics import five_metrics, official_metrics
+from fmfbench.scoring.evidence import Tally, gather_evidence, no_pixels_reason, tally
+from fmfbench.scoring.figures import count_figures
+from fmfbench.scoring.metrics import COUNT_METRICS, Figure, count_metrics, official_metrics
 from fmfbench.scoring.pixel_ranks import AUPRO_LIMIT, check_limit
 from fmfbench.scoring.provenance import provenance_notes
+from fmfbench.scoring.receipt import command_text, make_receipt
 from fmfbench.scoring.result import Score
+from fmfbench.scoring.threshold import threshold_of
 from fmfbench.store.reader import StoreReader
 from fmfbench.store.splits import per_second_rows
 from fmfbench.windows.protocol import get_protocol
 from fmfbench.windows.reader import strict_ids
 
 __all__ = ["score"]
+
+# the options that a receipt's command names where they are not these
+_DEFAULTS: dict[str, Any] = {
+    "context": None,
+    "protocol": None,
+    "compat": None,
+    "resamples": 2000,
+    "block_seconds": None,
+    "seed": 0,
+    "per_second": False,
+    "truth": None,
+    "aupro_limit": AUPRO_LIMIT,
+}
 
 
 def score(
@@ -77,6 +93,7 @@ def score(
         InputError: a bootstrap that cannot be: too few resamples, blocks without length, a negative seed. Or a
             limit of AUPRO that is not above 0 and at most 1.
     """
+    options = {name: value for name, value in locals().items() if name in _DEFAULTS}
     if compat not in (None, "official"):
         raise PredictionError(f"compat {compat!r}: expected official or none")
     if truth is not None and (compat is not None or not evidence):
@@ -91,11 +108,6 @@ def score(
     hidden = None if truth is None else read_truth(truth, labels, _num_frames(data))
     counts = tally(labels, found.decision, found.mask_bits)
     frame, pixel = counts.frame_total, counts.pixel_total
-    no_pixels = labels.no_mask or "no mask in the file"
-    metrics, undefined = five_metrics(frame, pixel, no_pixels)
-    if compat == "official":
-        metrics = official_metrics(frame, pixel)
-        undefined = {"miou": no_pixels} if pixel is None else {}
     gathered = None
     if evidence and compat is None and len(labels):
         gathered = gather_evidence(
@@ -109,9 +121,9 @@ def score(
             seed=seed,
             aupro_limit=aupro_limit,
         )
+    sample_set = "per-second" if per_second else "every frame"
     return Score(
-        metrics=metrics,
-        undefined=undefined,
+        figures=_plain_figures(counts, labels, compat) if gathered is None else gathered.figures,
         frame=frame,
         pixel=pixel,
         split=split,
@@ -121,12 +133,30 @@ def score(
         context=context,
         protocol=None if protocol is None else protocol_name(protocol),
         compat=compat,
-        sample_set="per-second" if per_second else "every frame",
+        sample_set=sample_set,
         decision="score > 0.5" if found.pred is None else "pred",
         meta=found.meta,
         notes=(*found.notes, *provenance_notes(found.meta)),
         evidence=gathered,
+        receipt=make_receipt(
+            Path(predictions),
+            labels,
+            found.meta,
+            threshold_of(found)[0],
+            split=split,
+            sample_set=sample_set,
+            command=command_text(Path(predictions), data, split, options, _DEFAULTS),
+        ),
     )
+
+
+def _plain_figures(counts: Tally, labels: Labels, compat: str | None) -> tuple[Figure, ...]:
+    """The five without intervals."""
+    frame, pixel = counts.frame_total, counts.pixel_total
+    no_pixels = no_pixels_reason(labels)
+    if compat == "official":
+        return count_figures(official_metrics(frame, pixel), dict.fromkeys(COUNT_METRICS, no_pixels))
+    return count_figures(*count_metrics(frame, pixel, no_pixels))
 
 
 def read_for(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fmfbench.scoring.metrics import METRIC_TITLES
+from fmfbench.scoring.metrics import metric as metric_of
 from fmfbench.scoring.result import INTERVAL_WORTH
 from fmfbench_models.reproduce.document import part_of_samples
 
 __all__ = ["document_markdown", "duration", "plan_markdown"]
 
-FLOOR = "NOT BETTER THAN "
+BEATEN_BY = "NOT BETTER THAN "
 TRUNKS = {"random": "random", "imagenet": "ImageNet", "file": "other file"}
 INPUTS = {"both": "video, current", "visual": "video", "current": "current", None: "?"}
 
@@ -113,9 +113,9 @@ def details(document: Mapping[str, Any]) -> list[str]:
     lines += [f"{row['label']}: backbone {row['backbone']}" for row in document["rows"] if row["backbone"]]
     lines += warnings(document["rows"])
     if document["floor"]:
-        floor = [f"{name} {values['accuracy']:.4f}" for name, values in document["floor"].items()
+        trivial = [f"{name} {values['accuracy']:.4f}" for name, values in document["floor"].items()
                  if values["accuracy"] is not None]  # fmt: skip
-        lines.append(f"accuracy without a model: {', '.join(floor)}")
+        lines.append(f"accuracy without a model: {', '.join(trivial)}")
     for metric, counts in document["ordering"].items():
         if counts:
             lines.append(
@@ -126,16 +126,18 @@ def details(document: Mapping[str, Any]) -> list[str]:
 
 
 def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line a row with warnings; which guesses a row does not beat is told by the guesses' names alone."""
+    """A line a row with warnings; which trivial baselines a row does not beat is told by their names alone."""
     lines = []
     for row in rows:
-        guesses = [
-            text.removeprefix(FLOOR).split(":")[0].lower() for text in row["warnings"] if FLOOR in text
+        baselines = [
+            text.removeprefix(BEATEN_BY).split(":")[0].lower()
+            for text in row["warnings"]
+            if BEATEN_BY in text
         ]
-        told = [text for text in row["warnings"] if FLOOR not in text]
-        if guesses:
+        told = [text for text in row["warnings"] if BEATEN_BY not in text]
+        if baselines:
             told.append(
-                f"not better in accuracy, F1 or mIoU than a guess without a model: {', '.join(guesses)}"
+                f"not better in accuracy, F1 or mIoU than the trivial baselines: {', '.join(baselines)}"
             )
         lines += [f"{row['label']} ({row['name']}): {text}" for text in told]
     return lines
@@ -189,7 +191,7 @@ def grid(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 
 
 def short(metric: str) -> str:
-    return {"accuracy": "Acc", "fdr": "FDR", "mdr": "MDR"}.get(metric, METRIC_TITLES[metric])
+    return metric_of(metric).short
 
 
 def duration(seconds: float | None) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from fmfbench.scoring.counts import Confusion
+from fmfbench.scoring.metrics import COUNT_METRICS, count_metrics, metric
 from fmfbench_models.interface import Batch, Model
 from fmfbench_models.training.parallel import World, gather_by_id, sum_over_ranks
 from fmfbench_models.training.step import autocast, to_device, to_float32
@@ -50,15 +52,13 @@ def evaluate(
         torch.cat([none.to(part[0].dtype) if part else none, *part]) for part in (ids, scores, labels, losses)
     ]
     _, score, label, loss = gather_by_id(world, columns[0].long(), *columns[1:])
-    tp, fp, fn, tn = _confusion(score > 0.5, label == 1).tolist()
-    ptp, pfp, pfn, ptn = sum_over_ranks(world, pixels).tolist()
-    union = [(ptp, ptp + pfp + pfn), (ptn, ptn + pfp + pfn)]
-    return {
-        "val_loss": loss.mean().item() if len(loss) else None,
-        "val_accuracy": _ratio(tp + tn, tp + fp + fn + tn),
-        "val_f1": _ratio(2 * tp, 2 * tp + fp + fn) if tp + fn else None,
-        "val_miou": sum(a / b for a, b in union) / 2 if ptp + pfn and all(b for _, b in union) else None,
-    }
+    frame = _counts(_confusion(score > 0.5, label == 1))
+    pixel = _counts(sum_over_ranks(world, pixels))
+    values, _ = count_metrics(frame, pixel)
+    for name, counts in (("f1", frame), ("miou", pixel)):
+        values[name] = values[name] if counts.tp + counts.fn else None
+    overall = {f"val_{name}": values[name] for name in COUNT_METRICS if metric(name).overall}
+    return {"val_loss": loss.mean().item() if len(loss) else None} | overall
 
 
 def _confusion(predicted: Tensor, true: Tensor) -> Tensor:
@@ -67,5 +67,6 @@ def _confusion(predicted: Tensor, true: Tensor) -> Tensor:
     return torch.stack([pair.sum() for pair in pairs])
 
 
-def _ratio(numerator: int, denominator: int) -> float | None:
-    return numerator / denominator if denominator else None
+def _counts(pairs: Tensor) -> Confusion:
+    tp, fp, fn, tn = pairs.tolist()
+    return Confusion(tn=tn, fp=fp, fn=fn, tp=tp)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from scipy.special import stdtrit
+
 from fmfbench.files.markdown import table
-from fmfbench.scoring.quantiles import student_quantile
 
 __all__ = ["PAPER_MNIST", "PAPER_MNIST_RATIOS", "mean_interval", "tags_markdown"]
 
@@ -35,7 +36,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
     mean = fmean(values)
     if len(values) < 2:
         return mean, None, None
-    half = student_quantile(len(values) - 1, 0.975) * stdev(values) / len(values) ** 0.5
+    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
     return mean, max(mean - half, 0.0), min(mean + half, 1.0)
 
 

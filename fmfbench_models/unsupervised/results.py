@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import FmfbenchError, InputError
+from fmfbench.scoring.metrics import metric
 from fmfbench.scoring.ranks import auroc, rank, rank_replicates
 
 __all__ = ["ResultFolder", "auroc_interval", "check_seed", "exit_code", "make_folder"]
@@ -95,7 +96,10 @@ def auroc_interval(
         rows = np.flatnonzero(strata == value)
         weights[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamples)
     ranking = rank(label, score)
-    return auroc(ranking), rank_replicates(ranking, np.arange(len(label)), weights)["auroc"]
+    formula = metric("auroc").formula
+    return auroc(ranking), rank_replicates(ranking, np.arange(len(label)), weights, {"auroc": formula})[
+        "auroc"
+    ]
 
 
 def exit_code(main: Callable[[], None]) -> int:

@@ -41,8 +41,14 @@ def files(store):
 def test_labels_exported_score_as_the_store_does(store, files, tmp_path):
     document = json.loads(run("labels", "export", store, "-o", tmp_path / "l.npz", "--json").stdout)
     assert document["masks"]
-    direct = run("score", files / "a.npz", "--data", store, "--json").stdout
-    assert run("score", files / "a.npz", "--labels", tmp_path / "l.npz", "--json").stdout == direct
+    direct = json.loads(run("score", files / "a.npz", "--data", store, "--json").stdout)
+    again = json.loads(run("score", files / "a.npz", "--labels", tmp_path / "l.npz", "--json").stdout)
+    commands = [document["receipt"].pop("command") for document in (direct, again)]
+    assert again == direct
+    assert commands == [
+        "fmfbench score a.npz --data s.zarr --split test",
+        "fmfbench score a.npz --labels l.npz --split test",
+    ]
     run("labels", "export", store, "-o", tmp_path / "ids.npz", "--split", "test", "--ids-only")
     with np.load(tmp_path / "ids.npz") as ids:
         assert "class_label" not in ids

@@ -13,8 +13,8 @@ from fmfbench_cli.main import main
 from fmfbench.errors import InputError
 from fmfbench.exchange.predictions import read_predictions
 from fmfbench.scoring.provenance import backbone_text
-from fmfbench.scoring.result import scores_markdown
 from fmfbench.scoring.score import score
+from fmfbench.scoring.tables import scores_markdown
 from fmfbench_models import create_model, load_checkpoint
 from fmfbench_models.inference.predict import predict
 from fmfbench_models.parts import backbones

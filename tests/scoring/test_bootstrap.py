@@ -10,11 +10,8 @@ from fmfbench.scoring.bootstrap import (
     correlation_seconds,
     cut_blocks,
     difference_interval,
-    metrics_of_counts,
     proportion_interval,
 )
-from fmfbench.scoring.counts import Confusion
-from fmfbench.scoring.metrics import five_metrics
 
 FRAME = 40_000_000
 
@@ -88,22 +85,6 @@ def test_the_spread_of_a_mean_is_the_textbook_one_however_few_blocks(count):
     sums = np.random.default_rng(1).normal(size=(len(blocks), 1))
     means = (block_weights(blocks, 40_000) @ sums)[:, 0] / count
     assert means.std() == pytest.approx(sums.std(ddof=1) / count**0.5, rel=0.03)
-
-
-def test_weighted_metrics_are_the_five():
-    rng = np.random.default_rng(0)
-    counts = rng.integers(0, 5, (200, 8)) * rng.integers(0, 2, (200, 8))
-    found = metrics_of_counts(counts)
-    for row, (tn, fp, fn, tp, *pixel) in enumerate(counts.tolist()):
-        values, _ = five_metrics(
-            Confusion(tn=tn, fp=fp, fn=fn, tp=tp),
-            Confusion(**dict(zip(("tn", "fp", "fn", "tp"), pixel, strict=True))),
-        )
-        for name, value in values.items():
-            if value is None:
-                assert np.isnan(found[name][row])
-            else:
-                assert found[name][row] == value
 
 
 def test_the_interval_is_korn_and_graubards():

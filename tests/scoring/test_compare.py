@@ -130,3 +130,34 @@ def test_decisions_alone_have_no_ranking(pair, tmp_path):
     ids = data.sample_ids("test")
     other = write_predictions(tmp_path / "other.npz", sample_id=ids, pred=np.zeros(len(ids), bool))
     assert "auroc" not in compare(first, other, data, resamples=50).rows
+
+
+@pytest.mark.parametrize("value", ["mist", {"preset": "mist", "seed": 1}])
+def test_clean_and_corrupted_input_are_set_against_each_other_only_when_asked(pair, tmp_path, value):
+    data, first, second = pair
+    with np.load(second) as arrays:
+        np.savez(tmp_path / "c.npz", **{k: v for k, v in arrays.items() if k != "meta"},
+                 meta=np.array(json.dumps({"corrupt": value})))  # fmt: skip
+    corrupted = tmp_path / "c.npz"
+    with pytest.raises(PredictionError, match=r"CORRUPTED INPUT .*mist.*--across-corruption"):
+        compare(first, corrupted, data, resamples=50)
+    asked = compare(first, corrupted, data, resamples=50, across_corruption=True)
+    assert "mist" in asked.corrupt[1]
+    assert asked.corrupt[0] is None
+    assert "WARNING: CORRUPTED INPUT: c.npz" in asked.to_markdown()
+    both = compare(corrupted, corrupted, data, resamples=50)
+    assert both.corrupt[0] == both.corrupt[1]
+
+
+def test_which_is_better_goes_by_the_metrics_direction(pair, tmp_path):
+    data, _, _ = pair
+    ids = data.sample_ids("test")
+    label = data.class_labels(ids)
+    wrong = np.random.default_rng(0).random(len(ids)) < 0.4
+    first = write_predictions(tmp_path / "poor.npz", sample_id=ids, pred=label ^ wrong)
+    perfect = write_predictions(tmp_path / "perfect.npz", sample_id=ids, pred=label)
+    rows = compare(first, perfect, data, resamples=200).rows
+    for name in ("accuracy", "f1", "fdr", "mdr"):
+        assert rows[name]["better"] == "second", name
+    assert rows["fdr"]["verdict"] == "first is higher"
+    assert rows["miou"]["better"] is None

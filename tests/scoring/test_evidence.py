@@ -8,9 +8,9 @@ from fmfbench.errors import PredictionError
 from fmfbench.exchange.labels import labels_from_dataset
 from fmfbench.exchange.masks import pack_masks, unpack_masks
 from fmfbench.exchange.predictions import write_predictions
-from fmfbench.scoring.floor import floor_guesses, floor_metrics, floor_warnings
 from fmfbench.scoring.orientation import orientation_ious, orientation_warning
 from fmfbench.scoring.score import score
+from fmfbench.scoring.trivial import trivial_metrics, trivial_predictions, trivial_warnings
 
 
 @pytest.fixture
@@ -137,17 +137,17 @@ def test_a_threshold_of_many_digits_stays_out_of_the_document(data, tmp_path):
     assert result.evidence.threshold == {"value": 0.5, "origin": "fixed"}
 
 
-def test_the_floor_by_hand(data):
+def test_the_trivial_baselines_by_hand(data):
     labels = labels_from_dataset(data, "test")
     ids, label = labels.sample_id, labels.class_label
-    floor = floor_metrics(labels, 0.2)
-    assert floor["always normal"]["accuracy"] == 1 - label.mean()
-    assert floor["always normal"]["f1"] == 0.0
-    assert floor["always abnormal"]["f1"] == pytest.approx(f1_score(label, np.ones_like(label)))
-    assert floor["train prior"] == floor["always normal"]
-    assert floor_metrics(labels, 0.6)["train prior"]["accuracy"] == label.mean()
-    assert "train prior" not in floor_metrics(labels, None)
-    guess = floor_guesses(labels, None)["last-second persistence"]
+    baselines = trivial_metrics(labels, 0.2)
+    assert baselines["always normal"]["accuracy"] == 1 - label.mean()
+    assert baselines["always normal"]["f1"] == 0.0
+    assert baselines["always abnormal"]["f1"] == pytest.approx(f1_score(label, np.ones_like(label)))
+    assert baselines["train prior"] == baselines["always normal"]
+    assert trivial_metrics(labels, 0.6)["train prior"]["accuracy"] == label.mean()
+    assert "train prior" not in trivial_metrics(labels, None)
+    guess = trivial_predictions(labels, None)["last-second persistence"]
     masks = unpack_masks(guess.mask_bits, labels.mask_shape)
     truth = data.test_masks()
     for row in range(len(ids)):
@@ -161,14 +161,14 @@ def test_the_floor_by_hand(data):
         np.testing.assert_array_equal(masks[row], truth[earlier[-1]] if earlier else 0 * truth[row])
 
 
-def test_not_better_than_the_floor_is_said(data, tmp_path):
+def test_not_better_than_a_trivial_baseline_is_said(data, tmp_path):
     ids = data.sample_ids("test")
     path = write_predictions(tmp_path / "p.npz", sample_id=ids, score=np.zeros(len(ids)))
     warnings = score(path, data, resamples=50).evidence.warnings
     assert any(w.startswith("NOT BETTER THAN ALWAYS NORMAL: accuracy") for w in warnings)
     better = {"accuracy": 0.9, "f1": 0.9, "miou": None}
-    assert floor_warnings(better, {"x": {"accuracy": 0.8, "f1": None, "miou": 0.5}}) == []
-    assert floor_warnings(better, {"x": {"accuracy": 0.9, "f1": None, "miou": 0.5}}) != []
+    assert trivial_warnings(better, {"x": {"accuracy": 0.8, "f1": None, "miou": 0.5}}) == []
+    assert trivial_warnings(better, {"x": {"accuracy": 0.9, "f1": None, "miou": 0.5}}) != []
 
 
 TURNS = {

@@ -4,7 +4,14 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
 from fmfbench.exchange.masks import pack_masks, padding_is_set, unpack_masks
 from fmfbench.scoring.counts import Confusion, confusion, mask_counts, pixel_confusion
-from fmfbench.scoring.metrics import METRIC_NAMES, five_metrics, official_metrics
+from fmfbench.scoring.metrics import (
+    COUNT_METRICS,
+    METRICS,
+    count_metrics,
+    count_replicates,
+    metric,
+    official_metrics,
+)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -18,7 +25,7 @@ def test_the_five_equal_scikit_learn_to_the_last_bit(seed):
     (ptn, pfp), (pfn, ptp) = confusion_matrix(true_mask.ravel(), pred_mask.ravel()).tolist()
     assert frame == Confusion(tn=tn, fp=fp, fn=fn, tp=tp)
     assert pixel == Confusion(tn=ptn, fp=pfp, fn=pfn, tp=ptp)
-    values, reasons = five_metrics(frame, pixel)
+    values, reasons = count_metrics(frame, pixel)
     assert not reasons
     assert values == {
         "accuracy": (tn + tp) / (tn + fp + fn + tp),
@@ -35,7 +42,7 @@ def test_the_five_equal_scikit_learn_to_the_last_bit(seed):
 
 def test_a_perfect_prediction_scores_exactly_one():
     perfect = Confusion(tn=7, fp=0, fn=0, tp=3)
-    values, reasons = five_metrics(perfect, perfect)
+    values, reasons = count_metrics(perfect, perfect)
     assert values == {"accuracy": 1.0, "f1": 1.0, "fdr": 0.0, "mdr": 0.0, "miou": 1.0}
     assert not reasons
 
@@ -45,13 +52,13 @@ def test_a_perfect_prediction_scores_exactly_one():
     [
         (Confusion(tn=5, fp=0, fn=0, tp=0), Confusion(tn=50, fp=0, fn=0, tp=0), {"f1", "mdr", "miou"}),
         (Confusion(tn=0, fp=0, fn=0, tp=5), Confusion(tn=0, fp=0, fn=0, tp=50), {"fdr", "miou"}),
-        (Confusion(tn=0, fp=0, fn=0, tp=0), Confusion(tn=0, fp=0, fn=0, tp=0), set(METRIC_NAMES)),
+        (Confusion(tn=0, fp=0, fn=0, tp=0), Confusion(tn=0, fp=0, fn=0, tp=0), set(COUNT_METRICS)),
         (Confusion(tn=1, fp=1, fn=0, tp=0), Confusion(tn=49, fp=1, fn=0, tp=0), {"mdr"}),
         (Confusion(tn=1, fp=0, fn=0, tp=1), None, {"miou"}),
     ],
 )
 def test_a_zero_denominator_is_undefined_and_says_why(frame, pixel, undefined):
-    values, reasons = five_metrics(frame, pixel, "no mask")
+    values, reasons = count_metrics(frame, pixel, "no mask")
     assert {name for name, value in values.items() if value is None} == undefined == set(reasons)
     assert all(reasons.values())
 
@@ -66,7 +73,7 @@ def test_the_documented_numbers_of_the_released_code():
     assert values["f1"] == 0.0
     assert values["mdr"] == 0.0
     empty = Confusion(tn=0, fp=0, fn=0, tp=0)
-    assert official_metrics(empty, empty) == dict.fromkeys(METRIC_NAMES, 0.0)
+    assert official_metrics(empty, empty) == dict.fromkeys(COUNT_METRICS, 0.0)
 
 
 def test_the_released_code_stepwise():
@@ -106,3 +113,82 @@ def test_padding_bits_are_seen():
     bits[1, -1] |= 1
     assert padding_is_set(bits, 9).tolist() == [False, True, False]
     assert not padding_is_set(np.full((2, 1), 255, np.uint8), 8).any()
+
+
+def random_counts(seed, rows=200):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 5, (rows, 8)) * rng.integers(0, 2, (rows, 8))
+
+
+def test_weighted_counts_go_through_the_same_formulas():
+    counts = random_counts(0)
+    found = count_replicates(counts)
+    assert set(found) == set(COUNT_METRICS)
+    for row, (tn, fp, fn, tp, *pixel) in enumerate(counts.tolist()):
+        values, _ = count_metrics(
+            Confusion(tn=tn, fp=fp, fn=fn, tp=tp),
+            Confusion(**dict(zip(("tn", "fp", "fn", "tp"), pixel, strict=True))),
+        )
+        for name, value in values.items():
+            if value is None:
+                assert np.isnan(found[name][row])
+            else:
+                assert found[name][row] == value
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("name", COUNT_METRICS)
+def test_a_mistake_put_right_never_makes_a_metric_worse(name, seed):
+    """The direction of every metric of counts, held without asking the table for anything but the direction."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 30, 4)
+    improved = 0
+    for wrong, right in ((1, 0), (2, 3)):  # a false positive, a false negative
+        mended = counts.copy()
+        mended[wrong] -= 1
+        mended[right] += 1
+        before, after = (
+            count_metrics(*[Confusion(**dict(zip(("tn", "fp", "fn", "tp"), c.tolist(), strict=True)))] * 2)[0]
+            for c in (counts, mended)
+        )
+        assert not metric(name).better(before[name], after[name])
+        improved += metric(name).better(after[name], before[name])
+        assert metric(name).gain(after[name], before[name]) >= 0
+    assert improved
+
+
+@pytest.mark.parametrize(
+    ("name", "worst"), [("accuracy", "low"), ("fdr", "high"), ("mdr", "high"), ("miou", "low")]
+)
+def test_the_worst_value_is_the_one_a_plant_would_name(name, worst):
+    assert metric(name).worst({"low": 0.1, "high": 0.9, "none": None}) == worst
+    assert metric(name).worst({"none": None}) is None
+
+
+def test_the_table_is_whole():
+    names = [entry.name for entry in METRICS]
+    assert len(set(names)) == len(names)
+    for entry in METRICS:
+        assert entry.title
+        assert entry.short
+        assert callable(entry.formula)
+    assert {entry.name for entry in METRICS if not entry.higher_is_better} == {
+        "fdr",
+        "mdr",
+        "delay_median_s",
+        "delay_p95_s",
+        "false_alarms_per_hour",
+        "alarm_time_normal",
+    }
+
+
+def test_a_constant_answer_is_perfect_in_the_metrics_that_are_not_overall():
+    """FDR of always normal and MDR of always abnormal are 0: nothing that the trivial baselines are held against."""
+    always = {
+        "normal": Confusion(tn=8, fp=0, fn=2, tp=0),
+        "abnormal": Confusion(tn=0, fp=8, fn=0, tp=2),
+    }
+    for name in COUNT_METRICS:
+        best = 1.0 if metric(name).higher_is_better else 0.0
+        values = [count_metrics(counts, counts)[0][name] for counts in always.values()]
+        assert (best in values) == (not metric(name).overall)

@@ -30,7 +30,7 @@ def test_weights_are_repetitions_and_sklearns_weights():
     block = np.sort(rng.integers(0, 9, 80))
     weights = rng.integers(0, 4, (20, 9)).astype(float)
     ranking = ranks.rank(label, score)
-    found = ranks.rank_replicates(ranking, block, weights)
+    found = ranks.rank_replicates(ranking, block, weights, {"auroc": ranks.area, "ap": ranks.precision})
     for row, weight in enumerate(weights):
         each = weight[block]
         repeated = np.repeat(np.arange(80), each.astype(int))
