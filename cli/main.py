@@ -20,7 +20,7 @@ from .groups import SuggestingGroup
 SECTIONS = {
     "Begin": ("demo", "simulate"),
     "Recordings and stores": ("convert", "merge", "info", "view", "verify", "audit"),
-    "Labels": ("annotate", "labels"),
+    "Labels": ("annotate", "split", "labels"),
     "Models": ("models", "train", "predict"),
     "Scores": ("score", "compare", "outliers", "reproduce"),
 }
@@ -30,6 +30,7 @@ _RESUMES = {
     "simulate": "the same call keeps the recordings that are finished and makes the rest",
     "convert": "the same call resumes the conversion",
     "annotate": "the same call resumes; no layer is left half-written",
+    "split": "the store is as it was; the same call makes the split",
     "train": "the same call resumes the run from its last checkpoint",
     "reproduce": "the same call resumes; rows that are finished are kept",
     "demo": "the same call starts the demo over",

@@ -28,6 +28,7 @@ __all__ = [
     "readers_option",
     "resamples_option",
     "seed_option",
+    "split_name_option",
     "split_option",
     "store_argument",
     "threads_option",
@@ -103,7 +104,13 @@ def split_option(default: str = "test") -> Decorator[Any]:
         "--split",
         default=default,
         show_default=True,
-        help="train, test, unused, all, val, fit, loro-val:NAME or loro-fit:NAME.",
+        help="train, test, unused, all, val, fit, loro-val:NAME or loro-fit:NAME; of a named split: derived:test.",
+    )
+
+
+def split_name_option() -> Decorator[Any]:
+    return click.option(
+        "--split", help="A stored split by its name, as in derived.  [default: the store's default]"
     )
 
 

@@ -20,6 +20,7 @@ from .options import (
     protocol_option,
     readers_option,
     seed_option,
+    split_name_option,
 )
 
 
@@ -42,6 +43,7 @@ from .options import (
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
 @protocol_option("Window protocol [default: paper; official with preset=official].", default=None)
 @context_option("What windows may see of other splits.")
+@split_name_option()
 @seed_option("Of all random draws.")
 @click.option(
     "--backbone-weights",
@@ -61,6 +63,7 @@ def command(
     epochs: int | None,
     protocol: str | None,
     context: str,
+    split: str | None,
     seed: int,
     backbone_weights: Path | None,
     device: str | None,
@@ -92,6 +95,7 @@ def command(
         options=options,
         protocol=protocol,
         context=context,
+        split=split,
         seed=seed,
         backbone_weights=backbone_weights,
         device=device,

@@ -48,6 +48,14 @@ class FakeData:
     recordings: dict
     fingerprint: str = "f00d" * 16
     default_layer: str | None = "source"
+    split_name: str = "source"
+    split_names = ("source",)
+
+    def divided(self, split):
+        return self, split
+
+    def fingerprint_of(self, split):
+        return self.fingerprint
 
     def sample_ids(self, split="all"):
         ids = [

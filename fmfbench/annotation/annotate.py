@@ -19,7 +19,8 @@ from fmfbench.annotation.keyframes import Keyframes, Track, check_against, parse
 from fmfbench.annotation.propagate import coarse_masks
 from fmfbench.annotation.weighted_median import RADIUS, SIGMA, check_window, refine, refine_frames
 from fmfbench.errors import AnnotationError
-from fmfbench.store.layers import NewLayer, check_layer_name, provenance_of, recover, write_layers
+from fmfbench.store.additions import recover
+from fmfbench.store.layers import NewLayer, check_layer_name, provenance_of, write_layers
 from fmfbench.store.reader import Recording, StoreReader
 
 __all__ = ["BOXES", "REFINED", "annotate", "drawn_keyframes", "read_drawn"]

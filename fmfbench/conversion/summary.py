@@ -33,6 +33,8 @@ def describe(data: StoreReader) -> dict[str, Any]:
         "created_by": data.attributes["fmfbench.created_by"],
         "fingerprint": data.fingerprint,
         "default_layer": data.default_layer,
+        "default_split": data.split_name,
+        "named_splits": {name: data.fingerprint_of(name) for name in data.split_names},
         "recordings": recordings,
         "frames": data.num_samples,
         "splits": _sum(recordings, "splits"),
@@ -83,6 +85,10 @@ def format_description(facts: dict[str, Any]) -> str:
     lines.append(f"duration  {_duration(facts['duration_seconds'])}")
     if "store_bytes" in facts:
         lines.append(f"size      source {_size(facts['source_bytes'])}, store {_size(facts['store_bytes'])}")
+        if len(facts["named_splits"]) > 1:
+            lines.append(
+                f"splits    {', '.join(facts['named_splits'])}; the default is {facts['default_split']}"
+            )
         lines.append(f"identity  {facts['fingerprint']}")
     else:
         lines.append(

@@ -23,6 +23,7 @@ from fmfbench.errors import StoreError
 from fmfbench.store.digest import digest_of, file_names, file_sha256
 from fmfbench.store.fingerprint import Fingerprint
 from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT, SCHEMA, ArraySpec, parse_array, parse_group
+from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE
 from fmfbench.store.writer import is_store
 
 __all__ = ["verify"]
@@ -38,6 +39,7 @@ _ROOT_TYPES: dict[str, type | tuple[type, ...]] = {
     FILES_KEY: dict,
     DIGEST_KEY: str,
 }
+_ROOT_OPTIONAL: dict[str, type] = {FINGERPRINTS_KEY: dict, DEFAULT_SPLIT_KEY: str}
 
 
 def verify(
@@ -77,7 +79,7 @@ def verify(
             ]
             _check_the_rest(store, inventory, reader.seen, findings, pool, bar.update)
         if inventory.attributes is not None and all(complete):
-            _check_fingerprint(inventory.attributes, total.hexdigest(), findings)
+            _check_fingerprints(inventory.attributes, total.hexdigests(), findings)
         if source is not None:
             compare_with_source(store, Path(source), inventory.attributes, names, workers, findings)
     sizes = (os.lstat(store / name).st_size for name in inventory.files)
@@ -157,6 +159,9 @@ def _check_root(attributes: dict[str, Any], findings: Findings) -> None:
         value = attributes.get(key)
         if key not in attributes or not isinstance(value, kind):
             findings.damaged(ROOT, "schema", f"its attribute {key} is absent or of another type")
+    for key, kind in _ROOT_OPTIONAL.items():
+        if key in attributes and not isinstance(attributes[key], kind):
+            findings.damaged(ROOT, "schema", f"its attribute {key} is of another type")
     schema = attributes.get("fmfbench.schema")
     if isinstance(schema, int) and schema != SCHEMA:
         findings.damaged(
@@ -272,12 +277,22 @@ def _check_the_rest(
             findings.damaged(name, "checksum", message)
 
 
-def _check_fingerprint(attributes: dict[str, Any], found: str, findings: Findings) -> None:
-    wanted = attributes.get("fmfbench.fingerprint")
-    if wanted != found:
-        findings.damaged(
-            ROOT, "fingerprint", f"its fingerprint {str(wanted)[:12]} is not that of the labels, {found[:12]}"
-        )
+def _check_fingerprints(attributes: dict[str, Any], found: dict[str, str], findings: Findings) -> None:
+    """That of the source's split, and of each named one; and that the default is among them."""
+    listed = {SOURCE: attributes.get("fmfbench.fingerprint"), **attributes.get(FINGERPRINTS_KEY, {})}
+    if len(found) > 1 and attributes["fmfbench.fingerprint"] != listed[SOURCE]:
+        findings.damaged(ROOT, "fingerprint", f"gives two fingerprints of the split {SOURCE}")
+    for name, expected in listed.items():
+        if expected != found.get(name, expected):
+            split = "" if name == SOURCE else f" of split {name}"
+            findings.damaged(
+                ROOT,
+                "fingerprint",
+                f"its fingerprint{split} {str(expected)[:12]} is not that of the labels, {found[name][:12]}",
+            )
+    default = attributes.get(DEFAULT_SPLIT_KEY, SOURCE)
+    if default not in listed:
+        findings.damaged(ROOT, "split", f"its default split {default!r} is not there")
 
 
 def _own_words(error: StoreError, store: Path) -> str:

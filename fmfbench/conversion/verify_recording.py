@@ -34,6 +34,7 @@ from fmfbench.store.schema import (
     video_spec,
 )
 from fmfbench.store.shards import decode_shard, shard_problems
+from fmfbench.store.split_names import FINGERPRINTS_KEY, PROVENANCE, SOURCE
 
 __all__ = ["ARRAYS", "ShardReader", "check_recording"]
 
@@ -147,6 +148,7 @@ def check_recording(
         _check_times(reader.values(f"{base}/{which}"), base, which, what, findings)
     _check_current(reader.values(f"{base}/current"), base, findings)
     split = reader.values(f"{base}/split")
+    named = _check_named_splits(reader, base, attributes, findings)
     class_label = reader.values(f"{base}/class_label")
     _check_split(reader.store, base, split, findings)
     if class_label is not None:
@@ -157,13 +159,13 @@ def check_recording(
         if path.startswith(f"{base}/labels/") and path != f"{base}/labels/{default}":
             for _ in _mask_blocks(reader, path, findings, []):
                 pass
-        elif path.startswith(f"{base}/") and path.count("/") > 2 and not path.startswith(f"{base}/labels/"):
+        elif path.startswith(f"{base}/") and path.split("/")[2] not in (*ARRAYS, "labels", "splits"):
             for _ in reader.looked_at(path, lambda values: None):  # checksums only
                 pass
     layer = f"{base}/labels/{default}"
     flags: list[NDArray[np.bool_]] = []
     masks = _mask_blocks(reader, layer, findings, flags) if layer in reader.specs else iter(())
-    if not complete or split is None or class_label is None or shape is None:
+    if not complete or split is None or class_label is None or shape is None or named is None:
         for _ in masks:
             pass
         return False
@@ -171,7 +173,7 @@ def check_recording(
     sums.add(
         LabelFacts(
             name=name, num_frames=shape[0], height=height, width=width, split=split, class_label=class_label,
-            masks=masks,
+            masks=masks, named=named,
         )
     )  # fmt: skip
     if findings.is_damaged(layer):
@@ -201,10 +203,11 @@ def _check_schema(reader: ShardReader, base: str, findings: Findings) -> tuple[i
             wanted[which] = time_spec(count, dim, origin if origin == "clock" else "start")
     if rows is not None:
         wanted["current"] = current_spec(rows)
-    mask = mask_spec(n, height, width, {})
+    groups = {"labels": mask_spec(n, height, width, {}), "splits": row_spec(n, SPLITS)}
     for path in reader.specs:
-        if path.startswith(f"{base}/labels/"):
-            wanted[path.removeprefix(f"{base}/")] = mask
+        which = path.removeprefix(f"{base}/")
+        if which != path and which.split("/")[0] in groups:
+            wanted[which] = groups[which.split("/")[0]]
     for which, expected in wanted.items():
         found = reader.specs.get(f"{base}/{which}")
         if found is None:
@@ -308,6 +311,35 @@ def _check_split(store: Path, base: str, split: NDArray[np.uint8] | None, findin
         return  # named already
     if wanted != {"frames": len(split), **found}:
         findings.damaged(f"{base}/split", "split", f"expected counts {wanted}, got {found} of {len(split)}")
+
+
+def _check_named_splits(
+    reader: ShardReader, base: str, attributes: Mapping[str, Any] | None, findings: Findings
+) -> dict[str, NDArray[np.uint8]] | None:
+    """The splits beside the source's, by name; None where one that the root lists cannot be read."""
+    listed = set((attributes or {}).get(FINGERPRINTS_KEY, {SOURCE: ""})) - {SOURCE}
+    folder = f"{base}/splits"
+    there = {path.removeprefix(f"{folder}/") for path in reader.specs if path.startswith(f"{folder}/")}
+    for name in sorted(there ^ listed if attributes is not None else ()):
+        problem = (
+            "is absent, though the root lists it"
+            if name in listed
+            else "is a split that the root does not list"
+        )
+        findings.damaged(f"{folder}/{name}", "split", problem)
+    named = {}
+    for name in sorted(there):
+        where = f"{folder}/{name}"
+        values = reader.values(where)
+        if values is None:
+            continue
+        _check_values(values, tuple(SPLITS.values()), where, findings)
+        counts = {part: int((values == code).sum()) for part, code in SPLITS.items()}
+        expected = reader.specs[where].attributes.get(PROVENANCE, {}).get("counts")
+        if expected != counts:
+            findings.damaged(where, "split", f"expected counts {expected}, got {counts}")
+        named[name] = values
+    return named if set(named) == listed else None
 
 
 def _check_values(

@@ -17,6 +17,7 @@ from fmfbench.exchange.masks import pack_masks, packed_length, padding_is_set
 from fmfbench.files.npz import NpzFile, writing_npz
 from fmfbench.files.problems import check_target
 from fmfbench.store.reader import StoreReader
+from fmfbench.store.split_names import SOURCE, parse_split
 from fmfbench.store.splits import derived_rows
 
 __all__ = ["Labels", "labels_from_dataset", "read_labels", "write_labels"]
@@ -62,7 +63,8 @@ class Labels:
         recordings: their names.
         unmasked: name -> why its samples have no mask.
         fingerprint: of the data set.
-        of_split: the split whose samples these are.
+        of_split: the part of the split whose samples these are.
+        split_name: the stored split that `split` holds: `source`, or a named one.
         sources_digest: of the files that the data were converted from, None where nothing says.
         file: name of the labels.npz that they were read from.
     """
@@ -81,6 +83,7 @@ class Labels:
     of_split: str = "all"
     sources_digest: str | None = None
     file: str | None = None
+    split_name: str = SOURCE
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -113,6 +116,12 @@ class Labels:
             PredictionError: the name is none of these, there is too little train time to carve from, or these
                 are the labels of another split.
         """
+        name, split = parse_split(split)
+        if name not in (None, self.split_name):
+            raise PredictionError(
+                f"expected labels divided by split {name}, got some divided by {self.split_name}; score with the "
+                f"store, or with labels exported with --split {name}:all"
+            )
         if split == self.of_split:
             return self
         if self.of_split != "all":
@@ -137,6 +146,7 @@ def labels_from_dataset(data: StoreReader, split: str = "all", masks: bool = Tru
         split: any split name of the data set.
         masks: False leaves the masks unread.
     """
+    data, split = data.divided(split)
     ids = np.asarray(data.sample_ids(split), np.int64)
     recording, frame = data.locate(ids)
     names = tuple(data.recordings)
@@ -167,6 +177,7 @@ def labels_from_dataset(data: StoreReader, split: str = "all", masks: bool = Tru
         fingerprint=data.fingerprint,
         of_split=split,
         sources_digest=getattr(data, "sources_digest", None),
+        split_name=data.split_name,
     )
 
 
@@ -183,6 +194,7 @@ def write_labels(path: str | os.PathLike[str], labels: Labels, ids_only: bool = 
         "fingerprint": labels.fingerprint,
         "recordings": list(labels.recordings),
         "split": labels.of_split,
+        **({} if labels.split_name == SOURCE else {"split_name": labels.split_name}),
         "unmasked": dict(labels.unmasked),
         "ids_only": ids_only,
     }
@@ -261,6 +273,7 @@ def _parse(arrays: dict[str, NDArray[Any]]) -> Labels:
         fingerprint=meta["fingerprint"],
         of_split=meta.get("split", "all"),
         sources_digest=meta.get("sources_digest"),
+        split_name=meta.get("split_name", SOURCE),
     )
     order = np.argsort(labels.sample_id, kind="stable")
     if not np.array_equal(order, np.arange(length)):
@@ -276,6 +289,7 @@ def _parse_meta(array: NDArray[Any]) -> dict[str, Any]:
             meta["schema"] == _SCHEMA
             and isinstance(meta["fingerprint"], str)
             and isinstance(meta.get("split", "all"), str)
+            and isinstance(meta.get("split_name", SOURCE), str)
             and all(isinstance(name, str) for name in meta["recordings"])
             and isinstance(meta.get("unmasked", {}), dict)
             and isinstance(meta.get("sources_digest"), str | None)

@@ -375,6 +375,11 @@ class PredictionReader:
                 f"was made for the data with fingerprint {ascii(made_for)[1:-1][:64]}, these have "
                 f"{target.fingerprint}; score it on the data it was made for"
             )
+        made_of = meta.get("split")
+        if self.problems.found and isinstance(made_of, str) and made_of != target.split:
+            self.problems.add(
+                f"says that it was made for split {ascii(made_of)[1:-1][:80]}; score it with that --split"
+            )
         every_second = meta.get("sample_set") == "per-second"
         if every_second and not target.per_second:
             self.problems.add("holds the per-second sample set; ask for it with --per-second")

@@ -15,11 +15,16 @@ _REINTERPRETATION = (
 
 
 def provenance_notes(meta: Mapping[str, object]) -> tuple[str, ...]:
-    """Notes from a prediction file's meta: which weights its convolutional trunk began with, whether it was trained by
-    another recipe than the shared one, and whether the model is a re-interpretation. What is not there, or not as
-    `fmfbench predict` writes it, gives none."""
+    """Notes from a prediction file's meta: which weights its convolutional trunk began with, whether it was trained on
+    these samples or by another recipe than the shared one, and whether the model is a re-interpretation. What is not
+    there, or not as `fmfbench predict` writes it, gives none."""
     backbone = backbone_text(meta.get("backbone"))
     notes = [] if backbone is None else [f"backbone {backbone}"]
+    seen = meta.get("seen_in_training")
+    if isinstance(seen, int) and not isinstance(seen, bool) and seen > 0:
+        notes.append(
+            f"{seen} of the samples are of the split part that the model was trained on: they are not unseen"
+        )
     if meta.get("recipe") == "original":
         notes.append(
             "trained by the recipe of the original publication, not by the one that all models share"

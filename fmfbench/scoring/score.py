@@ -70,7 +70,8 @@ def score(
     Args:
         predictions: a prediction file.
         data: an open data set, its labels, or the path of a store or of a labels.npz.
-        split: train, test, unused, all, or one derived from train (val, fit, ...).
+        split: train, test, unused, all, or one derived from train (val, fit, ...), of the default split or, as in
+            `derived:test`, of another.
         context: None, "full" or "masked" ask for every sample of the split; "strict" for those whose window
             under `protocol` stays inside the split.
         protocol: the window protocol of a strict sample set, by name or itself.
@@ -114,7 +115,7 @@ def score(
             found,
             labels,
             counts,
-            train_prior=train_prior(data),
+            train_prior=train_prior(data, split),
             truth=hidden,
             resamples=resamples,
             block_seconds=block_seconds,
@@ -226,12 +227,13 @@ def scored_labels(data: StoreReader | Labels, split: str, context: str | None, p
     return labels
 
 
-def train_prior(data: StoreReader | Labels) -> float | None:
-    """Share of abnormal samples among the labelled train samples, None where there are none."""
+def train_prior(data: StoreReader | Labels, split: str) -> float | None:
+    """Share of abnormal samples among the labelled train samples, None where there are none; those of the split
+    that `split` is a part of."""
     if isinstance(data, Labels):
         train = data.class_label[data.split == SPLITS["train"]] if data.class_label is not None else None
     else:
-        train = data.class_labels(data.sample_ids("train"))
+        train = data.class_labels(data.divided(split)[0].sample_ids("train"))
     if train is None:
         return None
     known = train[train != UNLABELLED]

@@ -1,10 +1,4 @@
-"""Adding layers to a finished store: whole or not at all, never over another, with their provenance.
-
-The store with its new layers is made beside it, in `STORE.part`: new shards one by one, all other files as links to
-those that are there. When it is whole, with class labels (if the default layer moves), fingerprint and digest renewed,
-the two change places in one step. Killed at any point, the same command continues; run again with the same input it
-changes nothing.
-"""
+"""Adding layers to a finished store: never over another, with their provenance (how: `additions`)."""
 
 from __future__ import annotations
 
@@ -18,27 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.errors import AnnotationError, DamageError, FailedError, InputError
-from fmfbench.files.lock import target_lock
-from fmfbench.store.digest import file_names, file_sha256
-from fmfbench.store.fingerprint import LabelFacts, fingerprint
+from fmfbench.errors import AnnotationError
+from fmfbench.store.additions import adding_to, adopt_others, label_facts, shard_blocks, write_rows
+from fmfbench.store.fingerprint import fingerprints
 from fmfbench.store.reader import Recording, StoreReader
-from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT, UNLABELLED, ArraySpec, mask_spec, row_spec
+from fmfbench.store.schema import UNLABELLED, ArraySpec, mask_spec, row_spec
 from fmfbench.store.shards import ArrayReader, encode_shard
-from fmfbench.store.writer import StoreWriter, is_half_made, open_writer
+from fmfbench.store.split_names import FINGERPRINTS_KEY, PROVENANCE, SOURCE
+from fmfbench.store.writer import StoreWriter, is_half_made
 from fmfbench.version import installed_version
 
-__all__ = [
-    "PROVENANCE",
-    "NewLayer",
-    "check_layer_name",
-    "label_facts",
-    "provenance_of",
-    "recover",
-    "write_layers",
-]
+__all__ = ["PROVENANCE", "NewLayer", "check_layer_name", "provenance_of", "write_layers"]
 
-PROVENANCE = "fmfbench.provenance"
 _CLASSES = {"normal": 0, "abnormal": 1, "unlabelled": UNLABELLED}
 
 
@@ -98,41 +83,19 @@ def write_layers(
         FailedError: the disk is full, for example; the store is as it was.
         BusyError: another process is writing to the store.
     """
-    data = StoreReader.open(store)
-    missing = _missing(data, layers, default)
+    missing = _missing(StoreReader.open(store), layers, default)
     if missing is None and not is_half_made(store):
         return []
-    identity = {
-        "annotate": [[layer.path, layer.content] for layer in layers],
-        "default": default,
-        "store": data.attributes[DIGEST_KEY],
-    }
-    with open_writer(store, identity, overwrite=True) as writer:
-        data = StoreReader.open(store)
+    identity = {"annotate": [[layer.path, layer.content] for layer in layers], "default": default}
+    with adding_to(store, identity) as (writer, data):
         missing = _missing(data, layers, default)
         if missing is None:
             writer.discard()
             return []
-        try:
-            for layer in missing:
-                _stage(writer, data.recordings[layer.recording], layer, advance)
-            _finish(writer, data, missing, default or data.default_layer)
-        except (InputError, DamageError):
-            writer.discard()
-            raise
-        except OSError as error:
-            raise FailedError(
-                f"{error.filename or store}: {error.strerror or error}; the store is as it was, and what is done is "
-                "kept: mend it and run the same command again"
-            ) from error
+        for layer in missing:
+            _stage(writer, data.recordings[layer.recording], layer, advance)
+        _finish(writer, data, missing, default or data.default_layer)
     return [layer.path for layer in missing]
-
-
-def recover(store: Path) -> None:
-    """Put a store back that a run left without its name, where the system cannot exchange two names in one step."""
-    if not store.exists() and is_half_made(store):
-        with target_lock(store):
-            StoreWriter(store).recover({})
 
 
 def provenance_of(recording: Recording, name: str) -> dict[str, Any]:
@@ -200,7 +163,7 @@ def _finish(writer: StoreWriter, data: StoreReader, new: Sequence[NewLayer], def
     opened = {
         (layer.recording, layer.name): writer.root / layer.path for layer in new if layer.group == "labels"
     }
-    own = {f"{layer.path}/" for layer in new}
+    own = [f"{layer.path}/" for layer in new]
     facts = []
     for recording in data.recordings.values():
         folder = opened.get((recording.name, default or ""))
@@ -209,56 +172,25 @@ def _finish(writer: StoreWriter, data: StoreReader, new: Sequence[NewLayer], def
         reader = None if folder is None else ArrayReader(folder)
         class_label = _class_label(recording, reader, moved=default != data.default_layer)
         if not np.array_equal(class_label, recording.class_label):
-            spec = row_spec(recording.num_frames, _CLASSES)
             name = f"recordings/{recording.name}/class_label"
-            own.add(f"{name}/c/")
-            for index in range(spec.num_shards):
-                first, last = spec.shard_range(index)
-                writer.commit_shard(name, spec, index, encode_shard(spec, class_label[first:last]))
-        facts.append(label_facts(recording, class_label, reader))
-    _adopt_others(writer, data, tuple(own))
-    attributes = {"fmfbench.default_layer": default, "fmfbench.fingerprint": fingerprint(facts)}
+            own.append(f"{name}/")
+            write_rows(writer, name, row_spec(recording.num_frames, _CLASSES), class_label)
+        named = {split: recording.named_split(split) for split in data.split_names if split != SOURCE}
+        facts.append(label_facts(recording, class_label=class_label, masks=reader, named=named))
+    adopt_others(writer, data, own)
+    sums = fingerprints(facts)
+    attributes: dict[str, Any] = {"fmfbench.default_layer": default, "fmfbench.fingerprint": sums[SOURCE]}
+    if len(sums) > 1:
+        attributes[FINGERPRINTS_KEY] = sums
     writer.finish({**data.attributes, **attributes})
-
-
-def _adopt_others(writer: StoreWriter, data: StoreReader, own: tuple[str, ...]) -> None:
-    listed: dict[str, str] = data.attributes[FILES_KEY]
-    there = file_names(data.path)
-    lost = sorted(set(listed) - set(there))
-    if lost:
-        raise DamageError(f"{data.path}: {lost[0]} is missing; the store is damaged: run `fmfbench verify`")
-    for name in there:
-        if name != ROOT and not name.startswith(own):
-            source = data.path / name
-            writer.adopt(name, source, listed.get(name) or file_sha256(source))
 
 
 def _class_label(recording: Recording, reader: ArrayReader | None, moved: bool) -> NDArray[np.uint8]:
     """(N,) of the default layer; unlabelled where the layer it came from is the default no more."""
     class_label = recording.class_label.copy()
     if reader is not None:
-        for start, block in _shards(reader):
+        for start, block in shard_blocks(reader):
             class_label[start : start + len(block)] = block.any(axis=(1, 2))
     elif moved and recording.masks is not None:
         class_label[:] = UNLABELLED
     return class_label
-
-
-def label_facts(
-    recording: Recording, class_label: NDArray[np.uint8], reader: ArrayReader | None
-) -> LabelFacts:
-    return LabelFacts(
-        name=recording.name,
-        num_frames=recording.num_frames,
-        height=recording.height,
-        width=recording.width,
-        split=recording.split,
-        class_label=class_label,
-        masks=(block for _, block in _shards(reader)) if reader is not None else (),
-    )
-
-
-def _shards(reader: ArrayReader) -> Iterator[tuple[int, NDArray[Any]]]:
-    for index in range(reader.spec.num_shards):
-        first, last = reader.spec.shard_range(index)
-        yield first, reader.read(first, last)

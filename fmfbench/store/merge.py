@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from fmfbench.errors import DamageError, FailedError, StoreError
+from fmfbench.store.additions import label_facts
 from fmfbench.store.digest import file_names, file_sha256
-from fmfbench.store.fingerprint import fingerprint
-from fmfbench.store.layers import label_facts
+from fmfbench.store.fingerprint import fingerprints
 from fmfbench.store.reader import Recording, StoreReader
 from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT
+from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE
 from fmfbench.store.writer import StoreWriter, check_target, is_half_made, open_writer
 from fmfbench.version import installed_version
 
 __all__ = ["merge"]
 
-_SAME = ("fmfbench.schema", "fmfbench.layout", "fmfbench.options", "fmfbench.default_split")
+_SAME = ("fmfbench.schema", "fmfbench.layout", "fmfbench.options")
 
 
 def merge(
@@ -103,6 +104,7 @@ def _root_attributes(parts: Sequence[StoreReader]) -> dict[str, Any]:
         "fmfbench.created_by": f"fmfbench {installed_version()}",
         "fmfbench.sources": _sources(parts),
         "fmfbench.default_layer": _default_layer(parts),
+        **_default_split(parts),
     }
 
 
@@ -132,6 +134,22 @@ def _default_layer(parts: Sequence[StoreReader]) -> str | None:
     return layer
 
 
+def _default_split(parts: Sequence[StoreReader]) -> dict[str, str]:
+    """The one default split, unless it is the source's; StoreError where the stores are not divided alike."""
+    first = parts[0]
+    for part in parts[1:]:
+        for what, ours, theirs in (
+            ("splits", first.split_names, part.split_names),
+            ("the default split", (first.split_name,), (part.split_name,)),
+        ):
+            if ours != theirs:
+                raise StoreError(
+                    f"{part.path}: expected {what} {', '.join(ours)} as in {first.path}, got {', '.join(theirs)}; "
+                    "divide them alike with `fmfbench split`, or merge first and divide then"
+                )
+    return {} if first.split_name == SOURCE else {DEFAULT_SPLIT_KEY: first.split_name}
+
+
 def _write(
     writer: StoreWriter,
     parts: Sequence[StoreReader],
@@ -147,16 +165,19 @@ def _write(
     facts = (
         label_facts(
             recording,
-            recording.class_label,
-            recording.layer(layer) if layer is not None and layer in recording.layers else None,
+            class_label=recording.class_label,
+            masks=recording.layer(layer) if layer is not None and layer in recording.layers else None,
+            named={name: recording.named_split(name) for name in parts[0].split_names if name != SOURCE},
         )
         for recording in recordings.values()
     )
+    sums = fingerprints(facts)
     writer.finish(
         {
             **attributes,
             "fmfbench.name": writer.target.stem,
-            "fmfbench.fingerprint": fingerprint(facts),
+            "fmfbench.fingerprint": sums[SOURCE],
+            **({FINGERPRINTS_KEY: sums} if len(sums) > 1 else {}),
             "fmfbench.created": {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
                 "seconds": round(time.time() - started, 3),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from fmfbench.errors import StoreError, WindowError
 from fmfbench.store.schema import FILES_KEY, SCHEMA, SPLITS, parse_group
 from fmfbench.store.shards import ArrayReader
+from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE, parse_split
 from fmfbench.store.splits import derived_rows
 
 __all__ = ["Recording", "StoreReader"]
@@ -25,8 +27,11 @@ __all__ = ["Recording", "StoreReader"]
 class Recording:
     """One furnace run of a store. Frames are read when asked for; the small arrays are kept once read."""
 
-    def __init__(self, path: Path, name: str, first_id: int, default_layer: str | None) -> None:
+    def __init__(
+        self, path: Path, name: str, first_id: int, default_layer: str | None, split_name: str = SOURCE
+    ) -> None:
         self.path = path
+        self.split_name = split_name
         self.name = name
         self.first_id = first_id
         self.default_layer = default_layer
@@ -67,8 +72,19 @@ class Recording:
 
     @cached_property
     def split(self) -> NDArray[np.uint8]:
-        """(N,) 0 train, 1 test, 2 unused."""
-        return self._read("split")
+        """(N,) 0 train, 1 test, 2 unused: the named split that the store was opened with, by default the source's."""
+        return self.named_split(self.split_name)
+
+    def named_split(self, name: str) -> NDArray[np.uint8]:
+        """(N,) 0 train, 1 test, 2 unused, of the split `name`."""
+        return self._read("split" if name == SOURCE else f"splits/{name}")
+
+    def divided(self, name: str) -> Recording:
+        """The same recording, divided by the split `name`."""
+        other = copy(self)
+        vars(other).pop("split", None)
+        other.split_name = name
+        return other
 
     @cached_property
     def class_label(self) -> NDArray[np.uint8]:
@@ -128,6 +144,7 @@ class StoreReader:
 
     path: Path
     attributes: Mapping[str, Any]
+    chosen_split: str | None = None  # None: the store's default
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -157,8 +174,73 @@ class StoreReader:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over names, frame counts, sizes, splits and labels: equal when scores are comparable."""
-        return str(self.attributes["fmfbench.fingerprint"])
+        """sha256 over names, frame counts, sizes, the split and labels: equal when scores are comparable."""
+        if self.split_name == SOURCE:
+            return str(self.attributes["fmfbench.fingerprint"])
+        return str(self.attributes[FINGERPRINTS_KEY][self.split_name])
+
+    def fingerprint_of(self, split: str) -> str:
+        """The fingerprint of the store as a split divides it: `derived`, `derived:test`, or a part of the default.
+
+        Raises:
+            StoreError: no such split.
+        """
+        if split in self.split_names:
+            return self.with_split(split).fingerprint
+        return self.divided(split)[0].fingerprint
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that are stored: `source`, which came with the recordings, and named ones."""
+        return (SOURCE, *sorted(set(self.attributes.get(FINGERPRINTS_KEY, {})) - {SOURCE}))
+
+    @property
+    def split_name(self) -> str:
+        """The split that `train`, `test` and all other parts are of."""
+        return self.chosen_split or str(self.attributes.get(DEFAULT_SPLIT_KEY, SOURCE))
+
+    def with_split(self, name: str) -> Self:
+        """The same store, divided by another of its splits.
+
+        Raises:
+            StoreError: no such split.
+        """
+        if name not in self.split_names:
+            raise StoreError(
+                f"{self.path}: expected a split of the store, got {name!r}; it has {', '.join(self.split_names)}; make "
+                "one with `fmfbench split`"
+            )
+        if name == self.split_name:
+            return self
+        if name not in self._views:
+            view = replace(self, chosen_split=name)
+            # What is known of the recordings, and what was changed in them, stays: only their splits are others.
+            divided = {key: recording.divided(name) for key, recording in self.recordings.items()}
+            vars(view)["recordings"] = MappingProxyType(divided)
+            self._views[name] = view
+        return self._views[name]
+
+    def divided(self, split: str) -> tuple[Self, str]:
+        """The store divided by the split that `split` names (`derived:test`), and the part that it asks for (`test`).
+
+        Raises:
+            StoreError: no such split, or one without a part.
+        """
+        name, part = parse_split(split)
+        if name is None and part in self.split_names:
+            raise StoreError(
+                f"{self.path}: expected a part of the split, as in {part}:train or {part}:test, got {part!r}"
+            )
+        return (self if name is None else self.with_split(name)), part
+
+    def split_label(self, split: str) -> str:
+        """The one spelling of a part: `test` of the source's split, `derived:test` of a named one."""
+        view, part = self.divided(split)
+        return part if view.split_name == SOURCE else f"{view.split_name}:{part}"
+
+    @cached_property
+    def _views(self) -> dict[str, Self]:
+        return {}
 
     @property
     def sources_digest(self) -> str | None:
@@ -189,7 +271,7 @@ class StoreReader:
         # As the root lists them: were one gone, the ids of those after it would shift without a word.
         listed = [path.split("/") for path in files]
         for name in sorted(parts[1] for parts in listed if len(parts) == 3 and parts[0] == "recordings"):
-            out[name] = Recording(folder / name, name, first, self.default_layer)
+            out[name] = Recording(folder / name, name, first, self.default_layer, self.split_name)
             first += out[name].num_frames
         return MappingProxyType(out)
 
@@ -204,7 +286,11 @@ class StoreReader:
         return int(self.first_ids[-1])
 
     def sample_ids(self, split: str = "all") -> NDArray[np.int64]:
-        """Sorted ids of a split: train, test, unused, all, or one derived from train (val, fit, ...)."""
+        """Sorted ids of a split: train, test, unused, all, or one derived from train (val, fit, ...), of the default
+        split or, as in `derived:test`, of another."""
+        view, split = self.divided(split)
+        if view is not self:
+            return view.sample_ids(split)
         if split == "all":
             return np.arange(self.num_samples, dtype=np.int64)
         if split not in SPLITS:
@@ -243,7 +329,8 @@ class StoreReader:
         return np.concatenate([np.empty(0, np.uint8), *(r.class_label for r in self.recordings.values())])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "attributes": self.attributes}  # workers read the rest themselves
+        # Workers read the rest themselves.
+        return {"path": self.path, "attributes": self.attributes, "chosen_split": self.chosen_split}
 
     def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
         out = np.asarray(ids)

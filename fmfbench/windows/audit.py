@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.errors import WindowError
 from fmfbench.files.markdown import table
 from fmfbench.windows.protocol import get_protocol
 
@@ -45,12 +46,14 @@ class Audit:
     """What `audit` found; `rows` one for each recording and split, `twins` the near-duplicates at borders."""
 
     protocol: str
+    split: str
     rows: tuple[dict[str, Any], ...]
     twins: tuple[dict[str, Any], ...]
 
     def to_dict(self) -> dict[str, Any]:
         """What `fmfbench audit --json` prints."""
-        return {"protocol": self.protocol, "splits": list(self.rows), "near_duplicates": list(self.twins)}
+        own = {"protocol": self.protocol, "split": self.split}
+        return {**own, "splits": list(self.rows), "near_duplicates": list(self.twins)}
 
     def to_markdown(self) -> str:
         """Tables for people."""
@@ -72,7 +75,8 @@ class Audit:
             for row in self.rows
         ]
         lines = [
-            f"Windows of protocol {self.protocol} that reach into the other split",
+            f"Windows of protocol {self.protocol} that reach into the other split"
+            + ("" if self.split == "source" else f", as {self.split} divides the recordings"),
             "",
             *table(head, rows),
         ]
@@ -95,26 +99,38 @@ class Audit:
         return "\n".join(lines)
 
 
-def audit(data: Any, protocol: str | Any = "paper", *, frames: bool = True) -> Audit:
+def audit(
+    data: Any, protocol: str | Any = "paper", *, frames: bool = True, split: str | None = None
+) -> Audit:
     """Look for ways in which the test split is not unseen.
 
     Args:
         data: an open data set.
         protocol: of the windows, by name or itself.
         frames: False does not read the video, and looks for no near-duplicates.
+        split: a stored split by its name (`derived`); by default the store's default. A part of it (`derived:test`)
+            looks only at the windows of that part.
 
     Raises:
         WindowError: no such protocol, or one that the recordings cannot serve.
     """
     protocol = get_protocol(protocol)
+    parts = tuple(NAMES.values())
+    if split is not None and split in data.split_names:
+        data = data.with_split(split)
+    elif split is not None:
+        data, part = data.divided(split)
+        if part not in parts:
+            raise WindowError(f"audit: expected a split, or its train or test, got {split!r}")
+        parts = (part,)
     rows: list[dict[str, Any]] = []
     twins: list[dict[str, Any]] = []
     for name, recording in data.recordings.items():
-        present = [own for own in NAMES if np.any(recording.split == own)]
+        present = [own for own, part in NAMES.items() if part in parts and np.any(recording.split == own)]
         rows += [_row(name, recording, own, window_reach(recording, own, protocol)) for own in present]
         if frames:
             twins += [{"recording": name, **twin} for twin in border_twins(recording)]
-    return Audit(protocol=protocol.name, rows=tuple(rows), twins=tuple(twins))
+    return Audit(protocol=protocol.name, split=data.split_name, rows=tuple(rows), twins=tuple(twins))
 
 
 def window_reach(recording: Any, own: int, protocol: Any) -> Reach:

@@ -7,7 +7,7 @@ Labels and masks stay as they are. Presets and their constants stand in data_car
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -156,7 +156,7 @@ def _check(preset: str) -> None:
 
 def _offset(data: Store, offset: int) -> Store:
     """The same store, opened anew, with every current's time moved by `offset` ns."""
-    moved = type(data)(data.path, data.attributes)
+    moved = replace(data)
     for recording in moved.recordings.values():
         recording.__dict__["current_time"] = recording.current_time + offset
     return moved

@@ -36,6 +36,8 @@ class InjectedWindows(Windows):
     def __init__(
         self, dataset: StoreReader, outliers: Outliers, protocol: WindowProtocol, context: str = "full"
     ) -> None:
+        split = str(outliers.meta.get("split", "all"))
+        dataset, _ = dataset.divided(split)
         if outliers.fingerprint != dataset.fingerprint:
             raise WindowError(
                 f"{dataset.path}: expected outliers of these data, got those of data with fingerprint "
@@ -47,7 +49,7 @@ class InjectedWindows(Windows):
                 f"{dataset.path}: has {dataset.num_samples} samples, the outliers name {highest}"
             )
         self.dataset = dataset
-        self.split = str(outliers.meta.get("split", "all"))
+        self.split = split
         self.protocol = protocol
         self.context = context
         self.every = 1

@@ -137,7 +137,7 @@ def make_outliers(
             "every": every,
             "abnormal": abnormal,
             "apart_seconds": float(seconds),
-            "fingerprint": data.fingerprint,
+            "fingerprint": data.fingerprint_of(split),
         },
     )
 

@@ -69,14 +69,15 @@ class Windows(Sequence[Batch]):
             raise WindowError(f"cache {cache!r} is not None, 'memory' or 'device'")
         if not isinstance(every, int) or every < 1:
             raise WindowError(f"expected every as a whole number of at least 1, got {every!r}")
-        self.dataset = dataset
         self.split = split
+        dataset, part = dataset.divided(split)
+        self.dataset = dataset
         self.protocol = protocol
         self.context = context
         self.every = every
         self.cache = cache
         self.threads = default_threads()
-        ids = dataset.sample_ids(split)
+        ids = dataset.sample_ids(part)
         self.left_out: NDArray[np.int64] = np.empty(0, np.int64)
         if context == "strict":
             foreign = WindowIndex(dataset, ids, protocol, context).foreign

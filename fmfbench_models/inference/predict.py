@@ -21,6 +21,7 @@ from fmfbench.exchange.outliers import Outliers
 from fmfbench.exchange.pixel_scores import PIXEL_TYPES
 from fmfbench.exchange.predictions import write_predictions
 from fmfbench.files.problems import check_target
+from fmfbench.store.split_names import SOURCE
 from fmfbench.store.splits import per_second_rows
 from fmfbench.torch import WindowDataset, make_loader
 from fmfbench.windows.injected import InjectedWindows
@@ -118,7 +119,9 @@ def predict(
         "protocol": chosen.name,
         "protocol_fields": chosen.to_dict(),
         "context": context,
-        "fingerprint": data.fingerprint,
+        "split": windows.dataset.split_label(windows.split),
+        "fingerprint": windows.dataset.fingerprint,
+        **_seen_in_training(model, windows),
         "seed": model.meta.provenance.get("seed"),
         "normal_only": model.meta.provenance.get("normal_only", False),
         "threshold": 0.5,
@@ -139,6 +142,16 @@ def predict(
         written = write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
         del arrays
     return written
+
+
+def _seen_in_training(model: Model, windows: Windows) -> dict[str, int]:
+    """{"seen_in_training": n} where n of the samples are of the split part that the model was trained on."""
+    data, trained = windows.dataset, model.meta.provenance.get("data", {})
+    name = trained.get("split", SOURCE)
+    if name not in data.split_names or data.fingerprint_of(name) != trained.get("fingerprint"):
+        return {}
+    seen = int(np.isin(windows.sample_ids, data.with_split(name).sample_ids("train")).sum())
+    return {"seen_in_training": seen} if seen else {}
 
 
 def last_of_each_second(windows: Windows) -> Windows:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.data import Dataset
-from fmfbench.errors import StoreError, TrainingError
+from fmfbench.errors import InputError, StoreError, TrainingError
 from fmfbench.windows.index import WindowIndex, timeline
 from fmfbench.windows.reader import Windows
 
@@ -16,6 +16,7 @@ __all__ = [
     "fit_and_validation",
     "held_out_part",
     "normal_windows",
+    "train_split",
 ]
 
 Ids = NDArray[np.int64]
@@ -59,6 +60,24 @@ def fit_and_validation(data: Dataset) -> tuple[Ids, Ids]:
         validation.append(ids[last:])
     empty = np.empty(0, np.int64)
     return np.concatenate([empty, *fit]), np.concatenate([empty, *validation])
+
+
+def train_split(data: Dataset, split: str) -> Dataset:
+    """The data divided by a split: by its name, or by its train part.
+
+    Raises:
+        StoreError: no such split.
+        InputError: another part of one.
+    """
+    if split in data.split_names:
+        return data.with_split(split)
+    divided, part = data.divided(split)
+    if part != "train":
+        raise InputError(
+            f"{data.path}: expected a split to train on, or its train part, got {split!r}; it has "
+            f"{', '.join(data.split_names)}"
+        )
+    return divided
 
 
 def held_out_part(data: Dataset, ids: Ids, share: float) -> tuple[Ids, Ids]:

@@ -43,6 +43,7 @@ from fmfbench_models.training.samples import (
     fit_and_validation,
     held_out_part,
     normal_windows,
+    train_split,
 )
 from fmfbench_models.training.settings import Settings, make_settings
 from fmfbench_models.training.step import Step, make_optimiser, make_step, to_device
@@ -59,6 +60,7 @@ def train(
     options: Mapping[str, Any] | None = None,
     protocol: str | None = None,
     context: str = "full",
+    split: str | None = None,
     seed: int = 0,
     device: str | None = None,
     workers: int = 0,
@@ -75,6 +77,8 @@ def train(
             "original"; "protocol.KEY" for a protocol's fields.
         protocol: "paper" unless the preset is "official".
         context: which splits a window may see ("full", "masked", "strict").
+        split: a stored split by its name (`derived`, or `derived:train`), whose train samples these are; by default the
+            store's default.
         device: "cpu" or "cuda"; a GPU where there is one.
         workers: processes that read windows. cache: "memory" keeps recordings in memory.
         backbone_weights: published weights for the model's convolutional trunk (see `backbones`); drawn at random
@@ -88,6 +92,8 @@ def train(
     """
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(Path(data))
+    if split is not None:
+        data = train_split(data, split)
     settings = make_settings(
         model,
         data,
@@ -218,7 +224,11 @@ class _Run:
             model.input_norm.set_current(*statistics)
         provenance = {
             **model.meta.provenance,
-            "data": {"name": self.data.name, "fingerprint": self.data.fingerprint},
+            "data": {
+                "name": self.data.name,
+                "fingerprint": self.data.fingerprint,
+                "split": self.data.split_name,
+            },
             "backbone": backbone,
             "seed": self.settings.seed,
             "context": self.settings.context,

@@ -18,7 +18,7 @@ from fmfbench.annotation.propagate import coarse_masks
 from fmfbench.annotation.weighted_median import refine_plain
 from fmfbench.errors import AnnotationError, BusyError, DamageError, FailedError, StoreError
 from fmfbench.files.lock import target_lock
-from fmfbench.store import layers
+from fmfbench.store import additions, layers
 from fmfbench.store.writer import store_digest
 
 SAMPLE = Path(__file__).parents[1] / "data" / "cvat" / "annotations.xml"
@@ -197,8 +197,10 @@ def test_an_interrupted_run_shows_nothing_and_resumes(store, files, monkeypatch,
         return real(spec, block)
 
     monkeypatch.setattr(layers, "encode_shard", counting)
+    monkeypatch.setattr(additions, "encode_shard", counting)
     annotate(store, DRAWN, as_default=True)
     monkeypatch.setattr(layers, "encode_shard", real)
+    monkeypatch.setattr(additions, "encode_shard", real)
     assert (
         resumed.count(("frame", "y", "x")) == 2 * 8 + 2 * 5 - 11
     )  # the shards of run1 and run2, less those done

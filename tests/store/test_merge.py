@@ -17,6 +17,8 @@ import fmfbench
 from fmfbench.conversion.verify import verify
 from fmfbench.errors import DamageError, StoreError
 from fmfbench.store.merge import merge
+from fmfbench.windows.division import split_store
+from fmfbench.windows.protocol import WindowProtocol
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +140,26 @@ def test_killed_while_it_links_it_continues(parts: list[Path], whole: Path, tmp_
     assert verify(target).ok
     assert chunks(target) == chunks(whole)
     assert not os.path.lexists(tmp_path / "all.zarr.part")
+
+
+def test_named_splits_are_kept_where_all_stores_are_divided_alike(parts: list[Path], tmp_path: Path):
+    short = WindowProtocol(
+        name="nano", num_frames=2, stride=2, current_seconds=0.1, current_hz=20, tolerance=0.02
+    )
+    for part in parts:
+        split_store(part, test=0.25, protocol=short, name="late", as_default=True)
+    store = merge(parts, tmp_path / "all.zarr")
+    data = fmfbench.open_dataset(store)
+    assert (data.split_name, data.split_names) == ("late", ("source", "late"))
+    assert data.sample_ids("test").tolist() == [*range(15, 20), *range(65, 80), *range(108, 117)]
+    assert verify(store).ok
+    split_store(parts[0], name="source", as_default=True)
+    with pytest.raises(
+        StoreError, match="expected the default split source as in .*class_only.zarr, got late"
+    ):
+        merge(parts, tmp_path / "two.zarr")
+    split_store(parts[0], test=0.25, protocol=short, name="more")
+    with pytest.raises(
+        StoreError, match="expected splits source, late, more as in .*got source, late; divide"
+    ):
+        merge(parts, tmp_path / "two.zarr")
