@@ -121,18 +121,20 @@ class PredictionReader:
         header = self.headers.get("sample_id")
         if header is None:
             return None
-        if header.dtype.kind not in "iu" or len(header.shape) != 1:
+        length = header.vector_length
+        if header.dtype.kind not in "iu" or length is None:
             self.problems.add(
                 f"sample_id has shape {header.shape} and type {header.dtype}; write (N,) of an integer type"
             )
             return None
-        if header.shape[0] > self._most_rows():
+        if length > self._most_rows():
             wanted = f"; split {self.target.split} has {len(self.target.sample_id)}" if self.target else ""
-            self.problems.add(f"sample_id has {header.shape[0]} rows{wanted}; write each sample once")
+            self.problems.add(f"sample_id has {length} rows{wanted}; write each sample once")
             return None
         ids = self._array("sample_id", header)
         if ids is None:
             return None
+        ids = ids.reshape(-1)
         self._check_ids(ids)
         return ids
 
@@ -186,14 +188,16 @@ class PredictionReader:
         if header.dtype.kind not in kinds:
             self.problems.add(f"{name} has type {header.dtype}; write {wanted}")
             return None
-        if len(header.shape) != 1 or header.shape[0] > self._most_rows():
+        length = header.vector_length
+        if length is None or length > self._most_rows():
             self.problems.add(f"{name} has shape {header.shape}; write (N,) with one value a sample")
             return None
-        if ids is not None and header.shape != ids.shape:
+        if ids is not None and length != len(ids):
             self.problems.add(
                 f"{name} has shape {header.shape}, sample_id {ids.shape}; write one value a sample"
             )
-        return self._array(name, header)
+        column = self._array(name, header)
+        return None if column is None else column.reshape(-1)
 
     def _masks(self, ids: NDArray[Any] | None) -> tuple[NDArray[np.uint8] | None, tuple[int, int] | None]:
         dense, packed = self.headers.get("mask"), self.headers.get("mask_bits")
@@ -216,7 +220,7 @@ class PredictionReader:
         header = self.headers.get("mask_shape")
         if header is None:
             return None
-        if header.shape != (2,) or header.dtype.kind not in "iu":
+        if header.vector_length != 2 or header.dtype.kind not in "iu":
             self.problems.add(
                 f"mask_shape has shape {header.shape} and type {header.dtype}; write two integers, H and W"
             )
@@ -224,7 +228,7 @@ class PredictionReader:
         array = self._array("mask_shape", header)
         if array is None:
             return None
-        height, width = (int(value) for value in array.tolist())
+        height, width = (int(value) for value in array.reshape(-1).tolist())
         if height < 1 or width < 1:
             self.problems.add(f"mask_shape is ({height}, {width}); write the height and width of the frames")
             return None
@@ -343,7 +347,7 @@ class PredictionReader:
         if header is None:
             return {}
         text_like = header.dtype.kind in "US" and prod(header.shape) == 1
-        if not (text_like or (header.dtype == np.uint8 and len(header.shape) == 1)):
+        if not (text_like or (header.dtype == np.uint8 and header.vector_length is not None)):
             self.problems.add(f"meta has shape {header.shape} and type {header.dtype}; write one JSON text")
             return {}
         if header.nbytes > _MAX_META_BYTES:

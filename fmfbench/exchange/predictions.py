@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fmfbench.errors import PredictionError
+from fmfbench.exchange.arrays import as_vector, plain_array
 from fmfbench.exchange.masks import pack_masks
 from fmfbench.exchange.pixel_scores import check_values
 from fmfbench.exchange.prediction_reader import PredictionReader, Predictions, Target
@@ -49,16 +50,18 @@ def read_predictions(path: str | os.PathLike[str], target: Target | None = None)
 def write_predictions(
     path: str | os.PathLike[str],
     *,
-    sample_id: ArrayLike,
-    score: ArrayLike | None = None,
-    pred: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
-    mask_bits: ArrayLike | None = None,
+    sample_id: Any,
+    score: Any = None,
+    pred: Any = None,
+    mask: Any = None,
+    mask_bits: Any = None,
     mask_shape: tuple[int, int] | None = None,
-    pixel_score: ArrayLike | None = None,
+    pixel_score: Any = None,
     meta: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a prediction file, packed and compressed; the same arrays give the same bytes.
+
+    Arrays may be torch tensors (on a GPU, requiring gradients, bfloat16) and lists of batches.
 
     Args:
         path: the file to write, under exactly this name; replaced when whole.
@@ -76,17 +79,27 @@ def write_predictions(
         PredictionError: what `read_predictions` would refuse is not written.
     """
     path = Path(path)
-    arrays = {"sample_id": np.asarray(sample_id)}
-    given = {"score": score, "pred": pred, "mask_bits": mask_bits, "mask_shape": mask_shape}
-    arrays |= {name: np.asarray(value) for name, value in given.items() if value is not None}
-    if mask is not None:
-        arrays |= _packed_mask(path, np.asarray(mask), arrays)
+    given = {"sample_id": sample_id, "score": score, "pred": pred, "mask_bits": mask_bits}
+    given["mask_shape"] = mask_shape
+    try:
+        arrays = {
+            name: plain_array(value, name, 2)
+            if name == "mask_bits"
+            else as_vector(plain_array(value, name, 1))
+            for name, value in given.items()
+            if value is not None
+        }
+        dense = None if mask is None else plain_array(mask, "mask", 3)
+        scores = None if pixel_score is None else plain_array(pixel_score, "pixel_score", 3)
+    except PredictionError as error:
+        raise PredictionError(f"{path}: nothing written: {error}") from None
+    if dense is not None:
+        arrays |= _packed_mask(path, dense, arrays)
     if meta is not None:
         try:
             arrays["meta"] = np.array(json.dumps(dict(meta), allow_nan=False))
         except (TypeError, ValueError) as error:
             raise PredictionError(f"{path}: meta cannot be written as JSON: {error}") from None
-    scores = None if pixel_score is None else np.asarray(pixel_score)
     check_target(path)
     if any(array.dtype.kind == "O" for array in arrays.values()):
         raise PredictionError(f"{path}: nothing written: expected plain arrays, got Python objects")

@@ -3,7 +3,8 @@
 Reading, nothing is unpickled, extracted or written, and no array is allocated before its header, its announced size
 and the caller's limits agree. A member is read once, in blocks. What numpy.load would trust is checked here:
 the size of the zip's directory, the number and names of members, doubles, encryption, the .npy header (read
-with a regular expression, not evaluated) against the size of the member, and the checksum.
+with a regular expression: numpy's own parser reads as much as a header announces before it looks at it, evaluates
+literals and takes negative lengths) against the size of the member, and the checksum.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _MAX_HEADER = 4096
 _MAGIC = b"\x93NUMPY"
 _FIELD = (
     r"""['"](?:descr['"] ?: ?['"][<>|=]?[a-zA-Z][0-9]{0,9}['"]"""
-    r"""|fortran_order['"] ?: ?(?:True|False)|shape['"] ?: ?\([0-9, ]*\))"""
+    r"""|fortran_order['"] ?: ?(?:True|False)|shape['"] ?: ?\([0-9L, ]*\))"""
 )
 _HEADER = re.compile(rf"\{{ ?{_FIELD}(?: ?, ?{_FIELD}){{2}} ?,? ?\}}")
 _DESCR = re.compile(r"""['"]descr['"] ?: ?['"]([^'"]+)['"]""")
@@ -65,6 +66,13 @@ class Header:
     @property
     def nbytes(self) -> int:
         return prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def vector_length(self) -> int | None:
+        """N of a shape (N,), (N, 1) or (1, N), which MATLAB knows instead; None of any other."""
+        if len(self.shape) == 1:
+            return self.shape[0]
+        return prod(self.shape) if len(self.shape) == 2 and 1 in self.shape else None
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -258,7 +266,8 @@ def _parse_shape(text: str) -> tuple[int, ...]:
         parts.pop()
     elif len(parts) == 1:
         parts = ["?"]  # (3) is a number, not a shape
-    if len(parts) > 8 or not all(part.isdecimal() and len(part) <= 18 for part in parts):
+    parts = [part.removesuffix("L") for part in parts]  # Python 2 wrote (280L,)
+    if len(parts) > 8 or not all(part.isdecimal() and part.isascii() and len(part) <= 18 for part in parts):
         raise PredictionError(f"its shape ({text[:80]}) is not one")
     return tuple(map(int, parts))
 

@@ -6,10 +6,62 @@ import re
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fmfbench.errors import InputError
+from fmfbench.exchange.labels import Labels
 from fmfbench.exchange.prediction_reader import Predictions
+from fmfbench.scoring.events import alarm_time as share_of_time
+from fmfbench.scoring.events import as_drawn, false_alarm_rate, match_events
 
-__all__ = ["threshold_of"]
+__all__ = ["alarm_threshold", "threshold_of"]
+
+MOST_CANDIDATES = 1024
+
+
+def alarm_threshold(
+    labels: Labels,
+    score: NDArray[np.floating[Any]],
+    *,
+    alarms_per_hour: float = 1.0,
+    alarm_time: float = 0.01,
+) -> float:
+    """The lowest threshold, for the rule score > threshold, within bounds of false alarms and of alarm time.
+
+    It and every higher candidate keep both: false alarms an hour of normal time, and the share of normal time that is
+    predicted abnormal.
+
+    Both are bounded: few alarms alone are had by one that never stops. Meant for a validation split; on the scored
+    split its figures would be tuned on test.
+
+    Args:
+        labels: of N samples.
+        score: (N,) probability of abnormal.
+        alarms_per_hour, alarm_time: the bounds, as the event metrics count them.
+
+    Raises:
+        InputError: bounds below 0, or no normal time to count in.
+    """
+    if alarms_per_hour < 0 or alarm_time < 0:
+        raise InputError(
+            f"expected bounds of 0 or more, got {alarms_per_hour} an hour and {alarm_time} of the time"
+        )
+    assert labels.class_label is not None
+    values = np.unique(np.asarray(score, np.float64))
+    if len(values) > MOST_CANDIDATES:
+        values = values[np.linspace(0, len(values) - 1, MOST_CANDIDATES).astype(np.intp)]
+    best: float | None = None
+    for candidate in values[::-1].tolist():
+        decision = (score > candidate).astype(np.uint8)
+        drawn = as_drawn(match_events(labels.class_label, decision, labels.recording, labels.frame_time))
+        rate, share = float(false_alarm_rate(drawn)[0]), float(share_of_time(drawn)[0])
+        if not np.isfinite(rate):
+            raise InputError("expected normal time to count false alarms in, got none")
+        if rate > alarms_per_hour or share > alarm_time:
+            break
+        best = candidate
+    assert best is not None  # nothing is above the highest score
+    return best
 
 
 def threshold_of(found: Predictions) -> tuple[dict[str, Any], list[str]]:

@@ -1,4 +1,5 @@
 import json
+import struct
 import zipfile
 
 import numpy as np
@@ -100,7 +101,7 @@ REFUSED = {
     "no ids": ({"sample_id": None}, "sample_id (N,) is missing"),
     "float ids": ({"sample_id": IDS.astype(float)}, "write (N,) of an integer type"),
     "bool ids": ({"sample_id": np.array([True, False, True])}, "integer type"),
-    "ids of two axes": ({"sample_id": IDS[:, None]}, "(3, 1)"),
+    "ids of two axes": ({"sample_id": np.stack([IDS, IDS], 1)}, "(3, 2)"),
     "scalar ids": ({"sample_id": np.array(3)}, "shape ()"),
     "missing": (
         {"sample_id": IDS[:2], "score": np.zeros(2), "mask": MASK[:2]},
@@ -282,3 +283,132 @@ def test_what_would_be_refused_is_not_written(tmp_path, changes, words):
 def test_writing_into_no_folder(tmp_path):
     with pytest.raises(PredictionError, match="existing folder"):
         write_predictions(tmp_path / "none" / "p.npz", sample_id=[1], score=[0.1])
+
+
+@pytest.mark.parametrize("fortran", [False, True])
+@pytest.mark.parametrize("shape", [(3, 1), (1, 3)])
+def test_vectors_of_matlab_are_vectors(*, tmp_path, npy_bytes, zip_of, shape, fortran):
+    plain = good(pred=np.array([0, 1, 1]), mask=None, mask_bits=pack_masks(MASK), mask_shape=np.array([4, 5]))
+    plain["meta"] = np.frombuffer(b'{"model": "m"}', np.uint8)
+    turned = {
+        "sample_id": shape,
+        "score": shape,
+        "pred": shape,
+        "mask_shape": (2, 1) if shape[0] == 3 else (1, 2),
+        "meta": (-1, 1) if shape[0] == 3 else (1, -1),
+    }
+    (tmp_path / "p.npz").write_bytes(
+        zip_of(
+            (f"{name}.npy", npy_bytes(a.reshape(turned[name]) if name in turned else a, fortran=fortran))
+            for name, a in plain.items()
+            if a is not None
+        )
+    )
+    found = read_predictions(tmp_path / "p.npz", TARGET)
+    path = write_predictions(
+        tmp_path / "q.npz", sample_id=IDS, score=plain["score"], pred=[0, 1, 1], mask=MASK
+    )
+    expected = read_predictions(path, TARGET)
+    for name in ("sample_id", "score", "pred", "mask_bits"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert found.mask_shape == (4, 5)
+    assert found.meta == {"model": "m"}
+
+
+def test_one_sample_as_a_matrix(save):
+    found = read_predictions(save({"sample_id": np.array([[7]]), "score": np.array([[0.25]])}))
+    assert (found.sample_id.tolist(), found.score.tolist()) == ([7], [0.25])
+
+
+@pytest.mark.parametrize("shape", ["(3L,)", "(3L, )", "(3L, 1L)", "( 3 , )", "(1L,3L)"])
+def test_headers_of_python_2_are_read(tmp_path, zip_of, npy_bytes, shape):
+    text = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}"
+    header = text + " " * (-(len(text) + 11) % 16) + "\n"
+    content = (
+        b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + IDS.astype("<i8").tobytes()
+    )
+    members = [("sample_id.npy", content), ("score.npy", npy_bytes(np.zeros(3)))]
+    (tmp_path / "p.npz").write_bytes(zip_of(members))
+    assert read_predictions(tmp_path / "p.npz").sample_id.tolist() == sorted(IDS.tolist())
+
+
+@pytest.mark.parametrize("shape", ["(3LL,)", "(L,)", "(3 L,)", "(-3,)", "(3L)", "(3,,)", "(0x3,)"])
+def test_shapes_that_are_none_are_refused(tmp_path, zip_of, npy_bytes, shape):
+    text = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}\n"
+    content = (
+        b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + IDS.astype("<i8").tobytes()
+    )
+    members = [("sample_id.npy", content), ("score.npy", npy_bytes(np.zeros(3)))]
+    (tmp_path / "p.npz").write_bytes(zip_of(members))
+    with pytest.raises(PredictionError):
+        read_predictions(tmp_path / "p.npz")
+
+
+def test_what_a_training_loop_has_at_hand_can_be_written(tmp_path):
+    torch = pytest.importorskip("torch")
+    score = np.array([0.25, 0.75, 0.5], np.float32)
+    plain = write_predictions(tmp_path / "plain.npz", sample_id=IDS, score=score, mask=MASK).read_bytes()
+    tensor = torch.tensor(score, requires_grad=True)
+    mask = torch.tensor(MASK)
+    for number, arrays in enumerate(
+        (
+            {"sample_id": torch.tensor(IDS), "score": tensor, "mask": mask},
+            {"sample_id": IDS, "score": tensor * 1.0, "mask": mask.bool()},
+            {"sample_id": IDS[:, None], "score": tensor[:, None], "mask": MASK},
+            {"sample_id": IDS, "score": tensor.bfloat16(), "mask": list(mask)},
+            {
+                "sample_id": [IDS[:2], IDS[2:]],
+                "score": [tensor[:2], tensor[2:]],
+                "mask": [MASK[:2], mask[2:]],
+            },
+            {"sample_id": tuple(torch.tensor(IDS).split(2)), "score": list(tensor), "mask": list(MASK)},
+            {"sample_id": IDS, "score": [tensor[:1, None], tensor[1:, None]], "mask": mask},
+        )
+    ):
+        path = write_predictions(tmp_path / f"{number}.npz", **arrays)
+        with np.load(path) as found, np.load(tmp_path / "plain.npz") as expected:
+            for name in expected.files:
+                np.testing.assert_array_equal(found[name], expected[name])
+                assert found[name].dtype == expected[name].dtype or name in ("mask_bits",)
+    assert len(plain) > 0
+
+
+def test_batches_of_pixel_scores_are_joined(tmp_path):
+    torch = pytest.importorskip("torch")
+    dense = torch.rand((3, 4, 5), requires_grad=True)
+    path = write_predictions(
+        tmp_path / "p.npz", sample_id=IDS, score=np.zeros(3), pixel_score=[dense[:1], dense[1:]]
+    )
+    with np.load(path) as found:
+        np.testing.assert_array_equal(found["pixel_score"], dense.detach().numpy())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": 1},
+        "0.5",
+        object(),
+        [np.zeros(2), np.zeros((1, 4, 4))],
+        [[0.1, "x"], [0.2]],
+        [0.1, None, 0.2],
+        {1.0, 2.0},
+        lambda: 0.5,
+        iter([0.1, 0.2, 0.3]),
+        [1 + 2j, 0, 0],
+        np.array([0.1, 0.2, 0.3], "U3"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_cannot_be_taken_is_one_line(tmp_path, value):
+    with pytest.raises(PredictionError) as caught:
+        write_predictions(tmp_path / "p.npz", sample_id=IDS, score=value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensors_without_values_are_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    for value in (torch.zeros(3, device="meta"), torch.zeros(3).to_sparse()):
+        with pytest.raises(PredictionError, match="score: expected an array"):
+            write_predictions(tmp_path / "p.npz", sample_id=IDS, score=value)
