@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from fmfbench.errors import SourceError
+from fmfbench.files.remote import Place
 
-from .options import LOCAL, json_option, print_result, threads_option
+from .options import LOCAL, STORE, json_option, print_result, threads_option
 
 
 @click.command("convert", short_help="Recordings into a store.")
 @click.argument("source", type=LOCAL)
-@click.argument("target", type=LOCAL, required=False)
+@click.argument("target", type=STORE, required=False)
 @click.option(
     "--layout", type=click.Choice(["v1", "v2", "recording"]), help="Layout, where it cannot be detected."
 )
@@ -42,7 +43,7 @@ from .options import LOCAL, json_option, print_result, threads_option
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be converted, and write nothing.")
 @json_option()
-def command(source: Path, target: Path | None, **options: Any) -> None:
+def command(source: Path, target: Place | None, **options: Any) -> None:
     """Convert the recordings in SOURCE into the store TARGET.
 
     SOURCE is a .mat file, a folder of V1 .mat files, a V2 tree or its parent, or a raw recording

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from fmfbench.files.local import local_path
+from fmfbench.files.remote import Place, parse_place
 
 __all__ = [
     "LOCAL",
@@ -46,8 +47,17 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class StorePath(click.ParamType[Place]):
+    """A store to read: a path, or a URL."""
+
+    name = "path or URL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        return parse_place(value)
+
+
 LOCAL = LocalPath(path_type=Path)
-STORE = LocalPath(path_type=Path)  # a store to read
+STORE = StorePath()
 
 
 class _Option(click.Option):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fmfbench.errors import StoreError
+from fmfbench.files.remote import Place, parse_place
 from fmfbench.sources.layout import recordings_at
 from fmfbench.store.reader import Recording, StoreReader
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
@@ -41,16 +42,21 @@ class Dataset(StoreReader):
         return Windows(self, split, get_protocol(protocol, **overrides), context, every, cache)
 
 
-def open_dataset(path: str | Path) -> Dataset:
+def open_dataset(path: str | Place) -> Dataset:
     """Open a store that `fmfbench convert` made.
+
+    Args:
+        path: a folder, or a URL (s3://, gs://, az://, http(s)://, file://, memory://; extra `[cloud]`).
 
     Raises:
         StoreError: there is no store of this schema at `path`.
+        FailedError: what is behind a URL cannot be reached.
     """
+    path = parse_place(path)
     try:
         return Dataset.open(path)
     except StoreError as error:
-        found = recordings_at(Path(path))
+        found = recordings_at(path) if isinstance(path, Path) else None
         if found is None:
             raise
         raise StoreError(

@@ -19,6 +19,7 @@ from fmfbench.annotation.keyframes import Keyframes, Track, check_against, parse
 from fmfbench.annotation.propagate import coarse_masks
 from fmfbench.annotation.weighted_median import RADIUS, SIGMA, check_window, refine, refine_frames
 from fmfbench.errors import AnnotationError
+from fmfbench.files.local import local_path
 from fmfbench.store.additions import recover
 from fmfbench.store.layers import NewLayer, check_layer_name, provenance_of, write_layers
 from fmfbench.store.reader import Recording, StoreReader
@@ -94,7 +95,9 @@ def annotate(
             layers += _refined_layers(recording, refined, coarse, radius, sigma, margin, threads)
     total = sum(data.recordings[layer.recording].num_frames for layer in layers)
     with tqdm(total=total, unit="frame", desc="annotate", disable=None if progress else True) as bar:
-        return write_layers(data.path, layers, (refined or boxes) if as_default else None, bar.update)
+        return write_layers(
+            local_path(data.path), layers, (refined or boxes) if as_default else None, bar.update
+        )
 
 
 def read_drawn(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fmfbench.errors import FailedError, InputError, SourceError
-from fmfbench.files.local import local_path
+from fmfbench.files.remote import Place, RemotePath, parse_place
 from fmfbench.sources.layout import open_source
 from fmfbench.sources.source import FrameStream, Options, Source, SourceRecording
 from fmfbench.store.fingerprint import Fingerprint, LabelFacts
@@ -32,6 +32,7 @@ from fmfbench.store.schema import (
     video_spec,
 )
 from fmfbench.store.shards import ArrayReader, shard_pieces
+from fmfbench.store.upload import staged
 from fmfbench.store.writer import StoreWriter, check_target, file_sha256, is_half_made, open_writer
 from fmfbench.version import installed_version
 
@@ -43,7 +44,7 @@ _MOST_LANES = 8  # each holds a shard
 
 def convert(
     source: str | Path,
-    target: str | Path,
+    target: str | Place,
     *,
     layout: str | None = None,
     names: dict[str, str] | None = None,
@@ -54,12 +55,13 @@ def convert(
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
-) -> Path:
+) -> Place:
     """Convert recordings into a store.
 
     Args:
         source: a `.mat` file, a folder of V1 files, a V2 tree or its parent, a raw video or a folder of them.
-        target: the store to make.
+        target: the store to make: a path, or the URL of a bucket (extra `[cloud]`), where it is put together on
+            this machine first and its root comes last.
         layout: "v1", "v2" or "recording" where it cannot be detected.
         names: variable names of the source by ours, as `{"video": "Video"}`.
         time_format: `strptime` format of the time strings.
@@ -78,7 +80,14 @@ def convert(
         StoreError: the target is in the way.
         FailedError: the disk is full, or the source changed while it was read.
     """
-    target = local_path(target)
+    target = parse_place(target)
+    if isinstance(target, RemotePath):
+        with staged(target) as here:
+            convert(
+                source, here, layout=layout, names=names, time_format=time_format, fps=fps, crop=crop, size=size,
+                workers=workers, overwrite=here.exists() or overwrite, progress=progress,
+            )  # fmt: skip
+        return target
     options = make_options(layout, names, time_format, fps, crop, size, workers)
     try:
         check_target(target, overwrite=overwrite or is_half_made(target))

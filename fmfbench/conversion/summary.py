@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.clock import NS, format_time
+from fmfbench.errors import FailedError
+from fmfbench.files.remote import Place, RemotePath
 from fmfbench.files.wording import counted
 from fmfbench.sources.source import Source, SourceRecording
 from fmfbench.store.reader import Recording, StoreReader
@@ -220,5 +222,11 @@ def _size(count: int) -> str:
     return f"{size:.1f} GiB"
 
 
-def _folder_bytes(path: Path) -> int:
+def _folder_bytes(path: Place) -> int | None:
+    """None where it cannot be known: plain HTTP lists no files."""
+    if isinstance(path, RemotePath):
+        try:
+            return sum(path.sizes().values())
+        except FailedError:
+            return None
     return sum(Path(folder, f).stat().st_size for folder, _, files in os.walk(path) for f in files)

@@ -20,6 +20,7 @@ from fmfbench.conversion.findings import Findings, Report
 from fmfbench.conversion.verify_recording import ARRAYS, ShardReader, check_recording
 from fmfbench.conversion.verify_source import compare_with_source
 from fmfbench.errors import StoreError
+from fmfbench.files.remote import Place, RemotePath, parse_place
 from fmfbench.store.digest import digest_of, file_names, file_sha256
 from fmfbench.store.fingerprint import Fingerprint
 from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT, SCHEMA, ArraySpec, parse_array, parse_group
@@ -43,7 +44,7 @@ _ROOT_OPTIONAL: dict[str, type] = {FINGERPRINTS_KEY: dict, DEFAULT_SPLIT_KEY: st
 
 
 def verify(
-    store: str | Path,
+    store: str | Place,
     source: str | Path | None = None,
     *,
     workers: int | None = None,
@@ -52,7 +53,7 @@ def verify(
     """Check every file of a store, and with `source` every value against the files it was converted from.
 
     Args:
-        store: a store, whole or damaged; one that can no longer be opened is reported on too.
+        store: a store, whole or damaged, or its URL; one that can no longer be opened is reported on too.
         source: what `convert` was given.
         workers: threads; all cores by default.
         progress: show a bar on stderr.
@@ -60,7 +61,7 @@ def verify(
     Raises:
         StoreError: nothing is at `store`, or it never was a store of fmfbench.
     """
-    store = Path(store)
+    store = parse_place(store)
     _check_is_store(store)
     findings = Findings()
     workers = min(8, workers or os.cpu_count() or 1)
@@ -82,7 +83,6 @@ def verify(
             _check_fingerprints(inventory.attributes, total.hexdigests(), findings)
         if source is not None:
             compare_with_source(store, Path(source), inventory.attributes, names, workers, findings)
-    sizes = (os.lstat(store / name).st_size for name in inventory.files)
     return Report(
         store=str(store),
         source=None if source is None else str(source),
@@ -90,7 +90,7 @@ def verify(
         remarks=tuple(sorted(findings.remarks)),
         recordings=len(names),
         files=len(inventory.files),
-        bytes=sum(sizes),
+        bytes=_total_bytes(store, inventory.files),
     )
 
 
@@ -111,7 +111,16 @@ class Inventory:
     trusted: bool
 
 
-def _check_is_store(path: Path) -> None:
+def _total_bytes(store: Place, files: tuple[str, ...]) -> int:
+    if isinstance(store, RemotePath):
+        return sum(store.sizes().values())
+    return sum(os.lstat(store / name).st_size for name in files)
+
+
+def _check_is_store(path: Place) -> None:
+    if isinstance(path, RemotePath):
+        parse_group(path)  # the root is written last: without it there is no store
+        return
     if not path.exists():
         raise StoreError(f"{path}: no such store; make one with `fmfbench convert SOURCE {path}`")
     if is_store(path):
@@ -121,7 +130,7 @@ def _check_is_store(path: Path) -> None:
     raise StoreError(f"{path}: is not and never was a store of fmfbench")
 
 
-def _take_inventory(store: Path, findings: Findings) -> Inventory:
+def _take_inventory(store: Place, findings: Findings) -> Inventory:
     files = tuple(file_names(store))
     attributes, sums, trusted = None, {}, False
     try:
@@ -169,9 +178,14 @@ def _check_root(attributes: dict[str, Any], findings: Findings) -> None:
         )
 
 
-def _recording_names(store: Path, inventory: Inventory) -> list[str]:
-    folder = store / "recordings"
-    names = {p.name for p in folder.iterdir() if p.is_dir()} if folder.is_dir() else set()
+def _recording_names(store: Place, inventory: Inventory) -> list[str]:
+    names = {
+        name.split("/")[1]
+        for name in inventory.files
+        if name.startswith("recordings/") and name.count("/") > 1
+    }
+    if isinstance(store, Path) and (store / "recordings").is_dir():  # empty folders too
+        names |= {path.name for path in (store / "recordings").iterdir() if path.is_dir()}
     if inventory.trusted:  # what is extra is reported as such, and is no recording
         listed = {name.split("/")[1] for name in inventory.sums if name.count("/") > 1}
         names = listed
@@ -179,7 +193,7 @@ def _recording_names(store: Path, inventory: Inventory) -> list[str]:
 
 
 def _check_documents(
-    store: Path, inventory: Inventory, names: list[str], findings: Findings
+    store: Place, inventory: Inventory, names: list[str], findings: Findings
 ) -> dict[str, ArraySpec]:
     """Every `zarr.json` but the root; the specs of the arrays that can be relied on, by path."""
     wanted = {"recordings"} | {
@@ -217,7 +231,7 @@ def _is_group(path: str, wanted: set[str]) -> bool:
     return path == "recordings" or depth == 1 or (depth == 2 and path.split("/")[2] not in ARRAYS)
 
 
-def _is_as_listed(store: Path, name: str, inventory: Inventory) -> bool:
+def _is_as_listed(store: Place, name: str, inventory: Inventory) -> bool:
     try:
         return inventory.sums.get(name) == file_sha256(store / name)
     except OSError:
@@ -253,7 +267,7 @@ def _holds_arrays(path: str, specs: dict[str, ArraySpec]) -> bool:
 
 
 def _check_the_rest(
-    store: Path,
+    store: Place,
     inventory: Inventory,
     seen: set[str],
     findings: Findings,
@@ -295,7 +309,7 @@ def _check_fingerprints(attributes: dict[str, Any], found: dict[str, str], findi
         findings.damaged(ROOT, "split", f"its default split {default!r} is not there")
 
 
-def _own_words(error: StoreError, store: Path) -> str:
+def _own_words(error: StoreError, store: Place) -> str:
     """The message of an error without the path in front, which a finding names anyway."""
     text = str(error)
     return text.split(": ", 1)[-1] if text.startswith(str(store)) else text

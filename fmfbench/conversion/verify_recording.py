@@ -10,7 +10,6 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from fmfbench.clock import NS
 from fmfbench.conversion.findings import Findings
 from fmfbench.errors import StoreError
+from fmfbench.files.remote import Place
 from fmfbench.files.wording import counted
 from fmfbench.store.fingerprint import Fingerprint, LabelFacts
 from fmfbench.store.schema import (
@@ -53,7 +53,7 @@ class ShardReader:
 
     def __init__(
         self,
-        store: Path,
+        store: Place,
         sums: Mapping[str, str],
         specs: Mapping[str, ArraySpec],
         findings: Findings,
@@ -298,7 +298,7 @@ def _check_current(current: NDArray[np.float32] | None, base: str, findings: Fin
         )
 
 
-def _check_split(store: Path, base: str, split: NDArray[np.uint8] | None, findings: Findings) -> None:
+def _check_split(store: Place, base: str, split: NDArray[np.uint8] | None, findings: Findings) -> None:
     if split is None:
         return
     _check_values(split, tuple(SPLITS.values()), f"{base}/split", findings)

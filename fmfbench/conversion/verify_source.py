@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fmfbench.conversion.findings import Findings
 from fmfbench.errors import FmfbenchError
+from fmfbench.files.remote import Place
 from fmfbench.sources.layout import open_source
 from fmfbench.sources.source import FrameStream, Options, SourceRecording
 from fmfbench.store.shards import ArrayReader
@@ -22,7 +23,7 @@ _LAYER = "source"
 
 
 def compare_with_source(
-    store: Path,
+    store: Place,
     path: Path,
     attributes: Mapping[str, Any] | None,
     names: list[str],
@@ -66,7 +67,9 @@ def _options(attributes: Mapping[str, Any], workers: int) -> Options:
     )
 
 
-def _compare_recording(store: Path, source: SourceRecording, default: str | None, findings: Findings) -> None:
+def _compare_recording(
+    store: Place, source: SourceRecording, default: str | None, findings: Findings
+) -> None:
     base = f"recordings/{source.name}"
     rows: dict[str, NDArray[Any]] = {
         "frame_time": source.frame_time,
@@ -89,7 +92,7 @@ def _compare_recording(store: Path, source: SourceRecording, default: str | None
             _compare_frames(f"{base}/{which}", reader, stream, source.num_frames, findings)
 
 
-def _reader(path: Path) -> ArrayReader | None:
+def _reader(path: Place) -> ArrayReader | None:
     try:
         return ArrayReader(path)
     except (FmfbenchError, OSError):  # named already

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from fmfbench.errors import InputError
+from fmfbench.files.remote import RemotePath
 
 __all__ = ["is_url", "local_path"]
 
@@ -24,7 +25,7 @@ def is_url(path: object) -> bool:
     return _URL.match(str(path)) is not None
 
 
-def local_path(path: str | PathLike[str]) -> Path:
+def local_path(path: str | PathLike[str] | RemotePath) -> Path:
     """A path of this machine.
 
     Raises:
@@ -34,7 +35,7 @@ def local_path(path: str | PathLike[str]) -> Path:
         >>> local_path("runs/fmformer").name
         'fmformer'
     """
-    if is_url(path):
+    if isinstance(path, RemotePath) or is_url(path):
         text = str(path) if "://" in str(path) else re.sub(r":[/\\]", "://", str(path), count=1)
         raise InputError(f"{text}: expected a path on this machine, got a URL; work on a local copy")
     return Path(path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from fmfbench.errors import PredictionError
 from fmfbench.exchange.labels import Labels
 from fmfbench.exchange.predictions import Predictions
 from fmfbench.files.markdown import number, table
+from fmfbench.files.remote import parse_place
 from fmfbench.scoring import ranks
 from fmfbench.scoring.bootstrap import (
     Blocks,
@@ -128,7 +128,7 @@ def compare(
     """
     check_resampling(resamples, block_seconds, seed)
     if isinstance(data, (str, os.PathLike)):
-        data = opened(Path(data))
+        data = opened(parse_place(data))
     read = [
         read_for(path, data, split, context=context, protocol=protocol, per_second=per_second)
         for path in (first, second)

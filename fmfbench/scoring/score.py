@@ -18,7 +18,9 @@ from fmfbench.exchange.labels import (
 )
 from fmfbench.exchange.predictions import Predictions, Target, read_predictions
 from fmfbench.exchange.truth import read_truth
+from fmfbench.files.local import local_path
 from fmfbench.files.problems import first_five
+from fmfbench.files.remote import Place, parse_place
 from fmfbench.scoring.bootstrap import check_resampling
 from fmfbench.scoring.evidence import Tally, gather_evidence, no_pixels_reason, tally
 from fmfbench.scoring.figures import count_figures
@@ -100,7 +102,7 @@ def score(
     if truth is not None and (compat is not None or not evidence):
         raise PredictionError("truth: its bands stand beside the evidence; score without compat to have them")
     if isinstance(data, (str, os.PathLike)):
-        data = opened(Path(data))
+        data = opened(parse_place(data))
     check_resampling(resamples, block_seconds, seed)
     check_limit(aupro_limit)
     found, labels = read_for(
@@ -252,10 +254,10 @@ def protocol_name(protocol: Any) -> str:
     return str(getattr(protocol, "name", protocol or "paper"))
 
 
-def opened(path: Path) -> StoreReader | Labels:
+def opened(path: Place) -> StoreReader | Labels:
     """The labels of a labels.npz, or an open store."""
     if not path.exists():
         raise PredictionError(f"{path}: expected a store or a label file, got nothing")
     if not path.is_dir():
-        return read_labels(path)
+        return read_labels(local_path(path))
     return StoreReader.open(path)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any
 
+from fmfbench.files.remote import Place, RemotePath
 from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT, document_bytes, group_document
 
 __all__ = ["digest_of", "file_names", "file_sha256", "seal", "store_digest"]
@@ -58,24 +59,31 @@ def seal(path: Path, attributes: Mapping[str, Any], known: Mapping[str, str] | N
     return document_bytes(group_document({**sealed, DIGEST_KEY: digest}))
 
 
-def file_sha256(path: Path, stop: Event | None = None) -> str:
+def file_sha256(path: Place, stop: Event | None = None) -> str:
     """sha256 of a file, in constant memory; "" when `stop` is set meanwhile."""
     total = hashlib.sha256()
-    with open(path, "rb", buffering=0) as handle:
-        while piece := handle.read(_PIECE):
-            if stop is not None and stop.is_set():
-                return ""
-            total.update(piece)
+    for piece in path.pieces() if isinstance(path, RemotePath) else _pieces(path):
+        if stop is not None and stop.is_set():
+            return ""
+        total.update(piece)
     return total.hexdigest()
 
 
-def file_names(path: Path) -> list[str]:
+def file_names(path: Place) -> list[str]:
     """Every file below `path`, links too, by its path relative to it, sorted."""
+    if isinstance(path, RemotePath):
+        return sorted(path.sizes())
     found = []
     for folder, folders, files in os.walk(path):
         links = [name for name in folders if Path(folder, name).is_symlink()]
         found += [Path(folder, name).relative_to(path).as_posix() for name in (*files, *links)]
     return sorted(found)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with open(path, "rb", buffering=0) as handle:
+        while piece := handle.read(_PIECE):
+            yield piece
 
 
 def _sums(path: Path, known: Mapping[str, str]) -> dict[str, str]:

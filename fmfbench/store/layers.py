@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import AnnotationError
+from fmfbench.files.remote import Place
 from fmfbench.store.additions import adding_to, adopt_others, label_facts, shard_blocks, write_rows
 from fmfbench.store.fingerprint import fingerprints
 from fmfbench.store.reader import Recording, StoreReader
@@ -166,7 +167,7 @@ def _finish(writer: StoreWriter, data: StoreReader, new: Sequence[NewLayer], def
     own = [f"{layer.path}/" for layer in new]
     facts = []
     for recording in data.recordings.values():
-        folder = opened.get((recording.name, default or ""))
+        folder: Place | None = opened.get((recording.name, default or ""))
         if folder is None and default in recording.layers:
             folder = recording.path / "labels" / str(default)
         reader = None if folder is None else ArrayReader(folder)

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import StoreError, WindowError
-from fmfbench.store.schema import FILES_KEY, SCHEMA, SPLITS, parse_group
+from fmfbench.files.remote import Place, RemotePath, parse_place
+from fmfbench.store.schema import FILES_KEY, ROOT, SCHEMA, SPLITS, parse_group
 from fmfbench.store.shards import ArrayReader
 from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE, parse_split
 from fmfbench.store.splits import derived_rows
@@ -28,13 +29,20 @@ class Recording:
     """One furnace run of a store. Frames are read when asked for; the small arrays are kept once read."""
 
     def __init__(
-        self, path: Path, name: str, first_id: int, default_layer: str | None, split_name: str = SOURCE
+        self,
+        path: Place,
+        name: str,
+        first_id: int,
+        default_layer: str | None,
+        split_name: str = SOURCE,
+        listed_layers: tuple[str, ...] = (),
     ) -> None:
         self.path = path
         self.split_name = split_name
         self.name = name
         self.first_id = first_id
         self.default_layer = default_layer
+        self._listed_layers = listed_layers
         self.attributes = parse_group(path)
         self.video = ArrayReader(path / "video")
 
@@ -94,6 +102,8 @@ class Recording:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the label layers."""
+        if isinstance(self.path, RemotePath):  # as the root lists them: no request of its own
+            return self._listed_layers
         folder = self.path / "labels"
         return tuple(sorted(p.parent.name for p in folder.glob("*/zarr.json"))) if folder.is_dir() else ()
 
@@ -142,19 +152,20 @@ class Recording:
 class StoreReader:
     """A store. A sample is a frame; its id counts frames through the recordings in order of name."""
 
-    path: Path
+    path: Place
     attributes: Mapping[str, Any]
     chosen_split: str | None = None  # None: the store's default
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """Open a store that `fmfbench convert` made.
+    def open(cls, path: str | Place) -> Self:
+        """Open a store that `fmfbench convert` made: a path, or a URL (extra `[cloud]`).
 
         Raises:
             StoreError: there is no store of this schema at `path`.
+            FailedError: what is behind a URL cannot be reached.
         """
-        path = Path(path)
-        if not path.exists():
+        path = parse_place(path)
+        if isinstance(path, Path) and not path.exists():
             raise StoreError(f"{path}: no such store; make one with `fmfbench convert SOURCE {path}`")
         attributes = parse_group(path)
         schema = attributes.get("fmfbench.schema")
@@ -270,8 +281,13 @@ class StoreReader:
             )
         # As the root lists them: were one gone, the ids of those after it would shift without a word.
         listed = [path.split("/") for path in files]
+        layers: dict[str, list[str]] = {}
+        for parts in listed:
+            if len(parts) == 5 and parts[2] == "labels" and parts[4] == ROOT:
+                layers.setdefault(parts[1], []).append(parts[3])
         for name in sorted(parts[1] for parts in listed if len(parts) == 3 and parts[0] == "recordings"):
-            out[name] = Recording(folder / name, name, first, self.default_layer, self.split_name)
+            own = tuple(sorted(layers.get(name, ())))
+            out[name] = Recording(folder / name, name, first, self.default_layer, self.split_name, own)
             first += out[name].num_frames
         return MappingProxyType(out)
 

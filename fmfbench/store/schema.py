@@ -16,12 +16,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fmfbench.errors import SourceError, StoreError
+from fmfbench.files.remote import Place
 
 __all__ = [
     "DIGEST_KEY",
@@ -236,7 +236,7 @@ def check_name(name: str, where: object) -> str:
     return name
 
 
-def parse_group(path: Path) -> dict[str, Any]:
+def parse_group(path: Place) -> dict[str, Any]:
     """Attributes of the group at `path`; StoreError when there is none."""
     document = _read_document(path / "zarr.json")
     if document.get("node_type") != "group" or not isinstance(document.get("attributes"), dict):
@@ -245,7 +245,7 @@ def parse_group(path: Path) -> dict[str, Any]:
     return attributes
 
 
-def parse_array(path: Path) -> ArraySpec:
+def parse_array(path: Place) -> ArraySpec:
     """The spec of the array at `path`; StoreError unless it is one that `ArraySpec` writes."""
     document = _read_document(path / "zarr.json")
     try:
@@ -273,7 +273,7 @@ def parse_array(path: Path) -> ArraySpec:
     return spec
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def _read_document(path: Place) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:

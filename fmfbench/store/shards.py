@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
+from contextlib import contextmanager
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -19,6 +19,7 @@ from numcodecs import Blosc, blosc
 from numpy.typing import NDArray
 
 from fmfbench.errors import DamageError
+from fmfbench.files.remote import Place, read_ranges, read_tail
 from fmfbench.store.schema import ArraySpec, parse_array
 
 __all__ = [
@@ -141,7 +142,7 @@ def _checksum(data: bytes) -> bytes:
 class ArrayReader:
     """Reads entries of one array of a store. Holds no open file, so it survives fork and pickling."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self.spec = parse_array(path)
         self._indices: dict[int, NDArray[np.uint64]] = {}
@@ -172,10 +173,10 @@ class ArrayReader:
         """Entries first..last-1 of a shard, each of its chunks read, checked and decoded once."""
         index, size = self._index(shard), self.spec.chunk
         file = self.path / self.spec.shard_key(shard)
-        with self._open(file) as handle:
-            for k in range(first // size, -(-last // size)):
-                offset, length = index[k].tolist()
-                data = _read_at(handle, offset, length)
+        chunks = range(first // size, -(-last // size))
+        ranges = [_within(*index[k].tolist()) for k in chunks]
+        with self._damage_if_missing(file):
+            for k, (_, length), data in zip(chunks, ranges, read_ranges(file, ranges), strict=True):
                 if len(data) != length or not _holds(data):
                     raise self._damage(file, f"chunk {k} does not match its checksum")
                 a, b = max(first, k * size), min(last, (k + 1) * size)
@@ -195,32 +196,25 @@ class ArrayReader:
         index = self._indices.get(shard)
         if index is None:
             file = self.path / self.spec.shard_key(shard)
-            with self._open(file) as handle:
-                index = _parse_index(self.spec, _read_tail(handle, _index_bytes(self.spec)))
+            with self._damage_if_missing(file):
+                index = _parse_index(self.spec, read_tail(file, _index_bytes(self.spec)))
             if index is None:
                 raise self._damage(file, "the shard's index does not match its checksum")
             self._indices[shard] = index
         return index
 
-    def _open(self, file: Path) -> IO[bytes]:
+    @contextmanager
+    def _damage_if_missing(self, file: Place) -> Iterator[None]:
         try:
-            return open(file, "rb", buffering=0)
+            yield
         except FileNotFoundError:
             raise self._damage(file, "the file is missing") from None
 
     @staticmethod
-    def _damage(file: Path, what: str) -> DamageError:
+    def _damage(file: Place, what: str) -> DamageError:
         return DamageError(f"{file}: {what}; the store is damaged: run `fmfbench verify`, then convert again")
 
 
-def _read_at(handle: IO[bytes], offset: int, length: int) -> bytes:
-    if offset > _LARGEST or length > _LARGEST:  # as in the index of a chunk that was left out
-        return b""
-    handle.seek(offset)
-    return handle.read(length)
-
-
-def _read_tail(handle: IO[bytes], length: int) -> bytes:
-    size = handle.seek(0, 2)
-    handle.seek(max(0, size - length))
-    return handle.read(length)
+def _within(offset: int, length: int) -> tuple[int, int]:
+    """A range that can be asked for; an index says 2^64 - 1 of a chunk that was left out."""
+    return (offset, length) if max(offset, length) <= _LARGEST else (0, 0)

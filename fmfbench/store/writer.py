@@ -24,6 +24,7 @@ from typing import Any
 from fmfbench.errors import StoreError
 from fmfbench.files.atomic import exchange
 from fmfbench.files.lock import target_lock
+from fmfbench.files.remote import Place, RemotePath
 from fmfbench.store.digest import file_names, file_sha256, seal, store_digest
 from fmfbench.store.schema import DIGEST_KEY, ROOT, ArraySpec, document_bytes, group_document
 from fmfbench.store.shards import is_whole_shard
@@ -198,8 +199,9 @@ class StoreWriter:
         replace_file(path, data, total.update)
         self._committed(key, total.hexdigest())
 
-    def adopt(self, key: str, source: Path, sha256: str) -> None:
-        """Take a file of a finished store as it is: linked where the file system can, copied where not.
+    def adopt(self, key: str, source: Place, sha256: str) -> None:
+        """Take a file of a finished store as it is: linked where the file system can, copied where not
+        or from elsewhere.
 
         Args:
             key: the file, relative to either store.
@@ -209,13 +211,10 @@ class StoreWriter:
         path = self.root / key
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(path.name + _SUFFIX)
-            temporary.unlink(missing_ok=True)
-            try:
-                os.link(source, temporary)
-            except OSError:
-                shutil.copyfile(source, temporary)
-            os.replace(temporary, path)
+            if isinstance(source, RemotePath):
+                replace_file(path, source.pieces())
+            else:
+                _link_or_copy(source, path)
         self._sha256[key] = sha256
 
     def write_group(self, name: str, attributes: dict[str, Any]) -> None:
@@ -300,6 +299,16 @@ class StoreWriter:
         for path in self.root.rglob(f"*{_SUFFIX}"):
             path.unlink()
         return True
+
+
+def _link_or_copy(source: Path, path: Path) -> None:
+    temporary = path.with_name(path.name + _SUFFIX)
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, path)
 
 
 def write_document(path: Path, document: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from fmfbench.exchange.outliers import Outliers
 from fmfbench.exchange.pixel_scores import PIXEL_TYPES
 from fmfbench.exchange.predictions import write_predictions
 from fmfbench.files.problems import check_target
+from fmfbench.files.remote import parse_place
 from fmfbench.store.split_names import SOURCE
 from fmfbench.store.splits import per_second_rows
 from fmfbench.torch import WindowDataset, make_loader
@@ -91,7 +92,7 @@ def predict(
     if not isinstance(model, Model):
         model = load_checkpoint(model)
     if not isinstance(data, Dataset):
-        data = fmfbench.open_dataset(Path(data))
+        data = fmfbench.open_dataset(parse_place(data))
     chosen = model_protocol(model, protocol)
     context = context or model.meta.provenance.get("context", "full")
     windows: Windows

@@ -15,6 +15,7 @@ from fmfbench.data import Dataset
 from fmfbench.errors import InputError
 from fmfbench.files.local import local_path
 from fmfbench.files.lock import target_lock
+from fmfbench.files.remote import parse_place
 from fmfbench.scoring.provenance import backbone_text
 from fmfbench_models.registry import list_models
 from fmfbench_models.reproduce.backbones import backbone_files
@@ -200,7 +201,7 @@ def prepare(
     if every is not None and every < 1:
         raise InputError(f"every: expected 1 or more, got {every}")
     if not isinstance(data, Dataset):
-        data = fmfbench.open_dataset(Path(data))
+        data = fmfbench.open_dataset(parse_place(data))
     epochs = epochs or size.epochs
     every = None if every == size.options.get("every", 1) else every  # said or not, it is the same work
     ending = "" if every is None else f"-every{every}"

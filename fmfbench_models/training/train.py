@@ -26,6 +26,7 @@ import fmfbench
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError, TrainingError
 from fmfbench.files.local import local_path
+from fmfbench.files.remote import parse_place
 from fmfbench.torch import WindowDataset, WindowLoader, make_loader
 from fmfbench.windows.reader import Windows
 from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
@@ -91,7 +92,7 @@ def train(
         TrainingError: nothing to train on, or a loss that is not finite.
     """
     if not isinstance(data, Dataset):
-        data = fmfbench.open_dataset(Path(data))
+        data = fmfbench.open_dataset(parse_place(data))
     if split is not None:
         data = train_split(data, split)
     settings = make_settings(
