@@ -147,8 +147,7 @@ class WindowIndex:
         No windows have the size of the first recording, so that an empty batch stacks with others.
         """
         if not len(windows):
-            first = self._numbers[0] if self._numbers else 0
-            return next(((r.height, r.width) for r in self.recordings[first : first + 1]), (0, 0))
+            return self.any_size
         numbers = self._numbers if len(self._numbers) < 2 else np.unique(self.recording[windows]).tolist()
         sizes = {(self.recordings[k].height, self.recordings[k].width) for k in numbers}
         if len(sizes) > 1:
@@ -158,6 +157,12 @@ class WindowIndex:
                 "batch each recording on its own, or convert with one --size"
             )
         return sizes.pop()
+
+    @property
+    def any_size(self) -> tuple[int, int]:
+        """(H, W) of the frames of the first recording."""
+        first = self._numbers[0] if self._numbers else 0
+        return next(((r.height, r.width) for r in self.recordings[first : first + 1]), (0, 0))
 
     @cached_property
     def mask_valid(self) -> NDArray[np.bool_]:

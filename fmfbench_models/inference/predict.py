@@ -112,6 +112,8 @@ def predict(
         batch_size=batch_size,
         num_workers=workers,
         pin_memory=target.type == "cuda",
+        rank=0,
+        world_size=1,
     )
     model = model.to(target).eval()
     facts = {

@@ -121,7 +121,9 @@ class Estimator:
                 "train", settings.protocol, settings.context, cache=self.work.cache
             )
             ids = windows.sample_ids[: 2 * size]
-            loader = iter(make_loader(WindowDataset(Selection(windows, ids)), batch_size=size))
+            loader = iter(
+                make_loader(WindowDataset(Selection(windows, ids)), batch_size=size, rank=0, world_size=1)
+            )
             batch = to_device(next(loader), self.device)
             began = time.perf_counter()
             for second in loader:

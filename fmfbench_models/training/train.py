@@ -379,7 +379,8 @@ class _Run:
 
     def _loader_alone(self, ids: Ids) -> WindowLoader:
         dataset = WindowDataset(Selection(self.windows, ids))
-        return make_loader(dataset, batch_size=self.recipe.batch_size, num_workers=self.workers)
+        size, workers = self.recipe.batch_size, self.workers
+        return make_loader(dataset, batch_size=size, num_workers=workers, rank=0, world_size=1)
 
     # --- the folder
     # ---------------------------------------------------------------------------------------------------
