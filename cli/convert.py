@@ -25,15 +25,34 @@ from .options import LOCAL, STORE, json_option, print_result, threads_option
     "names",
     multiple=True,
     metavar="OURS=THEIRS",
-    help="A variable's name in the source, as video=Video. Repeatable.",
+    help="A variable's or column's name in the source, as video=Video or a=I_A. Repeatable.",
 )
-@click.option("--time-format", metavar="FORMAT", help="strptime format of the time strings.")
+@click.option("--only", multiple=True, metavar="NAME", help="Convert this recording only. Repeatable.")
+@click.option(
+    "--time-format",
+    metavar="FORMAT",
+    help="What the times of a table are: a strptime format, or s, ms, us, ns, excel, datenum, dmy, mdy, ymd.",
+)
+@click.option(
+    "--current-hz", metavar="RATE", help="Rows a second of a table without times, or with whole seconds."
+)
+@click.option(
+    "--decimal", type=click.Choice([".", ","]), help="Decimal sign, where numbers can be read both ways."
+)
+@click.option(
+    "--offset", metavar="SECONDS", default="0", help="Added to the times of a raw video, against its table."
+)
+@click.option(
+    "--allow-damaged",
+    is_flag=True,
+    help="Keep what decodes of a damaged video; the remarks say what is lost.",
+)
 @click.option(
     "--fps",
     default="25",
     show_default=True,
     metavar="RATE",
-    help="Nominal frames a second; 30000/1001 is allowed.",
+    help="Nominal frames a second; of a raw video, a steady rate in the place of its time stamps.",
 )
 @click.option("--crop", metavar="X,Y,W,H", help="Part of a raw recording to keep, in its pixels.")
 @click.option("--size", metavar="WxH", help="Size to store a raw recording at.")
@@ -47,13 +66,14 @@ def command(source: Path, target: Place | None, **options: Any) -> None:
     """Convert the recordings in SOURCE into the store TARGET.
 
     SOURCE is a .mat file, a folder of V1 .mat files, a V2 tree or its parent, or a raw recording
-    (NAME.avi|mp4|mkv with NAME.csv) or a folder of them. Killed at any point, the same command
-    continues where it was.
+    (a video with a table of its name beside it, run7.mp4 and run7.csv) or a folder of them. Killed at any point,
+    the same command resumes where it was. What does not convert, `fmfbench doctor SOURCE` explains.
 
     \b
     Example:
       fmfbench convert pixel-level/ fmf.zarr
       fmfbench convert run7.mat run7.zarr --map video=Video --dry-run
+      fmfbench convert run7.mp4 run7.zarr --crop 800,300,900,900 --size 64x64
     """
     from fmfbench.conversion.convert import convert, make_options
     from fmfbench.conversion.summary import describe, describe_source, format_description
@@ -69,6 +89,13 @@ def command(source: Path, target: Place | None, **options: Any) -> None:
         "crop": _parse_numbers(options["crop"], ",", 4, "--crop expects X,Y,W,H in pixels"),
         "size": _parse_numbers(options["size"], "x", 2, "--size expects WxH in pixels"),
         "workers": options["workers"],
+        "only": options["only"],
+        "allow_damaged": options["allow_damaged"],
+        "offset": _parse_seconds(options["offset"]),
+        "current_hz": None
+        if options["current_hz"] is None
+        else _parse_rate(options["current_hz"], "--current-hz"),
+        "decimal": options["decimal"],
     }
     if dry_run:
         description = describe_source(open_source(source, make_options(**given)))
@@ -81,7 +108,7 @@ def command(source: Path, target: Place | None, **options: Any) -> None:
 
 
 def _parse_names(pairs: tuple[str, ...]) -> dict[str, str]:
-    ours = ("video", "current", "label", "train_test_index", "data")
+    ours = ("video", "current", "label", "train_test_index", "data", "time", "a", "b", "c")
     names: dict[str, str] = {}
     for pair in pairs:
         key, _, value = pair.partition("=")
@@ -91,11 +118,18 @@ def _parse_names(pairs: tuple[str, ...]) -> dict[str, str]:
     return names
 
 
-def _parse_rate(text: str) -> Fraction:
+def _parse_rate(text: str, option: str = "--fps") -> Fraction:
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise SourceError(f"--fps expects frames a second, as 25 or 30000/1001, got {text!r}") from None
+        raise SourceError(f"{option} expects a rate a second, as 25 or 30000/1001, got {text!r}") from None
+
+
+def _parse_seconds(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise SourceError(f"--offset expects seconds, as 1.5 or -0.24, got {text!r}") from None
 
 
 def _parse_numbers(text: str | None, separator: str, count: int, wanted: str) -> Any:

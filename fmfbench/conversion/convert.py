@@ -55,6 +55,11 @@ def convert(
     workers: int | None = None,
     overwrite: bool = False,
     progress: bool = False,
+    only: Iterable[str] = (),
+    allow_damaged: bool = False,
+    offset: float | Fraction = 0,
+    current_hz: float | Fraction | None = None,
+    decimal: str | None = None,
 ) -> Place:
     """Convert recordings into a store.
 
@@ -71,6 +76,11 @@ def convert(
         workers: threads; all cores by default. The bytes do not depend on it.
         overwrite: replace a finished store, and start over where a half-made one is of other input.
         progress: show a bar on stderr.
+        only: names of the recordings to convert, where not all of a source's are wanted or there.
+        allow_damaged: keep what decodes of a truncated or damaged video; what is lost stands in the remarks.
+        offset: seconds added to the times of a raw video, against those of its table.
+        current_hz: rows a second of a table without times, or with times of whole seconds.
+        decimal: "." or ",", where the numbers of a table can be read both ways.
 
     Returns:
         The store's path. Killed at any point, the same call continues.
@@ -85,10 +95,14 @@ def convert(
         with staged(target) as here:
             convert(
                 source, here, layout=layout, names=names, time_format=time_format, fps=fps, crop=crop, size=size,
-                workers=workers, overwrite=here.exists() or overwrite, progress=progress,
+                workers=workers, overwrite=here.exists() or overwrite, progress=progress, only=only,
+                allow_damaged=allow_damaged, offset=offset, current_hz=current_hz, decimal=decimal,
             )  # fmt: skip
         return target
-    options = make_options(layout, names, time_format, fps, crop, size, workers)
+    options = make_options(
+        layout, names, time_format, fps, crop, size, workers, only=only, allow_damaged=allow_damaged,
+        offset=offset, current_hz=current_hz, decimal=decimal,
+    )  # fmt: skip
     try:
         check_target(target, overwrite=overwrite or is_half_made(target))
         opened = open_source(source, options)
@@ -114,8 +128,20 @@ def make_options(
     crop: tuple[int, int, int, int] | None,
     size: tuple[int, int] | None,
     workers: int | None,
+    *,
+    only: Iterable[str] = (),
+    allow_damaged: bool = False,
+    offset: float | Fraction = 0,
+    current_hz: float | Fraction | None = None,
+    decimal: str | None = None,
 ) -> Options:
     """Options of a source, checked."""
+    if current_hz is not None and not 0 < current_hz <= 10_000:
+        raise SourceError(f"expected current rows a second above 0 and at most 10000, got {current_hz}")
+    if not -1e9 < offset < 1e9:
+        raise SourceError(f"expected an offset in seconds, got {offset}")
+    if decimal not in (None, ".", ","):
+        raise SourceError(f"expected a decimal sign of . or , , got {decimal!r}")
     if not 0 < fps <= 10_000:
         raise SourceError(f"expected frames a second above 0 and at most 10000, got {fps}")
     workers = workers if workers is not None else os.cpu_count() or 1
@@ -124,7 +150,10 @@ def make_options(
     rate = Fraction(fps).limit_denominator(1_000_000)
     return Options(
         layout=layout, names=dict(names or {}), time_format=time_format, fps=rate, crop=crop, size=size,
-        workers=workers,
+        workers=workers, only=tuple(only), allow_damaged=allow_damaged,
+        offset=Fraction(offset).limit_denominator(1_000_000_000),
+        current_hz=None if current_hz is None else Fraction(current_hz).limit_denominator(1_000_000),
+        decimal=decimal,
     )  # fmt: skip
 
 
@@ -234,6 +263,9 @@ def _write_recording(
 ) -> Future[Any]:
     """Labels first: the fingerprint is then made while the video is written. Its future is returned."""
     base = f"recordings/{recording.name}"
+    measured = recording.unmeasured is not None
+    if measured:
+        recording = _write_and_measure(writer, recording, work, advance)
     n, h, w = recording.num_frames, recording.height, recording.width
     writer.write_group(f"{base}/labels", {})
     class_label = np.full(n, UNLABELLED, np.uint8)
@@ -278,8 +310,49 @@ def _write_recording(
         base,
         {"fmfbench.counts": {"frames": n, **counts}, "fmfbench.remarks": list(recording.remarks)},
     )
-    _write_stream(writer, f"{base}/video", video_spec(n, h, w), recording.video, work, advance)
+    if measured:
+        writer.write_array(f"{base}/video", video_spec(n, h, w))
+    else:
+        _write_stream(writer, f"{base}/video", video_spec(n, h, w), recording.video, work, advance)
     return added
+
+
+def _write_and_measure(
+    writer: StoreWriter, recording: SourceRecording, work: Work, advance: Callable[[int], Any]
+) -> SourceRecording:
+    """Write the frames of a recording that is counted and timed as it is read; what it then is.
+
+    A shard's note is there before the shard: a resumed run reads on after the last whole shard whose note is there.
+    """
+    unmeasured = recording.unmeasured
+    assert unmeasured is not None
+    name = f"recordings/{recording.name}/video"
+    shard = video_spec(0, recording.height, recording.width).shard
+
+    def spec_up_to(frames: int) -> ArraySpec:
+        return video_spec(frames, recording.height, recording.width)
+
+    notes: list[bytes] = []
+    while (note := writer.read_note(name, len(notes))) is not None:
+        if not writer.has_shard(name, spec_up_to((len(notes) + 1) * shard), len(notes)):
+            break
+        notes.append(note)
+        advance(shard)
+    pending: set[Future[None]] = set()
+    for block, note in unmeasured.timed_blocks(shard, list(notes)):
+        if len(pending) > work.lanes:  # bounds the memory that a conversion takes
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+        index = len(notes)
+        writer.write_note(name, index, note)
+        spec = spec_up_to(index * shard + len(block))
+        pending.add(work.encode(_commit, writer, name, spec, index, block))
+        notes.append(note)
+        advance(len(block))
+    for future in pending:
+        future.result()
+    return unmeasured.measured(notes)
 
 
 def _shards(reader: ArrayReader) -> Iterator[tuple[int, NDArray[Any]]]:

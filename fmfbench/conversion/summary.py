@@ -49,8 +49,9 @@ def describe(data: StoreReader) -> dict[str, Any]:
 
 def describe_source(source: Source) -> dict[str, Any]:
     """Facts of a source before it is converted, as JSON."""
-    recordings = [_describe_source_recording(r) for r in source.recordings]
-    video_bytes = sum(r.num_frames * r.height * r.width * 3 for r in source.recordings)
+    found = [r.unmeasured.scanned() if r.unmeasured else r for r in source.recordings]
+    recordings = [_describe_source_recording(r) for r in found]
+    video_bytes = sum(r.num_frames * r.height * r.width * 3 for r in found)
     return {
         "source": str(source.path),
         "layout": source.layout,

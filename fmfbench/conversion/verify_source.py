@@ -20,6 +20,7 @@ from fmfbench.store.shards import ArrayReader
 __all__ = ["compare_with_source"]
 
 _LAYER = "source"
+_NOTED_FRAMES = 64
 
 
 def compare_with_source(
@@ -64,6 +65,11 @@ def _options(attributes: Mapping[str, Any], workers: int) -> Options:
         crop=tuple(given["crop"]) if "crop" in given else None,
         size=tuple(given["size"]) if "size" in given else None,
         workers=workers,
+        only=tuple(given.get("only", ())),
+        allow_damaged=bool(given.get("allow_damaged", False)),
+        offset=Fraction(given.get("offset", 0)),
+        current_hz=Fraction(given["current_hz"]) if "current_hz" in given else None,
+        decimal=given.get("decimal"),
     )
 
 
@@ -71,6 +77,9 @@ def _compare_recording(
     store: Place, source: SourceRecording, default: str | None, findings: Findings
 ) -> None:
     base = f"recordings/{source.name}"
+    if source.unmeasured is not None:
+        notes = [note for _, note in source.unmeasured.timed_blocks(_NOTED_FRAMES, [])]
+        source = source.unmeasured.measured(notes)
     rows: dict[str, NDArray[Any]] = {
         "frame_time": source.frame_time,
         "current": source.current,

@@ -11,12 +11,16 @@ from fmfbench.sources.matlab.mat import open_mat
 from fmfbench.sources.source import Options, Source, SourceRecording
 from fmfbench.sources.v1 import NAMES, read_v1
 from fmfbench.sources.v2 import find_v2_tree, read_v2_file, read_v2_tree
+from fmfbench.sources.video.reader import VIDEO_SUFFIXES
 
 __all__ = ["LAYOUTS", "VIDEO_SUFFIXES", "open_source", "recordings_at"]
 
 LAYOUTS = ("v1", "v2", "recording")
-VIDEO_SUFFIXES = (".avi", ".mp4", ".mkv")
-_MAPPED = {"v1": set(NAMES), "v2": {"data", "video", "label"}, "recording": set()}
+_MAPPED = {
+    "v1": set(NAMES),
+    "v2": {"data", "video", "label", "time", "a", "b", "c"},
+    "recording": {"time", "a", "b", "c", "current", "video"},
+}
 
 
 def open_source(path: str | Path, options: Options | None = None) -> Source:
@@ -152,6 +156,14 @@ def _raw(path: Path, videos: list[Path], options: Options) -> Source:
 
     if options.layout not in (None, "recording"):
         raise SourceError(f"{path}: layout {options.layout} expects .mat files, got a raw video")
+    names = [video.stem for video in videos]
+    for video in videos:
+        if names.count(video.stem) > 1:
+            same = ", ".join(v.name for v in videos if v.stem == video.stem)
+            raise SourceError(
+                f"{path}: expected one video a recording, got {same}, which would all be called {video.stem!r}; "
+                "rename or move what is not wanted"
+            )
     pairs = [read_recording(video, replace(options, layout="recording")) for video in videos]
     recordings = tuple(sorted((r for r, _ in pairs), key=lambda r: r.name))
     return Source(

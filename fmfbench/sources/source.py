@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fmfbench.errors import SourceError
 from fmfbench.store.schema import check_name
 
-__all__ = ["FrameStream", "Options", "Source", "SourceRecording", "binary_blocks"]
+__all__ = ["FrameStream", "Options", "Source", "SourceRecording", "Unmeasured", "binary_blocks"]
 
 _PIECE_VALUES = 1 << 18
 
@@ -25,6 +25,22 @@ class FrameStream(Protocol):
 
     def blocks(self, size: int, start: int = 0) -> Iterator[NDArray[Any]]:
         """Frames from `start` on, `size` at a time and the rest at the end; the first axis is the frame."""
+        ...
+
+
+class Unmeasured(Protocol):
+    """A recording whose frames are counted and timed as they are decoded, in the one pass that reads them."""
+
+    def timed_blocks(self, size: int, notes: list[bytes]) -> Iterator[tuple[NDArray[Any], bytes]]:
+        """Frames after the blocks that `notes` tell of, `size` at a time, each block with a note of its own."""
+        ...
+
+    def measured(self, notes: list[bytes]) -> SourceRecording:
+        """The recording as it is, from the notes of all its blocks."""
+        ...
+
+    def scanned(self) -> SourceRecording:
+        """The recording as its packets tell it, without decoding: for a summary."""
         ...
 
 
@@ -39,6 +55,11 @@ class Options:
     crop: tuple[int, int, int, int] | None = None  # x, y, width, height in source pixels
     size: tuple[int, int] | None = None  # width, height to store
     workers: int = 1
+    only: tuple[str, ...] = ()  # names of the recordings to convert; all of them where empty
+    allow_damaged: bool = False  # keep what decodes of a damaged video
+    offset: Fraction = Fraction(0)  # s, added to the times of a raw video against its table
+    current_hz: Fraction | None = None  # rows a second of a table
+    decimal: str | None = None  # "." or ",", where a table's numbers can be read both ways
 
     def name(self, ours: str) -> str:
         return self.names.get(ours, ours)
@@ -56,6 +77,16 @@ class Options:
             out["crop"] = list(self.crop)
         if self.size is not None:
             out["size"] = list(self.size)
+        if self.only:
+            out["only"] = sorted(self.only)
+        if self.allow_damaged:
+            out["allow_damaged"] = True
+        if self.offset:
+            out["offset"] = str(self.offset)
+        if self.current_hz is not None:
+            out["current_hz"] = str(self.current_hz)
+        if self.decimal is not None:
+            out["decimal"] = self.decimal
         return out
 
 
@@ -64,7 +95,8 @@ class SourceRecording:
     """One furnace run as it lies in its source.
 
     `pixel_labels` streams (n,H,W) in any numeric type; `frame_labels` (N,) 0/1 stands where a source has
-    only one label a frame; both None means unlabelled.
+    only one label a frame; both None means unlabelled. Where `unmeasured` is there, number and times of frames
+    are what the file's header tells until it has been read.
     """
 
     name: str
@@ -81,6 +113,7 @@ class SourceRecording:
     frame_labels: NDArray[np.uint8] | None = None
     remarks: tuple[str, ...] = ()
     chunks: tuple[int, ...] | None = None  # as the source stores its video, for the summary
+    unmeasured: Unmeasured | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "source")

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.clock import NS, nominal_times
+from fmfbench.clock import nominal_times
 from fmfbench.errors import SourceError
+from fmfbench.sources.alignment import alignment_remarks, refuse_apart
 from fmfbench.sources.matlab.mat import open_mat
 from fmfbench.sources.matrecording import LabelVariable, VideoVariable, open_labels, open_video
 from fmfbench.sources.source import Options, SourceRecording
-from fmfbench.sources.table import read_current_table, read_stamps
+from fmfbench.sources.table.currents import read_current_table, read_stamps
 from fmfbench.store.schema import SPLITS
 
 __all__ = ["find_v2_tree", "read_v2_file", "read_v2_tree"]
@@ -83,19 +84,20 @@ def _read_one(
     video, labels = _read_mat(path, options)
     nominal = max(1, round(options.fps))
     stamps_path = root / "timestamps" / f"{path.stem}.csv"
-    frames = read_stamps(stamps_path, nominal, options.time_format)
+    frames = read_stamps(stamps_path, nominal, options)
     if len(frames.time) != video.num_frames:
         raise SourceError(
             f"{stamps_path}: expected one time for each of the {video.num_frames} frames of {path.name}, "
             f"got {len(frames.time)}"
         )
     currents_path = root / "currents" / f"{path.stem}.csv"
-    current = read_current_table(currents_path, options.time_format)
+    current = read_current_table(currents_path, options)
     if len(current.time) and video.num_frames and frames.dated != current.dated:
         raise SourceError(
             f"{currents_path}: expected times {'with' if frames.dated else 'without'} a date, as in "
             f"{stamps_path}, got the other; both tables must tell the same clock"
         )
+    refuse_apart(str(currents_path), frames.time, current.time, clock=frames.dated)
     return _assemble(
         path.stem,
         video,
@@ -105,7 +107,7 @@ def _read_one(
         current=current.current,
         current_time=current.time,
         split=_split(path.name, video.num_frames, lists, root),
-        remarks=[*frames.remarks, *current.remarks, *_span_remarks(frames.time, current.time)],
+        remarks=[*frames.remarks, *current.remarks, *alignment_remarks(frames.time, current.time)],
     )
 
 
@@ -205,19 +207,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
     if len(out) != len(pairs):
         raise ValueError("a name stands twice")
-    return out
-
-
-def _span_remarks(frames: NDArray[np.int64], current: NDArray[np.int64]) -> list[str]:
-    if not len(frames):
-        return []
-    if not len(current):
-        return ["no currents"]
-    out = []
-    if current[0] > frames[0]:
-        out.append(f"currents begin {(current[0] - frames[0]) / NS:.2f} s after the video")
-    if current[-1] < frames[-1] - NS:
-        out.append(f"currents end {(frames[-1] - current[-1]) / NS:.2f} s before the video")
     return out
 
 

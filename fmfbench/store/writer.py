@@ -2,6 +2,7 @@
 
     OUT.part/journal.json   what it is made from; in the end also the finished store's digest
     OUT.part/store/         the half-made store
+    OUT.part/notes/         what a resumed run needs to know of shards whose source cannot be entered anywhere
     OUT.part/replaced/      an older store, for the moment in which OUT changes hands (see `_take_place`)
 
 A shard is committed when its file has its final name; the same command run again keeps those that are whole
@@ -199,6 +200,22 @@ class StoreWriter:
         replace_file(path, data, total.update)
         self._committed(key, total.hexdigest())
 
+    def write_note(self, name: str, index: int, data: bytes) -> None:
+        """Keep what a resumed run needs to know of a shard; to be called before the shard is committed."""
+        path = self._note_path(name, index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, data)
+
+    def read_note(self, name: str, index: int) -> bytes | None:
+        """The note of a shard, if there is one."""
+        try:
+            return self._note_path(name, index).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _note_path(self, name: str, index: int) -> Path:
+        return self.part / "notes" / name / f"{index}.json"
+
     def adopt(self, key: str, source: Place, sha256: str) -> None:
         """Take a file of a finished store as it is: linked where the file system can, copied where not
         or from elsewhere.
@@ -296,7 +313,7 @@ class StoreWriter:
             if _digest_in(self.root) != journal.get("digest"):
                 return False
             (self.root / ROOT).unlink()
-        for path in self.root.rglob(f"*{_SUFFIX}"):
+        for path in self.part.rglob(f"*{_SUFFIX}"):
             path.unlink()
         return True
 

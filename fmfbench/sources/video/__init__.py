@@ -1,0 +1,1 @@
+"""Raw video, decoded by FFmpeg through PyAV."""
