@@ -7,8 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fmfbench.clock import NS, format_time, nominal_times, parse_stamps, spread_seconds
-from fmfbench.errors import SourceError
+from fmfbench.clock import NS, nominal_times, spread_seconds
 
 
 def slow_spread(stamps: list[int], nominal: int) -> list[int]:
@@ -50,42 +49,3 @@ def test_nominal_times_are_exact() -> None:
     assert nominal_times(4, Fraction(25)).tolist() == [0, 40_000_000, 80_000_000, 120_000_000]
     ntsc = nominal_times(200_000, Fraction(30_000, 1001))
     assert int(ntsc[-1]) == round(Fraction(199_999 * 1001, 30_000) * NS)
-
-
-@pytest.mark.parametrize(
-    ("text", "time_format"),
-    [
-        ("2023-05-10 21:33:26", None),
-        ("2023/05/10 21:33:26", None),
-        ("20230510213326", None),
-        ("10-May-2023 21:33:26", None),
-        ("10.05.2023 21:33:26", "%d.%m.%Y %H:%M:%S"),
-    ],
-)
-def test_dated_stamps(text: str, time_format: str | None) -> None:
-    seconds, dated, _ = parse_stamps([text], "t.csv", time_format)
-    assert dated
-    assert format_time(int(seconds[0]) * NS) == "2023-05-10 21:33:26.000"
-
-
-def test_times_of_day_go_on_past_midnight() -> None:
-    seconds, dated, _ = parse_stamps(["23:59:59", "00:00:00", "00:00:01"], "t.csv")
-    assert not dated
-    assert seconds.tolist() == [86_399, 86_400, 86_401]
-
-
-@pytest.mark.parametrize(
-    ("texts", "time_format", "message"),
-    [
-        (["05/10/2023 21:33:26"], None, "none of the known formats"),
-        (["2023-05-10 21:33:26", "2023-05-10"], None, "row 3"),
-        (["2023-05-10 21:33:27", "2023-05-10 21:33:26"], None, "backwards at row 3"),
-        (["2023-05-10 21:33:26.5"], "%Y-%m-%d %H:%M:%S.%f", "fraction of a second"),
-        (["2023-05-10 21:33:26"], "%H:%M", "not of the form"),
-    ],
-)
-def test_bad_stamps_are_one_line(texts: list[str], time_format: str | None, message: str) -> None:
-    with pytest.raises(SourceError, match=message) as caught:
-        parse_stamps(texts, "t.csv", time_format)
-    assert str(caught.value).startswith("t.csv")
-    assert "\n" not in str(caught.value)

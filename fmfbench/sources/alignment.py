@@ -24,7 +24,9 @@ def span(times: NDArray[np.int64]) -> tuple[int, int]:
     return int(times[0]), int(times[-1]) + step
 
 
-def refuse_apart(where: str, frames: NDArray[np.int64], rows: NDArray[np.int64], *, clock: bool) -> None:
+def refuse_apart(
+    where: str, frames: NDArray[np.int64], rows: NDArray[np.int64], *, clock: bool, reach: float | None = None
+) -> None:
     """SourceError where a table and a video hardly overlap: under half of the shorter one.
 
     Args:
@@ -32,13 +34,15 @@ def refuse_apart(where: str, frames: NDArray[np.int64], rows: NDArray[np.int64],
         frames: (N,) ns.
         rows: (M,) ns on the same clock.
         clock: whether the times are dates, for the message.
+        reach: seconds by which the rows may lie before the video where both were stamped by one clock: currents of
+            that time are still in the windows of frames.
     """
     if not len(frames) or not len(rows):
         return
     (a0, a1), (b0, b1) = span(frames), span(rows)
     shared = (min(a1, b1) - max(a0, b0)) / NS
     shorter = min(a1 - a0, b1 - b0) / NS
-    if shared >= 0.5 * shorter:
+    if shared >= 0.5 * shorter or (reach is not None and shared > -reach):
         return
 
     def tell(time: int) -> str:
@@ -46,8 +50,9 @@ def refuse_apart(where: str, frames: NDArray[np.int64], rows: NDArray[np.int64],
 
     raise SourceError(
         f"{where}: expected currents of the video's own time, got rows from {tell(b0)} to {tell(b1)} beside frames "
-        f"from {tell(a0)} to {tell(a1)}: {max(0.0, shared):.2f} s in common; check that they belong together, shift "
-        "the video with --offset SECONDS, or say what the times are with --time-format"
+        f"from {tell(a0)} to {tell(a1)}: {max(0.0, shared):.2f} s in common; check that they belong together"
+        + (", shift the video with --offset SECONDS" if reach is None else "")
+        + ", or say what the times are with --time-format"
     )
 
 

@@ -19,6 +19,8 @@ from fmfbench.sources.source import Options, SourceRecording
 from fmfbench.sources.table.currents import read_current_table, read_stamps
 from fmfbench.store.schema import SPLITS
 
+_REACH = 220.0  # s of current that the paper's window looks back
+
 __all__ = ["find_v2_tree", "read_v2_file", "read_v2_tree"]
 
 
@@ -97,7 +99,7 @@ def _read_one(
             f"{currents_path}: expected times {'with' if frames.dated else 'without'} a date, as in "
             f"{stamps_path}, got the other; both tables must tell the same clock"
         )
-    refuse_apart(str(currents_path), frames.time, current.time, clock=frames.dated)
+    refuse_apart(str(currents_path), frames.time, current.time, clock=frames.dated, reach=_REACH)
     return _assemble(
         path.stem,
         video,

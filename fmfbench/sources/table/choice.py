@@ -18,6 +18,7 @@ __all__ = ["Expectation", "Times", "choose_times", "header_unit"]
 
 _RATES = (0.5, 50.0)
 _MARGIN = 1.1
+_LEAST_UNITS = 3  # shared stamps finer than a second must be regular over so many
 _UNITS = {
     "ms": r"(?<![a-z])(ms|msec|msecs|millis|milliseconds?)(?![a-z])|毫秒",
     "us": r"(?<![a-z])(us|µs|usec|micros|microseconds?)(?![a-z])|微秒",
@@ -89,6 +90,10 @@ def choose_times(
                 f"{_names(readings)}"
             )
         return _settled(named[0], expect, where, line)
+    if readings and all(len(r.time) > 1 and (np.diff(r.time) < 0).any() for r in readings):
+        return _settled(
+            next((r for r in readings if r.option == expect.unit), readings[0]), expect, where, line
+        )
     judged = [(reading, *_judge(reading, expect)) for reading in readings]
     likely = [reading for reading, _, doubt in judged if not doubt]
     unit = expect.unit
@@ -195,11 +200,12 @@ def _settled(reading: Reading, expect: Expectation, where: str, line: Callable[[
         return Times(time, time, reading, 0)
     unit = NS if whole else reading.resolution
     counts = _interior_counts(time)
-    if not whole and (counts.max() != counts.min() or DAY % unit):
+    regular = counts.max() == counts.min() and len(counts) >= _LEAST_UNITS
+    if not whole and (not regular or DAY % unit):
         at = int(np.flatnonzero(steps == 0)[0]) + 1
         raise SourceError(
             f"{where}: expected times that increase, got {_tell(reading, time[at])} after "
-            f"{_tell(reading, time[at - 1])} in row {line(at)}; rows must be in order of time, each with a time of its own"
+            f"{_tell(reading, time[at - 1])} in row {line(at)}; each row needs a time of its own"
         )
     nominal = round(expect.nominal * Fraction(unit, NS)) if expect.nominal is not None else 0
     if nominal < 1:

@@ -50,6 +50,8 @@ class Column:
     unit: str
     kind: Kind
     consecutive: bool  # whole numbers, each one more than the last
+    example: str = ""  # its cell in the first row
+    row: int = 2  # the line of the file that this is
 
     @property
     def label(self) -> str:
@@ -177,11 +179,13 @@ def _time(  # noqa: PLR0911 - one kind of column a return
     index = [c for c in numbers if _is_index(c)]
     if index:
         raise SourceError(
-            f"{where}: expected a column of times, got only a count of rows ({index[0].label}); say how many rows a "
+            f"{where}: expected a column of times, got only a count of rows ({index[0].label}"
+            f"{'' if index[0].name else ', the table has no header'}); say how many rows a "
             "second it has with --current-hz, for example --current-hz 2"
         )
     raise SourceError(
-        f"{where}: expected a column of times and three of phases, got {_listing(columns)}; name them with --map "
+        f"{where}: expected a column of times and three of phases, got {_listing(columns)}, none of them with "
+        "times in one of the known formats; name the columns with --map "
         "time=NAME, or say how many rows a second it has with --current-hz"
     )
 
@@ -198,10 +202,15 @@ def _phases(
     if len(triples) != 1:
         by_unit = [c for c in rest if _UNIT.search(c.unit) or _UNIT.search(c.name.replace("_", " "))]
         triples = [tuple(by_unit)] if len(by_unit) == 3 else []
+    texts = [c for c in columns if c.kind is Kind.TEXT]
+    if len(triples) != 1 and len(rest) < 3 and texts and len(columns) == 4:
+        raise SourceError(
+            f"{where}: expected a current in A in row {texts[0].row}, got {texts[0].example!r} in {texts[0].label}"
+        )
     if len(triples) != 1:
         raise SourceError(
-            f"{where}: expected three phases beside the time, got {_listing(columns)}; say which with --map a=NAME "
-            "--map b=NAME --map c=NAME"
+            f"{where}: expected at least 4 columns, of a time and three phases, got {_listing(columns)}; say "
+            "which with --map a=NAME --map b=NAME --map c=NAME"
         )
     chosen = triples[0]
     if len(rest) == 3:

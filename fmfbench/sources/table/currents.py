@@ -77,7 +77,7 @@ def read_stamps(path: Path, nominal: int, options: Options) -> StampedFrames:
         nominal: frames that a whole second has.
         options: `time_format`, `names`.
     """
-    table = _Table(path, options, phases=False)
+    table = _Table(path, options, phases=False, header=True)
     if table.empty:
         return StampedFrames(np.empty(0, np.int64), True, ())
     times = table.times(
@@ -96,7 +96,7 @@ def read_stamps(path: Path, nominal: int, options: Options) -> StampedFrames:
 
 def read_current_table(path: Path, options: Options) -> StampedCurrent:
     """A table of times and three phases of a V2 tree, nominally two rows a second."""
-    table = _Table(path, options, phases=True)
+    table = _Table(path, options, phases=True, header=True)
     if table.empty:
         return StampedCurrent(np.empty((0, 3), np.float32), np.empty(0, np.int64), True, ())
     hz = options.current_hz
@@ -129,7 +129,7 @@ def _rates(hz: Fraction | None) -> tuple[float, float]:
 class _Table:
     """One table, its dialect found and its rows read."""
 
-    def __init__(self, path: Path, options: Options, *, phases: bool) -> None:
+    def __init__(self, path: Path, options: Options, *, phases: bool, header: bool = False) -> None:
         self.path = path
         self._options = options
         text = workbook_text(path) or open_text(path)
@@ -139,6 +139,13 @@ class _Table:
         if self.empty:
             return
         self._dialect = find_dialect(path, lines, 3 if phases else 0)
+        if not self._dialect.header:
+            if header:  # others who read such a tree take the first row for one
+                raise SourceError(
+                    f"{path}: expected a header in the first row, got data ({lines[0][:80]}); put a line of column "
+                    "names before it"
+                )
+            self.remarks.append("the table has no header: all its rows are data")
         self._by_index = options.current_hz is not None and not _has_clock(self._dialect)
         self.roles = choose_roles(
             str(path), self._dialect.columns, options.names, phases=phases, by_index=self._by_index

@@ -124,7 +124,15 @@ class _Split:
         pad = [""] * self.width
         names, units = [*names, *pad][: self.width], [*units, *pad][: self.width]
         columns = tuple(
-            Column(i, names[i].strip().lstrip("#").strip(), units[i].strip(), kind, self._consecutive(i))
+            Column(
+                index=i,
+                name=names[i].strip().lstrip("#").strip(),
+                unit=units[i].strip(),
+                kind=kind,
+                consecutive=self._consecutive(i),
+                example=self.rows[0][i].strip()[:40],
+                row=self.first + skipped + 1,
+            )
             for i, kind in enumerate(self.kinds)
         )
         return Dialect(

@@ -247,8 +247,8 @@ def _by_orders(
 
 def _no_such(text: str, where: str, row: int) -> SourceError:
     return SourceError(
-        f"{where}: expected a time in row {row}, got {text!r}, which is no moment of the years {_YEARS[0]} to "
-        f"{_YEARS[1]}; mend the row"
+        f"{where}: expected a time in row {row}, got {text!r}, which is no day of the calendar or lies outside the "
+        f"years {_YEARS[0]} to {_YEARS[1]}; mend the row"
     )
 
 

@@ -24,7 +24,7 @@ from fmfbench.errors import MissingDependencyError, SourceError
 from fmfbench.files.wording import counted
 from fmfbench.sources.video.damage import DecoderLog, Ledger, decoder_log
 from fmfbench.sources.video.picture import Picture, orientation
-from fmfbench.sources.video.stamps import Stamps
+from fmfbench.sources.video.stamps import Stamps, exact_rate
 
 __all__ = ["VIDEO_SUFFIXES", "MeasuredVideo", "RawVideo", "open_video_file"]
 
@@ -556,7 +556,7 @@ def open_video_file(
         frame_size=frame_size,
         crop=crop,
         size=size,
-        rate=Fraction(rate) if rate and 0 < rate < 10_000 else Fraction(25),
+        rate=exact_rate(Fraction(rate)) if rate and 0 < rate < 10_000 else Fraction(25),
         fps=fps,
         duration=duration,
         allow_damaged=allow_damaged,

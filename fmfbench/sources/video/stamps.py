@@ -9,7 +9,7 @@ from typing import Any
 from fmfbench.clock import NS
 from fmfbench.errors import SourceError
 
-__all__ = ["Stamps"]
+__all__ = ["Stamps", "exact_rate"]
 
 
 class Stamps:
@@ -25,7 +25,7 @@ class Stamps:
 
     def __init__(self, where: str, time_base: Fraction, rate: Fraction, *, by_order: bool) -> None:
         self._where = where
-        self._time_base = time_base
+        self._time_base = 1 / exact_rate(1 / time_base) if by_order else time_base
         self._step = max(1, round(1 / rate / time_base))
         self._by_order = by_order
         self._ticks: list[int] = []
@@ -72,3 +72,9 @@ class Stamps:
     def nanoseconds(self, ticks: int) -> int:
         """Ticks as nanoseconds, to the nearest."""
         return round(ticks * self._time_base * NS)
+
+
+def exact_rate(rate_hz: Fraction) -> Fraction:
+    """The rate a container means: 29.97 and the like are 30000/1001, which a container may round."""
+    broadcast = Fraction(round(float(rate_hz) * 1.001) * 1000, 1001)
+    return broadcast if abs(float(broadcast / rate_hz) - 1) < 1e-5 else rate_hz
