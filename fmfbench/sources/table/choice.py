@@ -90,10 +90,8 @@ def choose_times(
                 f"{_names(readings)}"
             )
         return _settled(named[0], expect, where, line)
-    if readings and all(len(r.time) > 1 and (np.diff(r.time) < 0).any() for r in readings):
-        return _settled(
-            next((r for r in readings if r.option == expect.unit), readings[0]), expect, where, line
-        )
+    if readings and readings[0].option == "s" and (np.diff(readings[0].time) < 0).any():
+        return _settled(readings[0], expect, where, line)  # out of order in any unit
     judged = [(reading, *_judge(reading, expect)) for reading in readings]
     likely = [reading for reading, _, doubt in judged if not doubt]
     unit = expect.unit
