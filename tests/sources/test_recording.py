@@ -140,7 +140,7 @@ def test_a_current_that_is_missing_is_nan(raw):
         ("seconds,a,b,c\n0,1,2,x\n", "current in A in row 2"),
         ("seconds,a,b,c\n0,1,2,3\nnan,1,2,3\n", "a number as time in row 3"),
         ("seconds,a,b,c\n0.2,1,2,3\n0.2,1,2,3\n0.7,1,2,3\n", "increase"),
-        ("seconds,a,b,c\n1,1,2,3\n0.5,1,2,3\n", "0.5 after 1 in row 3"),
+        ("seconds,a,b,c\n1,1,2,3\n0.5,1,2,3\n", "backwards at row 3: 0.5 s after 1 s"),
         ("time,a,b,c\nyesterday,1,2,3\n", "known formats"),
     ],
 )
