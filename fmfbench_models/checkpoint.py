@@ -139,7 +139,10 @@ def load_official(path: str | os.PathLike[str]) -> Model:
         raise InputError(
             f"{path}: expected a state dict of plain tensors, got a file that torch refuses: {reason}"
         ) from None
-    state = _unwrapped(state)
+    try:
+        state = _unwrapped(state)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     if not is_official(state):
         raise InputError(
             f"{path}: expected the state dict of a released FmFormer, got "
@@ -178,14 +181,29 @@ def _official_lengths(config: Mapping[str, Any]) -> dict[str, Any]:
     return lengths
 
 
+# Where training code keeps a model's tensors in what it saves, the likeliest first.
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "module")
+# What DataParallel, torch.compile and the usual trainers put before every name.
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
+
+
 def _unwrapped(state: Any) -> dict[str, Tensor]:
-    """The tensors themselves, out of the usual wrappings: {"state_dict": ...}, DataParallel's "module."
-    prefix."""
-    for key in ("state_dict", "model_state", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
+    """The tensors themselves, out of the usual wrappings, one in another: {"model_state_dict": ...}, "module."."""
     if not isinstance(state, Mapping):
         return {}
-    if state and all(str(name).startswith("module.") for name in state):
-        state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    for key in WRAPPERS:
+        if isinstance(state.get(key), Mapping):
+            return _unwrapped(state[key])
+    for prefix in PREFIXES:
+        if state and all(str(name).startswith(prefix) for name in state):
+            return _unwrapped({str(name).removeprefix(prefix): value for name, value in state.items()})
+    under = {str(key): _unwrapped(value) for key, value in state.items() if isinstance(value, Mapping)}
+    released = [key for key, tensors in under.items() if is_official(tensors)]
+    if len(released) > 1:
+        raise InputError(
+            f"expected one model in the file, got one each under {', '.join(released)}; "
+            f"save the one that is meant alone"
+        )
+    if released:
+        return under[released[0]]
     return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}

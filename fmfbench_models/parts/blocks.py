@@ -326,12 +326,19 @@ class CurrentSequence(nn.Module):
 def resize_table(table: Tensor, grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:
     """Resize a learnable position table (1, prod(grid), dim) by linear interpolation that keeps both ends.
 
-    grid: (n,), (h, w) or (t, h, w). The native grid gives the table itself, untouched.
+    grid: (n,) of time, (h, w), or (t, h, w), time from oldest to newest. The native grid gives the table itself,
+    untouched. An axis cut to one place cannot keep both ends: time keeps the newest, which the label is of, and a side
+    of the frame its middle.
     """
     if tuple(grid) == tuple(new_grid):
         return table
-    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(grid)]
     image = table.transpose(1, 2).unflatten(2, tuple(grid))
+    for axis, (length, new) in enumerate(zip(grid, new_grid, strict=True), start=2):
+        if new == 1 and length > 1:
+            last = (length - 1,) if axis == 2 and len(grid) != 2 else ((length - 1) // 2, length // 2)
+            places = torch.tensor(last, device=table.device)
+            image = image.index_select(axis, places).mean(axis, keepdim=True)
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(grid)]
     return F.interpolate(image, tuple(new_grid), mode=mode, align_corners=True).flatten(2).transpose(1, 2)
 
 

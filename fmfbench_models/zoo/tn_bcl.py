@@ -14,11 +14,13 @@ k nearest normal embeddings, then the cosine of v2 and t2.
 
 What differs from the original. Clips of a furnace and their currents instead of images and tags: v1 is the class token
 of a video transformer, t that of a current transformer, instead of the paper's "TNT" and BERT. The label of a clip is
-that of both modalities. Candidates are those of the batch. Stage 2's threshold comes from validation pairs as they are
-and pairs that are mismatched on purpose: each clip with the current of one of the other label. Trained on normal
-samples alone a batch has one label, and clips `far_frames` or more apart are then taken as inconsistent; the mismatched
-pairs are clips with the current of the clip half the validation samples away. A sample's score is one number for
-both stages, which the paper does not give: the larger of the two deviations from their thresholds.
+that of both modalities. Candidates are those of the batch, and the hardest of them are taken: the printed equations take
+the easiest of both kinds, and as an anchor may be its own positive, pull nothing together within a modality
+(`mining="paper"`). Stage 2's threshold comes from validation pairs as they are and pairs that are mismatched on
+purpose: each clip with the current of one of the other label. Trained on normal samples alone a batch has one label,
+and clips `far_frames` or more apart are then taken as inconsistent; the mismatched pairs are clips with the current of
+the clip half the validation samples away. A sample's score is one number for both stages, which the paper does not
+give: the larger of the two deviations from their thresholds.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ class TnBclConfig:
     mlp_dim: int = 384
     srn_layers: int = 4
     loss: Loss = "quintuple"
-    mining: Mining = "paper"
+    mining: Mining = "hard"
     exclude_self: bool = False
     gamma: float = 0.4
     gamma_0: float = 1.0
@@ -311,8 +313,9 @@ REGISTRATION = Registration(
         "shared residual network and FC, their ReLUs": "paper",
         "inter-modal and bi-quintuple losses, cosine, gamma 0.4": "paper",
         "gamma_0 1 (not given), candidates from the batch": "choice",
-        "mining as printed, easiest positive and easiest negative": "paper",
-        "mining hard, exclude_self": "choice",
+        "hard mining, least similar positive and most similar negative": "choice",
+        "mining as printed, easiest positive and easiest negative (option)": "paper",
+        "exclude_self (option)": "choice",
         "ball-tree neighbours of normal validation embeddings, contamination 0.001": "paper",
         "k 5, neighbours in time left out": "choice",
         "similarity threshold by Youden's index on validation": "paper",

@@ -10,7 +10,8 @@ them together. Only one kernel is learned. It is resized to each tube's shape.
 What differs from the original. Its tubes, for 32 frames of 224x224, do not fit 10 frames of 64x64: here time is a
 quarter, spatial strides and offsets are halves, as is the image patch, and spatial extents are kept; see `TUBES`.
 (By its own table the original has 539 tubes, its text says 559.) Pooling is attention over all tokens, as in the
-unofficial code. Sizes: FmFormer's (width 96, 6 layers, 3 heads). No dense head, as in the FmFormer paper's table.
+unofficial code. The image's patches are cut from the last frame, which the label is of, not from the first. Sizes:
+FmFormer's (width 96, 6 layers, 3 heads). No dense head, as in the FmFormer paper's table.
 Training: the shared recipe; no joint training with images, no pretrained weights.
 """
 
@@ -44,7 +45,8 @@ TUBES: tuple[Tube, ...] = (
 @dataclass(frozen=True, kw_only=True)
 class TubeViTConfig:
     """num_frames T, size (H, W): of the clip. base: extent of the learned kernel. image: the tubes of one frame and
-    one time index stand at their offset, or at the last frame, which the label refers to.
+    one time index stand at the last frame, which the label refers to, or at their offset, as the paper's table has
+    them: on the oldest frame, which leaves three quarters of the last one's pixels unseen.
     """
 
     num_frames: int = 10
@@ -55,7 +57,7 @@ class TubeViTConfig:
     mlp_dim: int = 384
     tubes: tuple[Tube, ...] = TUBES
     base: Grid = (2, 8, 8)
-    image: Literal["offset", "last"] = "offset"
+    image: Literal["offset", "last"] = "last"
 
     def __post_init__(self) -> None:
         if self.dim % 6:
@@ -198,6 +200,7 @@ REGISTRATION = Registration(
         "sparse tubes, one resized kernel, fixed positions": "paper",
         "positions at tube centres, a bias for each tube, attention pooling": "daniel-code/TubeViT",
         "tubes for short, small clips": "choice (the paper's, scaled)",
+        "image patches of the last frame": "choice (paper: of the first; option)",
         "base kernel 2x8x8": "choice",
         "width 96, depth 6, 3 heads, MLP 384": "choice (FmFormer's)",
         "input scaling": "choice",

@@ -496,3 +496,25 @@ def test_overfits_eight_clips():
         optimiser.step()
     assert terms["class_loss"].item() < 0.01
     assert terms["pixel_loss"].item() < 0.02
+
+
+def test_a_position_table_cut_to_one_place_keeps_the_newest_time_and_the_middle_of_the_frame():
+    """The paper's Fig. 6 has a point of two frames, one tubelet: its label is of the newest frame."""
+    table = torch.arange(5 * 3 * 4, dtype=torch.float64).reshape(1, 60, 1)
+    rows = table.reshape(5, 3, 4)
+    assert torch.equal(resize_table(table, (60,), (1,)), table[:, -1:])
+    assert torch.equal(resize_table(table, (5, 3, 4), (1, 3, 4)).reshape(3, 4), rows[-1])
+    middle = resize_table(table, (5, 3, 4), (1, 1, 1)).item()
+    assert middle == pytest.approx(rows[-1, 1, 1:3].mean().item())
+    flat = table[:, :12]  # rows and columns of a frame: no time, both axes are sides
+    assert torch.allclose(resize_table(flat, (3, 4), (1, 4)).reshape(4), flat.reshape(3, 4)[1])
+    assert torch.equal(resize_table(table[:, :1], (1,), (1,)), table[:, :1])
+
+
+def test_two_frames_and_one_row_read_the_newest_positions():
+    model = create_model(
+        "fmformer", dim=24, depth=1, mlp_dim=48, decoder_channels=[24, 16, 8], dilated=False
+    ).eval()
+    newest = model.video.position[:, 1:].reshape(1, 5, 64, 24)[:, -1]
+    found = model.video._positions((1, 8, 8), (0, 0, 0))
+    assert torch.equal(found[:, 1:], newest)

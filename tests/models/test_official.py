@@ -174,12 +174,21 @@ def test_longer_input_is_refused(frames, length, what):
         output_of(model, *reference.golden_input(1, frames, length))
 
 
-@pytest.mark.parametrize("wrap", ["state_dict", "model_state", None])
-def test_usual_wrappings(wrap, tmp_path):
-    state = reference.filled(reference.shapes("current"), torch.float32)
-    state = {f"module.{name}": value for name, value in state.items()}
-    model = load_checkpoint(saved(tmp_path, {wrap: state} if wrap else state))
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "model."])
+@pytest.mark.parametrize("wrap", ["state_dict", "model_state", "model_state_dict", "net", "somebody's", None])
+def test_usual_wrappings(wrap, prefix, tmp_path):
+    plain = reference.filled(reference.shapes("current"), torch.float32)
+    state = {f"{prefix}{name}": value for name, value in plain.items()}
+    around = {"epoch": 3, "optimizer_state_dict": {"state": {}, "param_groups": []}}
+    model = load_checkpoint(saved(tmp_path, {wrap: state, **around} if wrap else state))
     assert model.modality == "current"
+    assert all(torch.equal(value, plain[name]) for name, value in unmap_official(model.state_dict()).items())
+
+
+def test_two_models_in_one_file_are_refused(tmp_path):
+    state = reference.filled(reference.shapes("current"), torch.float32)
+    with pytest.raises(InputError, match="one model in the file, got one each under student, teacher"):
+        load_checkpoint(saved(tmp_path, {"student": state, "teacher": state}))
 
 
 class Payload:

@@ -481,12 +481,25 @@ def test_positions_are_not_learned():
     assert not model.tokens.position.requires_grad
 
 
+def seen_of_the_last_frame(**config):
+    """Share of the newest frame's pixels with a gradient."""
+    tokens = TubeTokens(TubeViTConfig(**config)).double()
+    video = random(1, 3, 10, 64, 64).requires_grad_()
+    (gradient,) = torch.autograd.grad(tokens(video).square().sum(), video)
+    return (gradient[0, :, -1] != 0).any(0).double().mean().item()
+
+
+def test_the_labelled_frame_is_seen_whole():
+    assert seen_of_the_last_frame() == 1.0
+    assert seen_of_the_last_frame(image="offset") == 0.25
+
+
 def test_each_token_sees_its_own_box():
     """By the gradient of every token with respect to a clip of frames with H != W."""
     tokens = TubeTokens(TubeViTConfig(num_frames=6, size=(32, 48), dim=24)).double()
     video = random(1, 3, 6, 32, 48).requires_grad_()
     boxes = []
-    for extent, stride, offset in TUBES:
+    for extent, stride, offset in tokens.tubes:
         grid = tube_grid((extent, stride, offset), (6, 32, 48))
         for index in torch.cartesian_prod(*(torch.arange(n) for n in grid)).tolist():
             start = [i * s + o for i, s, o in zip(index, stride, offset, strict=True)]
@@ -502,7 +515,7 @@ def test_each_token_sees_its_own_box():
 
 
 def test_image_tubes_at_the_last_frame():
-    first, last = TubeViTConfig(), TubeViTConfig(image="last")
+    first, last = TubeViTConfig(image="offset"), TubeViTConfig()
     assert first.placed_tubes == TUBES
     assert last.placed_tubes[:3] == TUBES[:3]  # the third has one frame too, but three time indices
     assert last.placed_tubes[3] == ((1, 8, 8), (10, 8, 8), (9, 0, 0))
