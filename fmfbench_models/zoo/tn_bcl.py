@@ -14,8 +14,8 @@ k nearest normal embeddings, then the cosine of v2 and t2.
 
 What differs from the original. Clips of a furnace and their currents instead of images and tags: v1 is the class token
 of a video transformer, t that of a current transformer, instead of the paper's "TNT" and BERT. The label of a clip is
-that of both modalities. Candidates are those of the batch, and the hardest of them are taken: the printed equations take
-the easiest of both kinds, and as an anchor may be its own positive, pull nothing together within a modality
+that of both modalities. Candidates are those of the batch, and the hardest of them are taken: the printed equations
+take the easiest of both kinds, and as an anchor may be its own positive, pull nothing together within a modality
 (`mining="paper"`). Stage 2's threshold comes from validation pairs as they are and pairs that are mismatched on
 purpose: each clip with the current of one of the other label. Trained on normal samples alone a batch has one label,
 and clips `far_frames` or more apart are then taken as inconsistent; the mismatched pairs are clips with the current of
