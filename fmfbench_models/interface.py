@@ -95,6 +95,9 @@ class Model(nn.Module):
     It overrides `objective` for a loss of its own and `fit` if part of it is fitted.
     """
 
+    # Those of "video_valid" (B, T) and "current_valid" (B, Tc), bool, that `forward` takes as keywords: what is False
+    # has no influence on the output.
+    validity: tuple[str, ...] = ()
     # Buffers whose shape is known only after `fit`: a checkpoint's shape wins when it is loaded.
     fitted_buffers: tuple[str, ...] = ()
     # Whether a dense model learns from masks; False for one that learns its maps from normal frames alone.
@@ -121,9 +124,13 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def takes(self, batch: Batch) -> dict[str, Tensor]:
-        """The inputs of `batch` that this model uses, as keyword arguments of `forward`."""
+        """The inputs of `batch` that this model uses, as keyword arguments of `forward`.
+
+        What is valid throughout, as nearly all windows are, is left out: nothing is masked then, which is faster.
+        """
         wanted = {"both": ("video", "current"), "visual": ("video",), "current": ("current",)}[self.modality]
-        return {name: batch[name] for name in wanted}
+        partly = [name for name in self.validity if name in batch and not bool(batch[name].all())]
+        return {name: batch[name] for name in (*wanted, *partly)}
 
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

@@ -15,10 +15,12 @@ from fmfbench.errors import InputError
 from fmfbench_models.parts.backbones import imagenet_scale
 
 __all__ = [
+    "INIT_STD",
     "Attention",
     "ConvUnit",
     "CrossAttention",
     "CurrentSequence",
+    "Encoder",
     "InputNorm",
     "Mlp",
     "PatchEmbedding",
@@ -28,6 +30,10 @@ __all__ = [
     "SeriesHead",
     "TokenDecoder",
     "class_head",
+    "frames_kept",
+    "kept",
+    "key_mask",
+    "learned",
     "needed",
     "patch_grid",
     "patchify",
@@ -36,6 +42,10 @@ __all__ = [
 ]
 
 Grid = tuple[int, int, int]  # places along time, height, width
+
+# Deviation at which positions and class tokens start unless a configuration says otherwise: that of BERT and ViT. At 1
+# they drown the content of the tokens, of deviation 0.17 in FmFormer (data_cards/models.md).
+INIT_STD = 0.02
 
 CURRENT_MEAN_AMPERES, CURRENT_STD_AMPERES = 8000.0, 2000.0  # until a training split's own are known
 
@@ -94,11 +104,12 @@ class InputNorm(nn.Module):
 
 def needed(value: Tensor | None, shape: Sequence[int | None], *, what: str) -> Tensor:
     """The input that a model cannot do without, of shape (B, *shape), None where any length will do."""
-    came = "None" if value is None else str(tuple(value.shape))
+    came = "None" if value is None else str(tuple(map(int, value.shape)))
     if value is None or value.dim() != len(shape) + 1:
         fits = False
     else:
-        fits = all(side in {None, own} for side, own in zip(shape, value.shape[1:], strict=True))
+        # int: while a graph is traced, sizes are tensors
+        fits = all(side in {None, int(own)} for side, own in zip(shape, value.shape[1:], strict=True))
     if value is None or not fits:
         sides = ", ".join("any" if side is None else str(side) for side in shape)
         raise InputError(
@@ -142,12 +153,52 @@ def packed_qkv(
     return split_heads(q, heads), split_heads(k, heads), split_heads(v, heads)
 
 
+def learned(*shape: int, std: float = INIT_STD) -> nn.Parameter:
+    """Positions, class tokens and the like, of `shape`, drawn from a normal distribution of deviation `std`."""
+    return nn.Parameter(std * torch.randn(*shape))
+
+
+def key_mask(keep: Tensor | None) -> Tensor | None:
+    """Which tokens may be attended to, (b, n) bool, as the mask of an attention over them: (b, 1, 1, n)."""
+    return None if keep is None else keep[:, None, None]
+
+
+def frames_kept(video_valid: Tensor | None, grid: Grid) -> Tensor | None:
+    """Valid frames (b, T) bool as kept tokens (b, t*h*w) of a grid of patches; one of several frames needs them all."""
+    if video_valid is None:
+        return None
+    t, h, w = grid
+    whole = video_valid.reshape(video_valid.shape[0], t, -1).all(2)
+    return whole.repeat_interleave(h * w, 1)
+
+
+def kept(parts: Sequence[Tensor | None], sizes: Sequence[int], like: Tensor) -> Tensor | None:
+    """Parts of a sequence, (b, size) bool each or None for all of it, as one; None where all are None."""
+    if all(part is None for part in parts):
+        return None
+    whole = [
+        torch.ones(like.shape[0], size, dtype=torch.bool, device=like.device) if part is None else part
+        for part, size in zip(parts, sizes, strict=True)
+    ]
+    return torch.cat(whole, 1)
+
+
+class Encoder(nn.Sequential):
+    """Blocks in turn, each given the same mask."""
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        for block in self:
+            tokens = block(tokens, mask)
+        return tokens
+
+
 class Attention(nn.Module):
     """Multi-head self-attention behind a LayerNorm: packed qkv, bias-free unless `qkv_bias`, output map with bias,
     scale 1/sqrt(d/heads).
 
-    Returns the update only; the caller adds it. mask: (..., n, n) bool, True = may attend. rows: the update of
-    the first so many tokens only, without the work for the others; not together with a mask.
+    Returns the update only; the caller adds it. mask: bool, True = may attend, (..., n, n), or (..., 1, n) for all
+    queries alike (`key_mask`). rows: the update of the first so many tokens only, without the work for the others;
+    with a mask only for all queries alike.
     """
 
     def __init__(self, dim: int, heads: int, dropout: float = 0.0, qkv_bias: bool = False) -> None:
@@ -170,7 +221,8 @@ class CrossAttention(nn.Module):
     """Bidirectional cross-attention (FmFormer eqs. 7-8): both updates from the same pair of inputs, at once.
 
     The queries of a stream meet the keys and values of the other. forward(a, b) -> (update of a, update of
-    b), each of the first rows_a and rows_b tokens only where these are given.
+    b), each of the first rows_a and rows_b tokens only where these are given. mask_a, mask_b: which tokens of a, of b
+    may be attended to, as of `key_mask`.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -181,12 +233,19 @@ class CrossAttention(nn.Module):
         self.out_a, self.out_b = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
     def forward(
-        self, a: Tensor, b: Tensor, rows_a: int | None = None, rows_b: int | None = None
+        self,
+        a: Tensor,
+        b: Tensor,
+        rows_a: int | None = None,
+        rows_b: int | None = None,
+        *,
+        mask_a: Tensor | None = None,
+        mask_b: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         qa, ka, va = packed_qkv(self.qkv_a, self.norm_a(a), self.heads, rows_a)
         qb, kb, vb = packed_qkv(self.qkv_b, self.norm_b(b), self.heads, rows_b)
-        from_b = F.scaled_dot_product_attention(qa, kb, vb)
-        from_a = F.scaled_dot_product_attention(qb, ka, va)
+        from_b = F.scaled_dot_product_attention(qa, kb, vb, attn_mask=mask_b)
+        from_a = F.scaled_dot_product_attention(qb, ka, va, attn_mask=mask_a)
         return self.out_a(merge_heads(from_b)), self.out_b(merge_heads(from_a))
 
 
@@ -310,15 +369,15 @@ class CurrentSequence(nn.Module):
     """Current (b, n, 3) as tokens (b, 1 + n, dim): a learnable first token, then one linear map of each time step,
     learnable positions, and LayerNorm if `norm`. kind: (dim,), what marks this modality in a joint sequence."""
 
-    def __init__(self, length: int, dim: int, norm: bool = True) -> None:
+    def __init__(self, length: int, dim: int, norm: bool = True, init_std: float = INIT_STD) -> None:
         super().__init__()
-        self.first = nn.Parameter(torch.randn(1, 1, dim))
+        self.first = learned(1, 1, dim, std=init_std)
         self.linear = nn.Linear(3, dim)
-        self.position = nn.Parameter(torch.randn(1, 1 + length, dim))
+        self.position = learned(1, 1 + length, dim, std=init_std)
         self.norm = nn.LayerNorm(dim) if norm else nn.Identity()
 
     def forward(self, current: Tensor, kind: Tensor | None = None) -> Tensor:
-        first = self.first.expand(len(current), -1, -1)
+        first = self.first.expand(current.shape[0], -1, -1)
         tokens = torch.cat([first, self.linear(current)], 1) + self.position
         return self.norm(tokens if kind is None else tokens + kind)
 

@@ -32,7 +32,7 @@ def current_features(current: Tensor) -> Tensor:
         current.amax(1),
         current[:, -1],
         current.abs().mean(1),
-        current.diff(dim=1).abs().mean(1),
+        (current[:, 1:] - current[:, :-1]).abs().mean(1),
         (current * time).sum(1) / time.square().sum(),
     )
     return torch.cat(features, 1)

@@ -28,11 +28,17 @@ from fmfbench.errors import InputError
 from fmfbench_models.interface import Model, Output
 from fmfbench_models.parts.backbones import ResNet18
 from fmfbench_models.parts.blocks import (
+    INIT_STD,
     Attention,
     CurrentSequence,
+    Encoder,
     InputNorm,
     Mlp,
     TokenDecoder,
+    frames_kept,
+    kept,
+    key_mask,
+    learned,
     needed,
     patch_grid,
 )
@@ -49,6 +55,7 @@ class BilmConfig:
 
     reduction: how much narrower than the stream an adapter is inside. adapters: with them. freeze_encoder: train
     embeddings, adapters, LayerNorms and heads only. frame_tokens: one token a frame, and no dense head.
+    init_std: deviation of positions, class tokens and the like at the start.
     """
 
     num_frames: int = 10
@@ -64,6 +71,7 @@ class BilmConfig:
     frame_tokens: bool = False
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
+    init_std: float = INIT_STD
 
     def __post_init__(self) -> None:
         if not 1 <= self.reduction <= self.dim:
@@ -100,8 +108,8 @@ class AdaptedBlock(nn.Module):
             for _ in range(2)
         )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self.adapters[0](self.attention(tokens))
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        tokens = tokens + self.adapters[0](self.attention(tokens, mask))
         return tokens + self.adapters[1](self.mlp(tokens))
 
     def freeze(self) -> None:
@@ -116,14 +124,16 @@ class FrameTokens(nn.Module):
     (b, T, channels, h, w) -> (b, T*h*w, dim); if `pooled` the mean over places, without row and column: (b, T, dim).
     """
 
-    def __init__(self, channels: int, grid: tuple[int, int, int], dim: int, pooled: bool) -> None:
+    def __init__(
+        self, channels: int, grid: tuple[int, int, int], dim: int, pooled: bool, init_std: float
+    ) -> None:
         super().__init__()
         t, h, w = grid
         self.pooled = pooled
         self.linear = nn.Linear(channels, dim)
         if not pooled:
-            self.row, self.column = nn.Parameter(torch.randn(h, dim)), nn.Parameter(torch.randn(w, dim))
-        self.frame = nn.Parameter(torch.randn(t, dim))
+            self.row, self.column = learned(h, dim, std=init_std), learned(w, dim, std=init_std)
+        self.frame = learned(t, dim, std=init_std)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, maps: Tensor, kind: Tensor) -> Tensor:
@@ -138,20 +148,24 @@ class FrameTokens(nn.Module):
 class Bilm(Model):
     """Trunk on each frame; [MASK, current, places of all frames] through one encoder; heads."""
 
+    validity = ("video_valid", "current_valid")
+
     def __init__(self, config: BilmConfig) -> None:
         super().__init__(modality="both", dense=config.predicts_pixels)
         self.config = config
         self.input_norm = InputNorm(imagenet=True)
         self.backbone = ResNet18(stages=2)
         stride = self.backbone.stride
-        grid = patch_grid(config.num_frames, config.size, (1, stride, stride), what="bilm")
-        self.frame_tokens = FrameTokens(self.backbone.channels[-1], grid, config.dim, config.frame_tokens)
+        grid = self.grid = patch_grid(config.num_frames, config.size, (1, stride, stride), what="bilm")
+        self.frame_tokens = FrameTokens(
+            self.backbone.channels[-1], grid, config.dim, config.frame_tokens, config.init_std
+        )
         self.current_tokens = CurrentSequence(
-            config.current_length, config.dim, norm=False
+            config.current_length, config.dim, norm=False, init_std=config.init_std
         )  # its first: [MASK]
-        self.types = nn.Parameter(torch.randn(2, config.dim))  # of current, of video
+        self.types = learned(2, config.dim, std=config.init_std)  # of current, of video
         blocks = [AdaptedBlock(config) for _ in range(config.depth)]
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = Encoder(*blocks)
         self.head = nn.Sequential(nn.Linear(config.dim, config.dim), nn.GELU(), nn.LayerNorm(config.dim))
         self.answers = nn.Linear(config.dim, 2)  # its rows: embeddings of "normal" and "abnormal"
         self.decoder = (
@@ -164,22 +178,38 @@ class Bilm(Model):
             for block in blocks:
                 block.freeze()
 
-    def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
+    def forward(
+        self,
+        video: Tensor | None = None,
+        current: Tensor | None = None,
+        *,
+        video_valid: Tensor | None = None,
+        current_valid: Tensor | None = None,
+    ) -> Output:
+        """video_valid (B, T), current_valid (B, Tc) bool: frames and time steps that are False have no influence."""
         config = self.config
         video = needed(video, (3, config.num_frames, *config.size), what="bilm: video")
         current = needed(current, (config.current_length, 3), what="bilm: current")
-        tokens = self.encode(video, current)
+        grid = (self.grid[0], 1, 1) if config.frame_tokens else self.grid
+        sizes = (1, config.current_length, grid[0] * grid[1] * grid[2])
+        keep = kept([None, current_valid, frames_kept(video_valid, grid)], sizes, video)
+        tokens = self.encode(video, current, keep)
         logits = self.answers(self.head(tokens[:, 0]))
-        dense = None if self.decoder is None else self.decoder(tokens[:, 1 + config.current_length :])
+        first = 1 + config.current_length
+        visual = tokens[:, first:] if keep is None else tokens[:, first:] * keep[:, first:, None]
+        dense = None if self.decoder is None else self.decoder(visual)
         return Output(logits, dense)
 
-    def encode(self, video: Tensor, current: Tensor) -> Tensor:
-        """(b, 3, T, H, W) and (b, Tc, 3), as given -> (b, 1 + Tc + n, dim), [MASK] first, n = T*h*w or T."""
+    def encode(self, video: Tensor, current: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(b, 3, T, H, W) and (b, Tc, 3), as given -> (b, 1 + Tc + n, dim), [MASK] first, n = T*h*w or T.
+
+        keep: (b, 1 + Tc + n) bool, the tokens that may be attended to.
+        """
         frames = self.input_norm.video(video.transpose(1, 2))
-        maps = self.backbone(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        maps = self.backbone(frames.flatten(0, 1)).unflatten(0, (-1, self.config.num_frames))
         visual = self.frame_tokens(maps, self.types[1])
         tokens = self.current_tokens(self.input_norm.current(current), self.types[0])
-        return self.blocks(torch.cat([tokens, visual], 1))
+        return self.blocks(torch.cat([tokens, visual], 1), key_mask(keep))
 
 
 REGISTRATION = Registration(

@@ -26,11 +26,17 @@ from torch.nn import functional as F
 from fmfbench.errors import InputError
 from fmfbench_models.interface import Batch, Model, Output
 from fmfbench_models.parts.blocks import (
+    INIT_STD,
     CrossAttention,
     CurrentSequence,
+    Encoder,
     Mlp,
     PreNormBlock,
     TokenDecoder,
+    frames_kept,
+    kept,
+    key_mask,
+    learned,
     needed,
     patch_grid,
     patchify,
@@ -58,6 +64,7 @@ class CaptureConfig:
 
     depth, cross_depth, joint_depth: layers of the three stages. dropout: of the class head. contrastive: weight of
     the contrastive term, at `temperature`.
+    init_std: deviation of positions, class tokens and the like at the start.
     """
 
     num_frames: int = 10
@@ -74,6 +81,7 @@ class CaptureConfig:
     temperature: float = 0.07
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
+    init_std: float = INIT_STD
 
     def __post_init__(self) -> None:
         if self.contrastive < 0 or not self.temperature > 0:
@@ -98,17 +106,17 @@ class TubeletTokens(nn.Module):
 
     location: Tensor
 
-    def __init__(self, grid: tuple[int, int, int], dim: int) -> None:
+    def __init__(self, grid: tuple[int, int, int], dim: int, init_std: float) -> None:
         super().__init__()
         location = torch.cat([torch.tensor([WHOLE_CLIP]), patch_locations(grid)])
         self.register_buffer("location", location, persistent=False)
-        self.class_token = nn.Parameter(torch.randn(1, 1, dim))
+        self.class_token = learned(1, 1, dim, std=init_std)
         self.linear = nn.Linear(PATCH_VALUES, dim)
         self.locate = nn.Linear(LOCATION_VALUES, dim)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tubelets: Tensor) -> Tensor:
-        tokens = torch.cat([self.class_token.expand(len(tubelets), -1, -1), self.linear(tubelets)], 1)
+        tokens = torch.cat([self.class_token.expand(tubelets.shape[0], -1, -1), self.linear(tubelets)], 1)
         return self.norm(tokens + self.locate(self.location))
 
 
@@ -120,8 +128,10 @@ class CrossLayer(nn.Module):
         self.cross = CrossAttention(dim, heads)
         self.mlp_a, self.mlp_b = Mlp(dim, mlp_dim), Mlp(dim, mlp_dim)
 
-    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        update_a, update_b = self.cross(a, b)
+    def forward(
+        self, a: Tensor, b: Tensor, mask_a: Tensor | None = None, mask_b: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        update_a, update_b = self.cross(a, b, mask_a=mask_a, mask_b=mask_b)
         a, b = a + update_a, b + update_b
         return a + self.mlp_a(a), b + self.mlp_b(b)
 
@@ -129,22 +139,24 @@ class CrossLayer(nn.Module):
 class Capture(Model):
     """Separate encoders, cross layers, joint encoder, heads."""
 
+    validity = ("video_valid", "current_valid")
+
     def __init__(self, config: CaptureConfig) -> None:
         super().__init__(modality="both", dense=config.dense_task)
         self.config = config
-        grid = patch_grid(config.num_frames, config.size, PATCH, what="capture")
+        grid = self.grid = patch_grid(config.num_frames, config.size, PATCH, what="capture")
         t, h, w = grid
         self.visual_length = 1 + t * h * w
         layer = (config.dim, config.heads, config.mlp_dim)
-        self.tubelet_tokens = TubeletTokens(grid, config.dim)
-        self.current_tokens = CurrentSequence(config.current_length, config.dim)
-        self.visual_blocks = nn.Sequential(*(PreNormBlock(*layer) for _ in range(config.depth)))
-        self.current_blocks = nn.Sequential(*(PreNormBlock(*layer) for _ in range(config.depth)))
+        self.tubelet_tokens = TubeletTokens(grid, config.dim, config.init_std)
+        self.current_tokens = CurrentSequence(config.current_length, config.dim, init_std=config.init_std)
+        self.visual_blocks = Encoder(*(PreNormBlock(*layer) for _ in range(config.depth)))
+        self.current_blocks = Encoder(*(PreNormBlock(*layer) for _ in range(config.depth)))
         self.cross_layers = nn.ModuleList(CrossLayer(*layer) for _ in range(config.cross_depth))
-        self.position = nn.Parameter(
-            torch.randn(1, self.visual_length + 1 + config.current_length, config.dim)
+        self.position = learned(
+            1, self.visual_length + 1 + config.current_length, config.dim, std=config.init_std
         )
-        self.joint_blocks = nn.Sequential(*(PreNormBlock(*layer) for _ in range(config.joint_depth)))
+        self.joint_blocks = Encoder(*(PreNormBlock(*layer) for _ in range(config.joint_depth)))
         self.head = nn.Sequential(
             nn.Linear(2 * config.dim, config.dim), nn.Dropout(config.dropout), nn.Linear(config.dim, 2)
         )
@@ -152,25 +164,42 @@ class Capture(Model):
             TokenDecoder(config.dim, grid, channels=config.decoder_channels) if config.dense_task else None
         )
 
-    def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
+    def forward(
+        self,
+        video: Tensor | None = None,
+        current: Tensor | None = None,
+        *,
+        video_valid: Tensor | None = None,
+        current_valid: Tensor | None = None,
+    ) -> Output:
+        """video_valid (B, T), current_valid (B, Tc) bool: tubelets with a frame, and time steps, that are False have no
+        influence."""
         config = self.config
         video = needed(video, (3, config.num_frames, *config.size), what="capture: video")
         current = needed(current, (config.current_length, 3), what="capture: current")
         tubelets = self.input_norm.video(patchify(video, PATCH))
-        v, c = self.separate(tubelets, self.input_norm.current(current))
+        steps, visual = 1 + config.current_length, self.visual_length
+        keep_v = kept([None, frames_kept(video_valid, self.grid)], (1, visual - 1), video)
+        keep_c = kept([None, current_valid], (1, steps - 1), video)
+        mask_v, mask_c = key_mask(keep_v), key_mask(keep_c)
+        v, c = self.separate(tubelets, self.input_norm.current(current), mask_v, mask_c)
         aux = {"visual_feature": v[:, 0], "current_feature": c[:, 0]} if config.contrastive else {}
         for layer in self.cross_layers:
-            v, c = layer(v, c)
-        tokens = self.joint_blocks(torch.cat([v, c], 1) + self.position)
-        first = torch.cat([tokens[:, 0], tokens[:, self.visual_length]], 1)
-        dense = None if self.decoder is None else self.decoder(tokens[:, 1 : self.visual_length])
+            v, c = layer(v, c, mask_v, mask_c)
+        joint = key_mask(kept([keep_v, keep_c], (visual, steps), video))
+        tokens = self.joint_blocks(torch.cat([v, c], 1) + self.position, joint)
+        first = torch.cat([tokens[:, 0], tokens[:, visual]], 1)
+        places = tokens[:, 1:visual] if keep_v is None else tokens[:, 1:visual] * keep_v[:, 1:, None]
+        dense = None if self.decoder is None else self.decoder(places)
         return Output(self.head(first), dense, aux)
 
-    def separate(self, tubelets: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
+    def separate(
+        self, tubelets: Tensor, current: Tensor, mask_v: Tensor | None = None, mask_c: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Normalised tubelets (b, n, 384) and current (b, Tc, 3) -> (b, 1 + n, dim), (b, 1 + Tc, dim): each stream
         by itself, class tokens first."""
-        visual = self.visual_blocks(self.tubelet_tokens(tubelets))
-        return visual, self.current_blocks(self.current_tokens(current))
+        visual = self.visual_blocks(self.tubelet_tokens(tubelets), mask_v)
+        return visual, self.current_blocks(self.current_tokens(current), mask_c)
 
     def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:
         terms = super().objective(output, batch, alpha)

@@ -27,10 +27,15 @@ from fmfbench.errors import InputError
 from fmfbench_models.interface import Model, Output
 from fmfbench_models.parts.backbones import ResNet18
 from fmfbench_models.parts.blocks import (
+    INIT_STD,
     CurrentSequence,
+    Encoder,
     InputNorm,
     PreNormBlock,
     TokenDecoder,
+    kept,
+    key_mask,
+    learned,
     needed,
     patch_grid,
 )
@@ -41,7 +46,9 @@ __all__ = ["REGISTRATION", "ClipBert", "ClipBertConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipBertConfig:
-    """size (H, W), current_length Tc: of the input; any number of frames that is a multiple of `clips`."""
+    """size (H, W), current_length Tc: of the input; any number of frames that is a multiple of `clips`.
+    init_std: deviation of positions, class tokens and the like at the start.
+    """
 
     size: tuple[int, int] = (64, 64)
     current_length: int = 440
@@ -52,6 +59,7 @@ class ClipBertConfig:
     clips: int = 1
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
+    init_std: float = INIT_STD
 
     def __post_init__(self) -> None:
         if self.clips < 1:
@@ -66,10 +74,10 @@ def join_clips(logits: Tensor) -> Tensor:
 class GridTokens(nn.Module):
     """A map of the clip as tokens: content plus row, column and type, LayerNorm. (b, dim, h, w) -> (b, h*w, dim)."""
 
-    def __init__(self, height: int, width: int, dim: int) -> None:
+    def __init__(self, height: int, width: int, dim: int, init_std: float) -> None:
         super().__init__()
-        self.row = nn.Parameter(torch.randn(height, dim))
-        self.column = nn.Parameter(torch.randn(width, dim))
+        self.row = learned(height, dim, std=init_std)
+        self.column = learned(width, dim, std=init_std)
         self.norm = nn.LayerNorm(dim)
 
     def places(self) -> Tensor:
@@ -83,6 +91,8 @@ class GridTokens(nn.Module):
 class ClipBert(Model):
     """Trunk and mean over frames; [class, current, grid] through one encoder; heads."""
 
+    validity = ("video_valid", "current_valid")
+
     def __init__(self, config: ClipBertConfig) -> None:
         super().__init__(modality="both", dense=config.dense_task)
         self.config = config
@@ -90,11 +100,12 @@ class ClipBert(Model):
         self.backbone = ResNet18(stages=2)
         stride = self.backbone.stride
         grid = patch_grid(1, config.size, (1, stride, stride), what="clipbert")
+        self.places = grid[1] * grid[2]
         self.squeeze = nn.Conv2d(self.backbone.channels[-1], config.dim, 3, padding=1, bias=False)
-        self.current_tokens = CurrentSequence(config.current_length, config.dim)
-        self.grid_tokens = GridTokens(*grid[1:], config.dim)
-        self.types = nn.Parameter(torch.randn(2, config.dim))  # of current, of video
-        self.blocks = nn.Sequential(
+        self.current_tokens = CurrentSequence(config.current_length, config.dim, init_std=config.init_std)
+        self.grid_tokens = GridTokens(*grid[1:], config.dim, config.init_std)
+        self.types = learned(2, config.dim, std=config.init_std)  # of current, of video
+        self.blocks = Encoder(
             *(PreNormBlock(config.dim, config.heads, config.mlp_dim) for _ in range(config.depth))
         )
         self.pooler = nn.Linear(config.dim, config.dim)
@@ -105,7 +116,17 @@ class ClipBert(Model):
             TokenDecoder(config.dim, grid, channels=config.decoder_channels) if config.dense_task else None
         )
 
-    def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
+    def forward(
+        self,
+        video: Tensor | None = None,
+        current: Tensor | None = None,
+        *,
+        video_valid: Tensor | None = None,
+        current_valid: Tensor | None = None,
+    ) -> Output:
+        """video_valid (B, T), current_valid (B, Tc) bool: frames that are False are left out of the mean, time steps of
+        the attention; a clip without a valid frame has no visual tokens.
+        """
         config, clips = self.config, self.config.clips
         video = needed(video, (3, None, *config.size), what="clipbert: video")
         current = needed(current, (config.current_length, 3), what="clipbert: current")
@@ -118,25 +139,43 @@ class ClipBert(Model):
         video = (
             video.unflatten(2, (clips, -1)).transpose(1, 2).flatten(0, 1)
         )  # (b * clips, 3, T / clips, H, W)
-        tokens = self.encode(video, current.repeat_interleave(clips, 0))
+        if video_valid is not None:
+            video_valid = video_valid.reshape(-1, video_valid.shape[1] // clips)
+        if current_valid is not None:
+            current_valid = current_valid.repeat_interleave(clips, 0)
+        seen = None if video_valid is None else video_valid.any(1, keepdim=True).expand(-1, self.places)
+        keep = kept([None, current_valid, seen], (1, config.current_length, self.places), video)
+        tokens = self.encode(video, current.repeat_interleave(clips, 0), video_valid, keep)
         logits = self.head(self.pooler(tokens[:, 0]).tanh())
-        dense = None if self.decoder is None else self.decoder(tokens[:, 1 + config.current_length :])
+        first = 1 + config.current_length
+        visual = tokens[:, first:] if keep is None else tokens[:, first:] * keep[:, first:, None]
+        dense = None if self.decoder is None else self.decoder(visual)
         if clips > 1:
             logits = join_clips(logits.unflatten(0, (-1, clips)))
             dense = None if dense is None else join_clips(dense.unflatten(0, (-1, clips)))
         return Output(logits, dense)
 
-    def encode(self, video: Tensor, current: Tensor) -> Tensor:
-        """(b, 3, T, H, W) and (b, Tc, 3), as given -> (b, 1 + Tc + h*w, dim), the class token first."""
-        visual = self.grid_tokens(self.mean_map(video), self.types[1])
-        tokens = self.current_tokens(self.input_norm.current(current), self.types[0])
-        return self.blocks(torch.cat([tokens, visual], 1))
+    def encode(
+        self, video: Tensor, current: Tensor, valid: Tensor | None = None, keep: Tensor | None = None
+    ) -> Tensor:
+        """(b, 3, T, H, W) and (b, Tc, 3), as given -> (b, 1 + Tc + h*w, dim), the class token first.
 
-    def mean_map(self, video: Tensor) -> Tensor:
-        """(b, 3, T, H, W) -> (b, dim, h, w): the mean over frames, which forgets their order."""
+        valid: (b, T) bool, the frames that count. keep: (b, 1 + Tc + h*w) bool, what may be attended to.
+        """
+        visual = self.grid_tokens(self.mean_map(video, valid), self.types[1])
+        tokens = self.current_tokens(self.input_norm.current(current), self.types[0])
+        return self.blocks(torch.cat([tokens, visual], 1), key_mask(keep))
+
+    def mean_map(self, video: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(b, 3, T, H, W) -> (b, dim, h, w): the mean over frames, which forgets their order; over those that are
+        valid (b, T), 0 where none is."""
         frames = self.input_norm.video(video.transpose(1, 2))
         maps = F.relu(self.squeeze(self.backbone(frames.flatten(0, 1))))
-        return maps.unflatten(0, frames.shape[:2]).mean(1)
+        maps = maps.reshape(-1, int(video.shape[2]), *maps.shape[1:])
+        if valid is None:
+            return maps.mean(1)
+        weight = valid.to(maps.dtype)[:, :, None, None, None]
+        return (maps * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 REGISTRATION = Registration(

@@ -62,7 +62,7 @@ class ConvLstmCell(nn.Module):
 
     def start(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The state before the first frame: zero."""
-        zero = like.new_zeros(like.shape[0], self.outputs, *like.shape[2:])
+        zero = torch.zeros_like(like[:, :1]).expand(-1, self.outputs, -1, -1)
         return zero, zero
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -115,7 +115,7 @@ class Crnn3d(Model):
         if self.config.residual_input:
             frames = torch.cat([frames, frames - frames[:, :1]], 2)
         maps = self.stem(frames.flatten(0, 1))
-        sequence = list(maps.unflatten(0, frames.shape[:2]).unbind(1))
+        sequence = list(maps.reshape(-1, int(video.shape[2]), *maps.shape[1:]).unbind(1))
         for cell in self.cells:
             assert isinstance(cell, ConvLstmCell)
             state = cell.start(sequence[0])

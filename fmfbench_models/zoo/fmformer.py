@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from fmfbench.errors import InputError
 from fmfbench_models.interface import Model, Output
 from fmfbench_models.parts.blocks import (
+    INIT_STD,
     Attention,
     CrossAttention,
     InputNorm,
@@ -30,6 +31,10 @@ from fmfbench_models.parts.blocks import (
     PatchEmbedding,
     TokenDecoder,
     class_head,
+    frames_kept,
+    kept,
+    key_mask,
+    learned,
     patchify,
     resize_table,
 )
@@ -45,6 +50,9 @@ EXTENT = (8 - 1) * DILATION + 1  # of a dilated patch: 15 pixels
 Grid = tuple[int, int, int]
 Streams = dict[str, Tensor]  # "video" and "current", or one of them
 ALL_ROWS: Mapping[str, int] = {}
+ALL_KEPT: Mapping[
+    str, Tensor | None
+] = {}  # of each stream, which tokens may be attended to (b, n); absent: all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +75,7 @@ class FmFormerConfig:
     official_unimodal: one modality alone as in the released code, its MHCA simply absent; the paper replaces it by an
     MHSA.
     spare_head: the released video model's second class head, which nothing uses.
+    init_std: deviation of positions, class tokens and the like at the start.
     """
 
     num_frames: int = 10
@@ -94,6 +103,7 @@ class FmFormerConfig:
     official_unimodal: bool = False
     spare_head: bool = False
     raw_input: bool = False
+    init_std: float = INIT_STD
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
@@ -150,14 +160,14 @@ class VideoTokens(nn.Module):
         self.native, self.native_dilated = config.grid(*shape), config.dilated_grid(*shape)
         standard, dilated = count(self.native), count(self.native_dilated) if config.dilated else 0
         self.embed = PatchEmbedding(PATCH_VALUES, config.dim, config.patch_norm)
-        self.class_token = nn.Parameter(torch.randn(1, 1, config.dim))
+        self.class_token = learned(1, 1, config.dim, std=config.init_std)
         if config.share_patch_weights:
-            self.position = nn.Parameter(torch.randn(1, 1 + standard + dilated, config.dim))
+            self.position = learned(1, 1 + standard + dilated, config.dim, std=config.init_std)
         else:
-            self.position = nn.Parameter(torch.randn(1, 1 + standard, config.dim))
+            self.position = learned(1, 1 + standard, config.dim, std=config.init_std)
             if config.dilated:
                 self.dilated_embed = PatchEmbedding(PATCH_VALUES, config.dim, config.patch_norm)
-                self.dilated_position = nn.Parameter(torch.randn(1, dilated, config.dim))
+                self.dilated_position = learned(1, dilated, config.dim, std=config.init_std)
 
     def forward(self, video: Tensor, norm: InputNorm) -> tuple[Tensor, Grid, Grid]:
         """Tokens (b, 1 + n, dim) in token order, and the grids of the standard and the dilated ones."""
@@ -233,8 +243,8 @@ class CurrentTokens(nn.Module):
         super().__init__()
         self.length, self.pos_resize = config.current_length, config.pos_resize
         self.embed = PatchEmbedding(3, config.dim, config.patch_norm)
-        self.class_token = nn.Parameter(torch.randn(1, 1, config.dim))
-        self.position = nn.Parameter(torch.randn(1, 1 + config.current_length, config.dim))
+        self.class_token = learned(1, 1, config.dim, std=config.init_std)
+        self.position = learned(1, 1 + config.current_length, config.dim, std=config.init_std)
 
     def forward(self, current: Tensor, norm: InputNorm) -> Tensor:
         tokens = self.embed(norm.current(current))
@@ -258,11 +268,27 @@ class Mixing(nn.Module):
         else:
             self.own = nn.ModuleDict({name: Attention(config.dim, config.heads) for name in config.streams})
 
-    def forward(self, z: Streams, rows: Mapping[str, int] = ALL_ROWS) -> Streams:
+    def forward(
+        self,
+        z: Streams,
+        rows: Mapping[str, int] = ALL_ROWS,
+        keep: Mapping[str, Tensor | None] = ALL_KEPT,
+    ) -> Streams:
         asking = {name: tokens[:, : rows.get(name)] for name, tokens in z.items()}
+        masks = {name: key_mask(keep.get(name)) for name in z}
         if self.kind == "self":
-            return {name: asking[name] + own(z[name], rows=rows.get(name)) for name, own in self.own.items()}
-        to_video, to_current = self.cross(z["video"], z["current"], rows.get("video"), rows.get("current"))
+            return {
+                name: asking[name] + own(z[name], masks[name], rows=rows.get(name))
+                for name, own in self.own.items()
+            }
+        to_video, to_current = self.cross(
+            z["video"],
+            z["current"],
+            rows.get("video"),
+            rows.get("current"),
+            mask_a=masks["video"],
+            mask_b=masks["current"],
+        )
         return {"video": asking["video"] + to_video, "current": asking["current"] + to_current}
 
 
@@ -293,11 +319,18 @@ class Layer(nn.Module):
         self.second = None if absent else Mixing("self" if alone else "cross", config)
         self.second_mlp = None if absent and config.block == "paper" else Feedforward(config)
 
-    def forward(self, z: Streams, rows: Mapping[str, int] = ALL_ROWS) -> Streams:
+    def forward(
+        self,
+        z: Streams,
+        rows: Mapping[str, int] = ALL_ROWS,
+        keep: Mapping[str, Tensor | None] = ALL_KEPT,
+    ) -> Streams:
         last = self.first if self.second is None else self.second
         for step in (self.first, self.first_mlp, self.second, self.second_mlp):
-            if step is not None:
-                z = step(z, rows) if step is last else step(z)
+            if isinstance(step, Mixing):
+                z = step(z, rows if step is last else ALL_ROWS, keep)
+            elif step is not None:
+                z = step(z)
         return z
 
 
@@ -307,6 +340,7 @@ class FmFormer(Model):
     def __init__(self, config: FmFormerConfig) -> None:
         super().__init__(modality=config.modality, dense=config.predicts_pixels, raw_input=config.raw_input)
         self.config = config
+        self.validity = () if config.raw_input else tuple(f"{name}_valid" for name in config.streams)
         if "video" in config.streams:
             self.video = VideoTokens(config)
         if "current" in config.streams:
@@ -328,15 +362,46 @@ class FmFormer(Model):
                 channels=config.decoder_channels,
             )
 
-    def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
+    def forward(
+        self,
+        video: Tensor | None = None,
+        current: Tensor | None = None,
+        *,
+        video_valid: Tensor | None = None,
+        current_valid: Tensor | None = None,
+    ) -> Output:
+        """video_valid (B, T), current_valid (B, Tc) bool: tubelets with a frame, and time steps, that are False have no
+        influence on anything; the decoder sees zeros in their place."""
         z, grids = self.tokens(video, current)
+        keep = self._kept(z, grids, video_valid, current_valid)
         for layer in self.layers[:-1]:
-            z = layer(z)
-        z = self.layers[-1](z, self.rows_read)
+            z = layer(z, keep=keep)
+        z = self.layers[-1](z, self.rows_read, keep)
+        seen = keep.get("video")
+        if self.dense and seen is not None:
+            z["video"] = z["video"] * seen[..., None]
         return Output(
             self.classify(z) if self.config.class_task else None,
             self.segment(z["video"], *grids) if self.dense else None,
         )
+
+    def _kept(
+        self,
+        z: Streams,
+        grids: tuple[Grid, Grid],
+        video_valid: Tensor | None,
+        current_valid: Tensor | None,
+    ) -> dict[str, Tensor | None]:
+        """Which tokens of each stream may be attended to, in token order; class tokens always."""
+        keep: dict[str, Tensor | None] = {}
+        if "video" in z and video_valid is not None:
+            scales = [frames_kept(video_valid, grid) for grid in reversed(grids) if count(grid)]
+            if self.config.token_order == "standard_first":
+                scales.reverse()
+            keep["video"] = kept([None, *scales], (1, 0, 0), z["video"])
+        if "current" in z and current_valid is not None:
+            keep["current"] = kept([None, current_valid], (1, 0), z["current"])
+        return keep
 
     @property
     def rows_read(self) -> dict[str, int]:
@@ -442,6 +507,7 @@ OFFICIAL: dict[str, Any] = {
     "official_unimodal": True,
     "spare_head": True,
     "raw_input": True,
+    "init_std": 1.0,
 }
 
 # For a demonstration on a CPU: frames alone, and pixels alone, as a dozen events teach no class token.

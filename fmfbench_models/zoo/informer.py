@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +67,12 @@ def sample_size(length: int, factor: int) -> int:
     return min(factor * math.ceil(math.log(length)), length)
 
 
+@lru_cache(maxsize=64)
 def sampled_keys(queries: int, keys: int, count: int, seed: int) -> Tensor:
-    """(queries, count) indices of keys, with replacement, as at a step of training; the same for the same
-    seed."""
+    """(queries, count) indices of keys, with replacement, as at a step of training; the same for the same seed.
+
+    Drawn once: in a traced graph they are a constant, as generators have no form there.
+    """
     return torch.randint(keys, (queries, count), generator=torch.Generator().manual_seed(seed))
 
 
@@ -79,8 +83,8 @@ def prob_sparse_attention(q: Tensor, k: Tensor, v: Tensor, index: Tensor, kept: 
     `kept` queries that have most of it attend exactly, the others get the mean of v.
     """
     scores = q @ k.transpose(-1, -2)
-    sampled = scores.gather(-1, index.expand(*scores.shape[:2], -1, -1))
-    sparsity = sampled.amax(-1) - sampled.sum(-1) / k.shape[2]
+    sampled = scores.gather(-1, index.expand_as(scores[..., : index.shape[1]]))
+    sparsity = sampled.amax(-1) - sampled.sum(-1) / int(k.shape[2])
     top = sparsity.topk(kept, dim=-1).indices[..., None]
     rows = scores.gather(2, top.expand(-1, -1, -1, k.shape[2])) / math.sqrt(q.shape[-1])
     mean = v.mean(2, keepdim=True).expand(-1, -1, q.shape[2], -1)
@@ -96,7 +100,7 @@ class ProbSparse(nn.Module):
         self.factor, self.seed = factor, seed
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        queries, keys = q.shape[2], k.shape[2]
+        queries, keys = int(q.shape[2]), int(k.shape[2])  # a tracer gives tensors
         count = sample_size(keys, self.factor)
         if self.training:
             index = torch.randint(keys, (queries, count), device=q.device)

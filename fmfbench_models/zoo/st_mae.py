@@ -29,7 +29,7 @@ from fmfbench.errors import InputError
 from fmfbench_models.interface import Batch, FitData, Model, Output
 from fmfbench_models.parts.anomaly_map import anomaly_map, intensity, orientation, spread, youden_threshold
 from fmfbench_models.parts.backbones import Vgg19
-from fmfbench_models.parts.blocks import InputNorm, PreNormBlock, needed, patch_grid
+from fmfbench_models.parts.blocks import INIT_STD, InputNorm, PreNormBlock, learned, needed, patch_grid
 from fmfbench_models.registry import Registration
 
 __all__ = [
@@ -54,6 +54,7 @@ class StMaeConfig:
     smoothing, pixels. splits: how many at test time, drawn from split_seed. image_threshold: the quantile of normal
     validation scores, or Youden's, which needs abnormal validation labels too (train with normal_only=false; the
     objective leaves abnormal samples out). pixel_quantile, image_quantile: of normal validation.
+    init_std: deviation of positions, class tokens and the like at the start.
     """
 
     size: tuple[int, int] = (64, 64)
@@ -75,6 +76,7 @@ class StMaeConfig:
     image_threshold: Literal["normal_quantile", "youden"] = "normal_quantile"
     pixel_quantile: float = 0.995
     image_quantile: float = 0.95
+    init_std: float = INIT_STD
 
     def __post_init__(self) -> None:
         for name in ("patch", "depth", "decoder_depth", "mlp_ratio", "splits", "heads", "decoder_heads"):
@@ -120,11 +122,11 @@ class StMae(Model):
         self.backbone.freeze()
         values = config.patch**2 * sum(self.backbone.channels)
         self.embed = nn.Linear(values, config.dim)
-        self.position = nn.Parameter(torch.randn(1, count, config.dim))
+        self.position = learned(1, count, config.dim, std=config.init_std)
         self.norm = nn.LayerNorm(config.dim)
         self.encoder = blocks(config.depth, config.dim, config.heads, config.mlp_ratio)
         self.link = nn.Linear(config.dim, config.decoder_dim)
-        self.decoder_position = nn.Parameter(torch.randn(1, count, config.decoder_dim))
+        self.decoder_position = learned(1, count, config.decoder_dim, std=config.init_std)
         self.decoder = blocks(
             config.decoder_depth, config.decoder_dim, config.decoder_heads, config.mlp_ratio
         )
@@ -146,7 +148,10 @@ class StMae(Model):
         if not frames.shape[2]:
             raise InputError(f"st_mae: video: expected one frame or more, got {tuple(video.shape)}")
         judged = self.judge(frames.transpose(1, 2).flatten(0, 1))
-        aux = {name: value.unflatten(0, (len(video), -1)).mean(1) for name, value in judged.items()}
+        aux = {
+            name: value.reshape(-1, int(frames.shape[2]), *value.shape[1:]).mean(1)
+            for name, value in judged.items()
+        }
         tiny = torch.finfo(aux["map"].dtype).tiny
         pixel = aux["map"].clamp(min=tiny).log() - self.log_pixel_threshold
         score = spread(aux["map"]).clamp(min=tiny).log() - self.log_image_threshold
@@ -167,7 +172,7 @@ class StMae(Model):
         """As `judge`, from patches (b, n, K K C) that `patches` gave."""
         places = to_features(patches, self.grid, self.config.patch)
         found: list[dict[str, Tensor]] = []
-        for order in self._orders(len(patches), patches.device):
+        for order in self._orders(patches.shape[0], patches.device):
             rebuilt = self.rebuild(patches, order).to(patches.dtype)
             with torch.autocast(patches.device.type, enabled=False):
                 there = to_features(rebuilt, self.grid, self.config.patch)
@@ -208,7 +213,7 @@ class StMae(Model):
         if self.config.design == "ae":
             return self.encoder(tokens)
         halves = gather_halves(tokens, order)
-        halves = self.encoder(halves.flatten(0, 1)).unflatten(0, halves.shape[:2])
+        halves = self.encoder(halves.flatten(0, 1)).reshape(halves.shape)
         return scatter_halves(halves.flip(1) if self.config.design == "st_mae" else halves, order)
 
     def _orders(self, count: int, device: torch.device) -> Iterable[Tensor]:
@@ -292,14 +297,14 @@ def to_patches(features: Tensor, patch: int) -> Tensor:
 def to_features(patches: Tensor, grid: list[int], patch: int) -> Tensor:
     """The way back, channels last: (b, n, K K C) of a grid of patches -> (b, h, w, C)."""
     rows, columns = grid
-    cut = patches.reshape(len(patches), rows, columns, patch, patch, -1).transpose(2, 3)
-    return cut.reshape(len(patches), rows * patch, columns * patch, -1)
+    cut = patches.reshape(-1, rows, columns, patch, patch, patches.shape[2] // patch**2).transpose(2, 3)
+    return cut.reshape(-1, rows * patch, columns * patch, cut.shape[-1])
 
 
 def gather_halves(tokens: Tensor, order: Tensor) -> Tensor:
     """(b, n, d) by places (b, n) -> (b, 2, n/2, d), eq. (4)."""
     found = tokens.gather(1, order[:, :, None].expand_as(tokens))
-    return found.unflatten(1, (2, -1))
+    return found.reshape(-1, 2, tokens.shape[1] // 2, tokens.shape[2])
 
 
 def scatter_halves(halves: Tensor, order: Tensor) -> Tensor:

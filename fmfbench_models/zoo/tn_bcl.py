@@ -38,9 +38,15 @@ from fmfbench.errors import InputError
 from fmfbench_models.interface import Batch, FitData, Model, Output
 from fmfbench_models.parts.bits import from_bits, to_bits
 from fmfbench_models.parts.blocks import (
+    INIT_STD,
+    Encoder,
     PatchEmbedding,
     PreNormBlock,
     class_head,
+    frames_kept,
+    kept,
+    key_mask,
+    learned,
     needed,
     patch_grid,
     patchify,
@@ -69,6 +75,7 @@ class TnBclConfig:
     frames and 2 values a second. supervised: also a class head on both embeddings, whose logits are then the model's.
     k, contamination: of the neighbours. guard_frames: how near in time a validation clip is no neighbour of
     another when the distance threshold is found. max_rows: how many normal clips at most, evenly spread, are kept.
+    init_std: deviation of positions, class tokens and the like at the start.
     """
 
     num_frames: int = 10
@@ -91,6 +98,7 @@ class TnBclConfig:
     contamination: float = 0.001
     guard_frames: int = 250
     max_rows: int = 2000
+    init_std: float = INIT_STD
 
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in ("srn_layers", "k", "max_rows", "guard_frames")}
@@ -110,15 +118,17 @@ class TnBclConfig:
 class Trunk(nn.Module):
     """Embedded tokens (b, n, dim) through an encoder, a class token before them: (b, dim), the class token's."""
 
-    def __init__(self, tokens: int, dim: int, depth: int, heads: int, mlp_dim: int) -> None:
+    def __init__(self, tokens: int, dim: int, depth: int, heads: int, mlp_dim: int, init_std: float) -> None:
         super().__init__()
-        self.class_token = nn.Parameter(torch.randn(1, 1, dim))
-        self.position = nn.Parameter(torch.randn(1, 1 + tokens, dim))
-        self.blocks = nn.Sequential(*(PreNormBlock(dim, heads, mlp_dim) for _ in range(depth)))
+        self.class_token = learned(1, 1, dim, std=init_std)
+        self.position = learned(1, 1 + tokens, dim, std=init_std)
+        self.blocks = Encoder(*(PreNormBlock(dim, heads, mlp_dim) for _ in range(depth)))
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], 1)
-        return self.blocks(tokens + self.position)[:, 0]
+    def forward(self, tokens: Tensor, keep: Tensor | None = None) -> Tensor:
+        """keep: (b, n) bool, the tokens that may be attended to."""
+        mask = key_mask(kept([None, keep], (1, 0), tokens))
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], 1)
+        return self.blocks(tokens + self.position, mask)[:, 0]
 
 
 class SharedResidual(nn.Module):
@@ -142,6 +152,7 @@ class SharedResidual(nn.Module):
 class TnBcl(Model):
     """Two trunks, the shared residual network, and once fitted the two stages of detection."""
 
+    validity = ("video_valid", "current_valid")
     fitted_buffers = ("normal_bits",)
     normal_bits: Tensor
     stage_bits: Tensor
@@ -149,8 +160,8 @@ class TnBcl(Model):
     def __init__(self, config: TnBclConfig) -> None:
         super().__init__(modality="both", dense=False)
         self.config = config
-        t, h, w = patch_grid(config.num_frames, config.size, PATCH, what="tn_bcl")
-        sizes = (config.dim, config.depth, config.heads, config.mlp_dim)
+        t, h, w = self.grid = patch_grid(config.num_frames, config.size, PATCH, what="tn_bcl")
+        sizes = (config.dim, config.depth, config.heads, config.mlp_dim, config.init_std)
         self.visual_embed = PatchEmbedding(PATCH_VALUES, config.dim, norm=True)
         self.visual = Trunk(t * h * w, *sizes)
         self.current_embed = PatchEmbedding(3, config.dim, norm=True)
@@ -161,14 +172,26 @@ class TnBcl(Model):
         self.register_buffer("stage_bits", torch.zeros(4, dtype=torch.int64))
         self._neighbours: Neighbours | None = None
 
-    def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
+    def forward(
+        self,
+        video: Tensor | None = None,
+        current: Tensor | None = None,
+        *,
+        video_valid: Tensor | None = None,
+        current_valid: Tensor | None = None,
+    ) -> Output:
         """aux: v1, v2, t2 (B, dim), similarity (B,) of v2 and t2, and once fitted, in eval mode, distance and
-        outlyingness (B,)."""
+        outlyingness (B,).
+
+        video_valid (B, T), current_valid (B, Tc) bool: tubelets with a frame, and time steps, that are False have no
+        influence.
+        """
         config = self.config
         video = needed(video, (3, config.num_frames, *config.size), what="tn_bcl: video")
         current = needed(current, (config.current_length, 3), what="tn_bcl: current")
-        v1 = F.relu(self.visual(self.visual_embed(self.input_norm.video(patchify(video, PATCH)))))
-        t = self.current(self.current_embed(self.input_norm.current(current)))
+        tubelets = self.visual_embed(self.input_norm.video(patchify(video, PATCH)))
+        v1 = F.relu(self.visual(tubelets, frames_kept(video_valid, self.grid)))
+        t = self.current(self.current_embed(self.input_norm.current(current)), current_valid)
         v2, t2 = self.shared(v1), self.shared(t)
         agreement = F.cosine_similarity(v2, t2, dim=1, eps=LEAST_NORM)
         aux = {"v1": v1, "v2": v2, "t2": t2, "similarity": agreement}
@@ -181,6 +204,8 @@ class TnBcl(Model):
         return Output(torch.stack([-s, s], 1), None, aux)
 
     def _detect(self, v1: Tensor, agreement: Tensor) -> dict[str, Tensor]:
+        if torch.jit.is_tracing():  # a graph has no tree: all distances, of which the k smallest
+            return self._detect_traced(v1, agreement)
         distance = self.neighbours().distance(v1.detach().cpu().double().numpy(), self.config.k)
         outlying = self.two_stage().outlyingness(distance, agreement.detach().cpu().double().numpy())
         like = self.input_norm.like
@@ -188,6 +213,17 @@ class TnBcl(Model):
             "distance": torch.as_tensor(distance).to(like),
             "outlyingness": torch.as_tensor(outlying).to(like),
         }
+
+    def _detect_traced(self, v1: Tensor, agreement: Tensor) -> dict[str, Tensor]:
+        """As `_detect`, in tensors alone."""
+        points, stages = torch.from_numpy(from_bits(self.normal_bits)), self.two_stage()
+        apart = (v1.double()[:, None] - points).square().sum(2).sqrt()
+        distance = apart.topk(min(self.config.k, len(points)), dim=1, largest=False).values.mean(1)
+        by_distance = (distance - stages.distance_threshold) / stages.distance_scale
+        by_similarity = (stages.similarity_threshold - agreement.double()) / stages.similarity_scale
+        like = self.input_norm.like
+        outlying = torch.maximum(by_distance, by_similarity)
+        return {"distance": distance.to(like.dtype), "outlyingness": outlying.to(like.dtype)}
 
     def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:
         """The contrastive loss, and with a class head alpha times its cross-entropy."""

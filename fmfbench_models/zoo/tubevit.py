@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from fmfbench.errors import InputError
 from fmfbench_models.interface import Model, Output
-from fmfbench_models.parts.blocks import Grid, PreNormBlock, needed, sinusoid_table
+from fmfbench_models.parts.blocks import INIT_STD, Grid, PreNormBlock, learned, needed, sinusoid_table
 from fmfbench_models.registry import Registration
 
 __all__ = ["REGISTRATION", "TUBES", "TubeViT", "TubeViTConfig", "tube_grid"]
@@ -47,6 +47,7 @@ class TubeViTConfig:
     """num_frames T, size (H, W): of the clip. base: extent of the learned kernel. image: the tubes of one frame and
     one time index stand at the last frame, which the label refers to, or at their offset, as the paper's table has
     them: on the oldest frame, which leaves three quarters of the last one's pixels unseen.
+    init_std: deviation of positions, class tokens and the like at the start.
     """
 
     num_frames: int = 10
@@ -58,6 +59,7 @@ class TubeViTConfig:
     tubes: tuple[Tube, ...] = TUBES
     base: Grid = (2, 8, 8)
     image: Literal["offset", "last"] = "last"
+    init_std: float = INIT_STD
 
     def __post_init__(self) -> None:
         if self.dim % 6:
@@ -158,7 +160,7 @@ class TubeViT(Model):
         super().__init__(modality="visual", dense=False)
         self.config = config
         self.tokens = TubeTokens(config)
-        self.class_token = nn.Parameter(torch.randn(1, 1, config.dim))
+        self.class_token = learned(1, 1, config.dim, std=config.init_std)
         self.blocks = nn.Sequential(
             *(PreNormBlock(config.dim, config.heads, config.mlp_dim) for _ in range(config.depth))
         )
@@ -169,7 +171,7 @@ class TubeViT(Model):
     def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
         video = needed(video, (3, self.config.num_frames, *self.config.size), what="tubevit: video")
         tubes = self.tokens(self.input_norm.video(video))
-        tokens = torch.cat([self.class_token.expand(len(video), -1, -1), tubes], 1)
+        tokens = torch.cat([self.class_token.expand(video.shape[0], -1, -1), tubes], 1)
         return Output(self.head(self.pool(self.norm(self.blocks(tokens)))))
 
 

@@ -20,10 +20,16 @@ from torch import Tensor, nn
 
 from fmfbench_models.interface import Model, Output
 from fmfbench_models.parts.blocks import (
+    INIT_STD,
     CurrentSequence,
+    Encoder,
     PreNormBlock,
     TokenDecoder,
     class_head,
+    frames_kept,
+    kept,
+    key_mask,
+    learned,
     needed,
     patch_grid,
     patchify,
@@ -39,7 +45,9 @@ PATCH_VALUES = 8 * 8 * 3
 
 @dataclass(frozen=True, kw_only=True)
 class UnicoderVLConfig:
-    """num_frames T, size (H, W), current_length Tc: of the input; each time step has a position of its own."""
+    """num_frames T, size (H, W), current_length Tc: of the input; each time step has a position of its own.
+    init_std: deviation of positions, class tokens and the like at the start.
+    """
 
     num_frames: int = 10
     size: tuple[int, int] = (64, 64)
@@ -50,6 +58,7 @@ class UnicoderVLConfig:
     mlp_dim: int = 384
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
+    init_std: float = INIT_STD
 
 
 class PatchTokens(nn.Module):
@@ -71,15 +80,17 @@ class PatchTokens(nn.Module):
 class UnicoderVL(Model):
     """[class, current, patches] through one encoder, heads."""
 
+    validity = ("video_valid", "current_valid")
+
     def __init__(self, config: UnicoderVLConfig) -> None:
         super().__init__(modality="both", dense=config.dense_task)
         self.config = config
         self.grid = patch_grid(config.num_frames, config.size, PATCH, what="unicoder_vl")
-        self.current_tokens = CurrentSequence(config.current_length, config.dim)
+        self.current_tokens = CurrentSequence(config.current_length, config.dim, init_std=config.init_std)
         self.patch_tokens = PatchTokens(self.grid, config.dim)
-        self.types = nn.Parameter(torch.randn(2, config.dim))  # of current, of video
-        self.blocks = nn.ModuleList(
-            PreNormBlock(config.dim, config.heads, config.mlp_dim) for _ in range(config.depth)
+        self.types = learned(2, config.dim, std=config.init_std)  # of current, of video
+        self.blocks = Encoder(
+            *(PreNormBlock(config.dim, config.heads, config.mlp_dim) for _ in range(config.depth))
         )
         self.head = class_head(config.dim, config.dim)
         self.decoder = (
@@ -92,6 +103,7 @@ class UnicoderVL(Model):
         self,
         video: Tensor | None = None,
         current: Tensor | None = None,
+        *,
         video_valid: Tensor | None = None,
         current_valid: Tensor | None = None,
     ) -> Output:
@@ -99,7 +111,11 @@ class UnicoderVL(Model):
         config = self.config
         video = needed(video, (3, config.num_frames, *config.size), what="unicoder_vl: video")
         current = needed(current, (config.current_length, 3), what="unicoder_vl: current")
-        keep = self._keep(len(video), video_valid, current_valid)
+        keep = kept(
+            [None, current_valid, frames_kept(video_valid, self.grid)],
+            (1, config.current_length, self.grid[0] * self.grid[1] * self.grid[2]),
+            video,
+        )
         patches = self.input_norm.video(patchify(video, PATCH))
         tokens = self.encode(patches, self.input_norm.current(current), keep)
         dense = None
@@ -118,23 +134,7 @@ class UnicoderVL(Model):
         tokens = torch.cat(
             [self.current_tokens(current, self.types[0]), self.patch_tokens(patches, self.types[1])], 1
         )
-        mask = None if keep is None else keep[:, None, None]
-        for block in self.blocks:
-            tokens = block(tokens, mask)
-        return tokens
-
-    def _keep(self, samples: int, video_valid: Tensor | None, current_valid: Tensor | None) -> Tensor | None:
-        if video_valid is None and current_valid is None:
-            return None
-        t, h, w = self.grid
-        keep = torch.ones(
-            samples, 1 + self.config.current_length + t * h * w, dtype=torch.bool, device=self.device
-        )
-        if current_valid is not None:
-            keep[:, 1 : 1 + self.config.current_length] = current_valid
-        if video_valid is not None:
-            keep[:, 1 + self.config.current_length :] = video_valid.repeat_interleave(h * w, 1)
-        return keep
+        return self.blocks(tokens, key_mask(keep))
 
 
 REGISTRATION = Registration(

@@ -17,14 +17,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fmfbench_models.interface import Model, Output
 from fmfbench_models.parts.blocks import (
+    INIT_STD,
+    Encoder,
     PatchEmbedding,
     PreNormBlock,
     TokenDecoder,
     class_head,
+    frames_kept,
+    kept,
+    key_mask,
+    learned,
     needed,
     patch_grid,
     patchify,
@@ -39,7 +45,9 @@ PATCH_VALUES = 8 * 8 * 3
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
-    """num_frames T, size (H, W): of the clip; each patch has a position of its own. frames: which are seen."""
+    """num_frames T, size (H, W): of the clip; each patch has a position of its own. frames: which are seen.
+    init_std: deviation of positions, class tokens and the like at the start.
+    """
 
     num_frames: int = 10
     size: tuple[int, int] = (64, 64)
@@ -50,39 +58,54 @@ class ViTConfig:
     frames: Literal["all", "last"] = "all"
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
+    init_std: float = INIT_STD
 
 
 class ViT(Model):
     """Patches, class token and positions, encoder, heads."""
 
+    validity = ("video_valid",)
+
     def __init__(self, config: ViTConfig) -> None:
         super().__init__(modality="visual", dense=config.dense_task)
         self.config = config
         frames = config.num_frames if config.frames == "all" else 1
-        t, h, w = grid = patch_grid(frames, config.size, PATCH, what="vit")
+        t, h, w = self.grid = patch_grid(frames, config.size, PATCH, what="vit")
         self.embed = PatchEmbedding(PATCH_VALUES, config.dim, norm=True)
-        self.class_token = nn.Parameter(torch.randn(1, 1, config.dim))
-        self.position = nn.Parameter(torch.randn(1, 1 + t * h * w, config.dim))
-        self.blocks = nn.Sequential(
+        self.class_token = learned(1, 1, config.dim, std=config.init_std)
+        self.position = learned(1, 1 + t * h * w, config.dim, std=config.init_std)
+        self.blocks = Encoder(
             *(PreNormBlock(config.dim, config.heads, config.mlp_dim) for _ in range(config.depth))
         )
         self.head = class_head(config.dim)
         self.decoder = (
-            TokenDecoder(config.dim, grid, channels=config.decoder_channels) if config.dense_task else None
+            TokenDecoder(config.dim, self.grid, channels=config.decoder_channels)
+            if config.dense_task
+            else None
         )
 
-    def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
+    def forward(
+        self,
+        video: Tensor | None = None,
+        current: Tensor | None = None,
+        *,
+        video_valid: Tensor | None = None,
+    ) -> Output:
+        """video_valid (B, T) bool: patches of frames that are False have no influence."""
         video = needed(video, (3, self.config.num_frames, *self.config.size), what="vit: video")
         if self.config.frames == "last":
             video = video[:, :, -1:]
-        tokens = self.encode(self.input_norm.video(patchify(video, PATCH)))
-        dense = None if self.decoder is None else self.decoder(tokens[:, 1:])
+            video_valid = None if video_valid is None else video_valid[:, -1:]
+        keep = kept([None, frames_kept(video_valid, self.grid)], (1, 0), video)
+        tokens = self.encode(self.input_norm.video(patchify(video, PATCH)), keep)
+        visual = tokens[:, 1:] if keep is None else tokens[:, 1:] * keep[:, 1:, None]
+        dense = None if self.decoder is None else self.decoder(visual)
         return Output(self.head(tokens[:, 0]), dense)
 
-    def encode(self, patches: Tensor) -> Tensor:
-        """(b, n, values) -> (b, 1 + n, dim), the class token first."""
-        tokens = torch.cat([self.class_token.expand(len(patches), -1, -1), self.embed(patches)], 1)
-        return self.blocks(tokens + self.position)
+    def encode(self, patches: Tensor, keep: Tensor | None = None) -> Tensor:
+        """(b, n, values) -> (b, 1 + n, dim), the class token first. keep: (b, 1 + n) bool, what may be attended to."""
+        tokens = torch.cat([self.class_token.expand(patches.shape[0], -1, -1), self.embed(patches)], 1)
+        return self.blocks(tokens + self.position, key_mask(keep))
 
 
 REGISTRATION = Registration(

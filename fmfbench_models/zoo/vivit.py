@@ -26,13 +26,19 @@ from torch import Tensor, nn
 from fmfbench.errors import InputError
 from fmfbench_models.interface import Model, Output
 from fmfbench_models.parts.blocks import (
+    INIT_STD,
     Attention,
+    Encoder,
     Grid,
     Mlp,
     PatchEmbedding,
     PreNormBlock,
     TokenDecoder,
     class_head,
+    frames_kept,
+    kept,
+    key_mask,
+    learned,
     needed,
     patch_grid,
     patchify,
@@ -50,6 +56,7 @@ class ViViTConfig:
     """num_frames T, size (H, W): of the clip; each tubelet has a position of its own. depth: layers; of the
     factorised encoder, the last `temporal_depth` of them are temporal.
     raw_input: frames enter as they are, 0..255; the first LayerNorm makes up for it.
+    init_std: deviation of positions, class tokens and the like at the start.
     """
 
     num_frames: int = 10
@@ -63,6 +70,7 @@ class ViViTConfig:
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
     raw_input: bool = False
+    init_std: float = INIT_STD
 
     def __post_init__(self) -> None:
         if self.variant == "factorised_encoder" and not 1 <= self.temporal_depth < self.depth:
@@ -71,23 +79,27 @@ class ViViTConfig:
             )
 
 
-def encoder(config: ViViTConfig, depth: int) -> nn.Sequential:
-    return nn.Sequential(*(PreNormBlock(config.dim, config.heads, config.mlp_dim) for _ in range(depth)))
+def encoder(config: ViViTConfig, depth: int) -> Encoder:
+    return Encoder(*(PreNormBlock(config.dim, config.heads, config.mlp_dim) for _ in range(depth)))
 
 
 class JointEncoder(nn.Module):
-    """Model 1. Tubelets (b, t, n, dim) without positions -> class feature (b, dim), tubelets (b, t * n, dim)."""
+    """Model 1. Tubelets (b, t, n, dim) without positions -> class feature (b, dim), tubelets (b, t * n, dim).
+
+    keep: (b, t * n) bool, the tubelets that may be attended to; the others come out as 0.
+    """
 
     def __init__(self, config: ViViTConfig, grid: Grid) -> None:
         super().__init__()
-        self.class_token = nn.Parameter(torch.randn(1, 1, config.dim))
-        self.position = nn.Parameter(torch.randn(1, 1 + grid[0] * grid[1] * grid[2], config.dim))
+        self.class_token = learned(1, 1, config.dim, std=config.init_std)
+        self.position = learned(1, 1 + grid[0] * grid[1] * grid[2], config.dim, std=config.init_std)
         self.blocks = encoder(config, config.depth)
 
-    def forward(self, tubelets: Tensor) -> tuple[Tensor, Tensor]:
-        class_token = self.class_token.expand(len(tubelets), -1, -1)
-        tokens = self.blocks(torch.cat([class_token, tubelets.flatten(1, 2)], 1) + self.position)
-        return tokens[:, 0], tokens[:, 1:]
+    def forward(self, tubelets: Tensor, keep: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        class_token = self.class_token.expand(tubelets.shape[0], -1, -1)
+        tokens = torch.cat([class_token, tubelets.flatten(1, 2)], 1) + self.position
+        tokens = self.blocks(tokens, key_mask(kept([None, keep], (1, 0), tokens)))
+        return tokens[:, 0], tokens[:, 1:] if keep is None else tokens[:, 1:] * keep[..., None]
 
 
 class FactorisedEncoder(nn.Module):
@@ -95,16 +107,16 @@ class FactorisedEncoder(nn.Module):
 
     def __init__(self, config: ViViTConfig, grid: Grid) -> None:
         super().__init__()
-        self.spatial_class = nn.Parameter(torch.randn(1, 1, 1, config.dim))
-        self.temporal_class = nn.Parameter(torch.randn(1, 1, config.dim))
-        self.position = nn.Parameter(torch.randn(1, grid[0], grid[1] * grid[2], config.dim))
+        self.spatial_class = learned(1, 1, 1, config.dim, std=config.init_std)
+        self.temporal_class = learned(1, 1, config.dim, std=config.init_std)
+        self.position = learned(1, grid[0], grid[1] * grid[2], config.dim, std=config.init_std)
         self.spatial = encoder(config, config.depth - config.temporal_depth)
         self.norm = nn.LayerNorm(config.dim)
         self.temporal = encoder(config, config.temporal_depth)
 
     def forward(self, tubelets: Tensor) -> tuple[Tensor, Tensor]:
         spatial = self.encode_space(tubelets)
-        temporal_class = self.temporal_class.expand(len(tubelets), -1, -1)
+        temporal_class = self.temporal_class.expand(tubelets.shape[0], -1, -1)
         temporal = self.temporal(torch.cat([temporal_class, spatial[:, :, 0]], 1))
         return temporal[:, 0], spatial[:, :, 1:].flatten(1, 2)
 
@@ -112,7 +124,7 @@ class FactorisedEncoder(nn.Module):
         """(b, t, n, dim) -> (b, t, 1 + n, dim), the class token of each time index first."""
         b, t = tubelets.shape[:2]
         tokens = torch.cat([self.spatial_class.expand(b, t, -1, -1), tubelets + self.position], 2)
-        return self.norm(self.spatial(tokens.flatten(0, 1))).unflatten(0, (b, t))
+        return self.norm(self.spatial(tokens.flatten(0, 1))).reshape(b, t, *tokens.shape[2:])
 
 
 class FactorisedBlock(nn.Module):
@@ -125,9 +137,9 @@ class FactorisedBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         b, t, n, _ = tokens.shape
-        tokens = tokens + self.space(tokens.flatten(0, 1)).unflatten(0, (b, t))
+        tokens = tokens + self.space(tokens.flatten(0, 1)).reshape(tokens.shape)
         places = tokens.transpose(1, 2).flatten(0, 1)
-        tokens = tokens + self.time(places).unflatten(0, (b, n)).transpose(1, 2)
+        tokens = tokens + self.time(places).reshape(b, n, t, -1).transpose(1, 2)
         return tokens + self.mlp(tokens)
 
 
@@ -136,8 +148,8 @@ class FactorisedSelfAttention(nn.Module):
 
     def __init__(self, config: ViViTConfig, grid: Grid) -> None:
         super().__init__()
-        self.class_token = nn.Parameter(torch.randn(1, 1, 1, config.dim))
-        self.position = nn.Parameter(torch.randn(1, grid[0], grid[1] * grid[2], config.dim))
+        self.class_token = learned(1, 1, 1, config.dim, std=config.init_std)
+        self.position = learned(1, grid[0], grid[1] * grid[2], config.dim, std=config.init_std)
         self.blocks = nn.Sequential(
             *(FactorisedBlock(config.dim, config.heads, config.mlp_dim) for _ in range(config.depth))
         )
@@ -164,6 +176,7 @@ class ViViT(Model):
         self.grid = patch_grid(config.num_frames, config.size, TUBELET, what="vivit")
         self.embed = PatchEmbedding(TUBELET_VALUES, config.dim, norm=True)
         self.encoder = VARIANTS[config.variant](config, self.grid)
+        self.validity = ("video_valid",) if config.variant == "joint" else ()
         self.head = class_head(config.dim)
         self.decoder = (
             TokenDecoder(config.dim, self.grid, channels=config.decoder_channels)
@@ -171,10 +184,22 @@ class ViViT(Model):
             else None
         )
 
-    def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
+    def forward(
+        self,
+        video: Tensor | None = None,
+        current: Tensor | None = None,
+        *,
+        video_valid: Tensor | None = None,
+    ) -> Output:
+        """video_valid (B, T) bool: tubelets with a frame that is False have no influence; `joint` alone takes it."""
         video = needed(video, (3, self.config.num_frames, *self.config.size), what="vivit: video")
+        t, h, w = self.grid
         tubelets = self.embed(self.input_norm.video(patchify(video, TUBELET)))
-        feature, tokens = self.encoder(tubelets.unflatten(1, (self.grid[0], -1)))
+        tubelets = tubelets.reshape(-1, t, h * w, self.config.dim)
+        if self.validity and video_valid is not None:
+            feature, tokens = self.encoder(tubelets, frames_kept(video_valid, self.grid))
+        else:
+            feature, tokens = self.encoder(tubelets)
         return Output(self.head(feature), None if self.decoder is None else self.decoder(tokens))
 
 

@@ -349,10 +349,11 @@ def test_objective_of_one_label_takes_clips_apart_as_inconsistent():
         output.aux["t2"],
         relations(batch["class_label"], batch["sample_id"], 1500),
         gamma=-1.0,
+        mining="hard",
     )["loss"]
     torch.testing.assert_close(found, expected)
     positive = contrastive_loss(
-        output.aux["v2"], output.aux["t2"], relations(batch["class_label"]), gamma=-1.0
+        output.aux["v2"], output.aux["t2"], relations(batch["class_label"]), gamma=-1.0, mining="hard"
     )["loss"]
     assert found > positive  # the pairs far apart add their similarity
 
