@@ -43,6 +43,7 @@ def command(*, names: tuple[str, ...], card: bool, as_json: bool) -> None:
             click.echo(f"  source   {info.source}")
             for part, origin in info.provenance.items():
                 click.echo(f"  {part}: {origin}")
+            click.echo(f"  onnx     {f'no: {info.no_onnx}' if info.no_onnx else 'yes'}")
             click.echo(f"  presets  {', '.join(info.presets) or 'none'}")
             for key, value in info.config.items():
                 click.echo(f"  --set {key}={json.dumps(value)}")

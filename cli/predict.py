@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -49,6 +49,13 @@ from .options import (
     show_default=True,
     help="Of --pixel-scores: 2, 4 or 1 bytes a pixel before compression.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["torch", "onnx", "compile"]),
+    default="torch",
+    show_default=True,
+    help="What runs the model: torch, ONNX Runtime (on the CPU), or torch.compile.",
+)
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @device_option()
 @readers_option()
@@ -66,6 +73,7 @@ def command(
     per_second: bool,
     pixel_scores: bool,
     pixel_type: str,
+    engine: Literal["torch", "onnx", "compile"],
     batch_size: int,
     device: str | None,
     workers: int,
@@ -77,6 +85,7 @@ def command(
     Example:
       fmfbench predict runs/fmformer --data fmf.zarr -o predictions.npz
       fmfbench predict runs/fmformer --data fmf.zarr -o dense.npz --pixel-scores
+      fmfbench predict runs/fmformer --data fmf.zarr -o predictions.npz --engine onnx
       fmfbench score predictions.npz --data fmf.zarr
     """
     from fmfbench.data import open_dataset
@@ -109,6 +118,7 @@ def command(
         protocol=protocol,
         context=context,
         per_second=per_second,
+        engine=engine,
         batch_size=batch_size,
         device=device,
         workers=workers,

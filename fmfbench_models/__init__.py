@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 
 from fmfbench_models.checkpoint import load_checkpoint as load_checkpoint
 from fmfbench_models.checkpoint import save_checkpoint as save_checkpoint
+from fmfbench_models.inference.export import export_onnx as export_onnx
 from fmfbench_models.interface import FitData as FitData
 from fmfbench_models.interface import Meta as Meta
 from fmfbench_models.interface import Model as Model
@@ -33,6 +34,7 @@ __all__ = [
     "Output",
     "Registration",
     "create_model",
+    "export_onnx",
     "list_models",
     "load_checkpoint",
     "model_info",

@@ -71,6 +71,8 @@ def section(info: ModelInfo) -> list[str]:
         told = ", ".join(f"{key} {value}" for key, value in original.items())
         left = registration(info.name).original_recipe_without
         lines += ["", f"Original recipe (`--recipe original`): {told}{f'; without {left}' if left else ''}."]
+    if info.no_onnx:
+        lines += ["", f"No ONNX form: {info.no_onnx}."]
     if info.presets:
         lines += ["", f"Presets: {', '.join(info.presets)}."]
     return lines

@@ -24,7 +24,7 @@ from fmfbench.errors import InputError
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.interface import Model
 from fmfbench_models.official import is_official, official_config, remap_official
-from fmfbench_models.registry import create_model, plain
+from fmfbench_models.registry import create_model, plain, registration
 
 __all__ = ["load_checkpoint", "read_tensors", "save_checkpoint", "write_tensors"]
 
@@ -96,7 +96,10 @@ def restore(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, what: st
         raise InputError(
             f"{what}: expected a model checkpoint of schema {SCHEMA}, got schema {facts.get('schema')}"
         )
-    model = create_model(facts["name"], **facts["config"])
+    config = facts["config"]
+    if "use_validity" in registration(facts["name"]).config.__dataclass_fields__:
+        config = {"use_validity": False} | config  # 0.1.0 gave no model a mask, and had no such key
+    model = create_model(facts["name"], **config)
     own = model.state_dict()
     if any(value.is_floating_point() and value.dtype == torch.float64 for value in tensors.values()):
         model.double()

@@ -103,7 +103,14 @@ class Detector:
         video = torch.from_numpy(np.ascontiguousarray(clip.transpose(axes)))[None]
         current = torch.from_numpy(self._rows(current_plan.index[0]))[None]
         device = self.model.device
-        output = self._engine({"video": video.to(device), "current": current.to(device)})
+        output = self._engine(
+            {
+                "video": video.to(device),
+                "current": current.to(device),
+                "video_valid": torch.from_numpy(video_plan.valid).to(device),
+                "current_valid": torch.from_numpy(current_plan.valid).to(device),
+            }
+        )
         masks = output.masks()
         mask = None if masks is None else masks[0].cpu().numpy()
         return Detection(

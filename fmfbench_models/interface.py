@@ -96,8 +96,9 @@ class Model(nn.Module):
     """
 
     # Those of "video_valid" (B, T) and "current_valid" (B, Tc), bool, that `forward` takes as keywords: what is False
-    # has no influence on the output.
+    # has no influence on the output. use_validity: whether training and prediction give them.
     validity: tuple[str, ...] = ()
+    use_validity: bool = False
     # Buffers whose shape is known only after `fit`: a checkpoint's shape wins when it is loaded.
     fitted_buffers: tuple[str, ...] = ()
     # Whether a dense model learns from masks; False for one that learns its maps from normal frames alone.
@@ -126,10 +127,11 @@ class Model(nn.Module):
     def takes(self, batch: Batch) -> dict[str, Tensor]:
         """The inputs of `batch` that this model uses, as keyword arguments of `forward`.
 
-        What is valid throughout, as nearly all windows are, is left out: nothing is masked then, which is faster.
+        With `use_validity` also which positions are valid, where not all are: without a mask attention is faster.
         """
         wanted = {"both": ("video", "current"), "visual": ("video",), "current": ("current",)}[self.modality]
-        partly = [name for name in self.validity if name in batch and not bool(batch[name].all())]
+        told = self.validity if self.use_validity else ()
+        partly = [name for name in told if name in batch and not bool(batch[name].all())]
         return {name: batch[name] for name in (*wanted, *partly)}
 
     def num_parameters(self) -> int:

@@ -52,6 +52,7 @@ class Registration:
     original_recipe: how the publication or its code trained, as far as keys of the recipe say it; None where no source
         of it could be had. original_recipe_without: what of it they do not say.
     source: the publication. provenance: part -> "paper", "official code", another source, or "choice".
+    no_onnx: why the model has no ONNX form; empty where it has one.
     reinterpretation: its publication could not be had, so it is ours in its spirit; said wherever its
     numbers stand.
     """
@@ -72,12 +73,13 @@ class Registration:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     original_recipe: Mapping[str, Any] | None = None
     original_recipe_without: str = ""
+    no_onnx: str = ""
     reinterpretation: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """One line of `fmfbench models`. parameters: of the default configuration."""
+    """One line of `fmfbench models`. parameters: of the default configuration. no_onnx: see `Registration`."""
 
     name: str
     title: str
@@ -85,6 +87,7 @@ class ModelInfo:
     dense: bool
     parameters: int
     training: str
+    no_onnx: str
     reinterpretation: bool
     source: str
     provenance: dict[str, str]
@@ -152,6 +155,7 @@ def model_info(name: str) -> ModelInfo:
         dense=record.dense,
         parameters=model.num_parameters(),
         training=record.training,
+        no_onnx=record.no_onnx,
         reinterpretation=record.reinterpretation,
         source=record.source,
         provenance=dict(record.provenance),

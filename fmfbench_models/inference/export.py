@@ -14,11 +14,18 @@ from torch import Tensor, nn
 
 from fmfbench.errors import InputError, MissingDependencyError
 from fmfbench_models.interface import Model
-from fmfbench_models.registry import plain
+from fmfbench_models.registry import model_info, plain
 
 __all__ = ["export_onnx"]
 
 OPSET = 17
+
+
+def check_exportable(model: Model) -> None:
+    """InputError where the model is known to have no ONNX form."""
+    reason = model_info(model.meta.name).no_onnx
+    if reason:
+        raise InputError(f"{model.meta.name}: expected a model with an ONNX form, got one without: {reason}")
 
 
 class _Tensors(nn.Module):
@@ -40,14 +47,21 @@ def export_onnx(
     num_frames: int | None = None,
     size: tuple[int, int] | None = None,
     current_length: int | None = None,
+    validity: bool = False,
 ) -> Path:
     """Write `model` as ONNX with any batch size and clips of one form: that of its configuration unless another is
     named.
 
     Inputs by name: video (B, 3, T, H, W) uint8, current (B, Tc, 3) float32, those that the model uses;
-    normalisation is inside. Outputs: logits (B, 2), pixel_logits (B, 2, H, W), those that it has. The facts
-    of `model.meta` stand in the file's metadata under "fmfbench". Needs the package onnx.
+    normalisation is inside. `validity` adds video_valid (B, T) and current_valid (B, Tc), bool, where the model takes
+    them; without, all of a window is taken for valid. Outputs: logits (B, 2), pixel_logits (B, 2, H, W), those that it
+    has. The facts of `model.meta` stand in the file's metadata under "fmfbench". Needs the package onnx.
+
+    Raises:
+        InputError: a model without an ONNX form (`model_info(name).no_onnx` says why), or no folder to write into.
+        MissingDependencyError: the package onnx is not installed.
     """
+    check_exportable(model)
     try:
         import onnx
     except ModuleNotFoundError as error:
@@ -64,6 +78,10 @@ def export_onnx(
         "video": torch.zeros(2, 3, num_frames or own["num_frames"], height, width, dtype=torch.uint8),
         "current": torch.full((2, current_length or own["current_length"], 3), 8000.0),
     }
+    if validity:  # one that is False each: `takes` leaves out what is valid throughout
+        frames, steps = example["video"].shape[2], example["current"].shape[1]
+        example["video_valid"] = torch.arange(2 * frames).reshape(2, frames) > 0
+        example["current_valid"] = torch.arange(2 * steps).reshape(2, steps) > 0
     inputs = model.takes(example)
     with torch.no_grad():
         output = model(**inputs)

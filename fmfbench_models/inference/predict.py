@@ -29,6 +29,7 @@ from fmfbench.windows.injected import InjectedWindows
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench.windows.reader import Windows
 from fmfbench_models.checkpoint import load_checkpoint
+from fmfbench_models.inference.engine import Engine, EngineName, make_engine
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.backbones import trunk_of
 from fmfbench_models.training.samples import Selection
@@ -65,6 +66,7 @@ def predict(
     per_second: bool = False,
     meta: dict[str, Any] | None = None,
     pixel_scores: str | None = None,
+    engine: EngineName = "torch",
 ) -> Path:
     """Write predictions.npz for the samples of a split: scores, and upright masks where the model is dense.
 
@@ -78,10 +80,11 @@ def predict(
             recipe, versions.
         pixel_scores: "float16", "float32" or "uint8" also writes the abnormal probability of each pixel, upright,
             in that type: H*W times 2, 4 or 1 bytes a sample before compression, on disk throughout.
+        engine: what runs the model: "torch", "onnx" (ONNX Runtime, on the CPU) or "compile"; see `engine.make_engine`.
 
     Raises:
         InputError: no such split or protocol, windows that do not fit the model, pixel scores of a model that is
-            not dense, or outliers once a second.
+            not dense, outliers once a second, or an engine that cannot run the model.
         PredictionError: `out` cannot be written, or the model gives NaN.
     """
     if outliers is not None and per_second:
@@ -115,7 +118,10 @@ def predict(
         rank=0,
         world_size=1,
     )
+    if engine == "onnx" and device is None:
+        target = torch.device("cpu")
     model = model.to(target).eval()
+    run = make_engine(model, engine)
     facts = {
         "model": model.meta.name,
         "config": model.meta.config,
@@ -135,13 +141,14 @@ def predict(
         "versions": versions(),
         **({} if outliers is None else {"outliers": dict(outliers.meta)}),
         **({"sample_set": "per-second"} if per_second else {}),
+        **({} if engine == "torch" else {"engine": engine}),
         **(meta or {}),
     }
     # On some systems the file behind a memory map cannot go while it is mapped, as it is by an error's traceback.
     with tempfile.TemporaryDirectory(
         dir=Path(out).absolute().parent, prefix=".predict-", ignore_cleanup_errors=True
     ) as scratch:
-        arrays = _run(model, loader, len(windows), target, chosen.transposed, Path(scratch), pixel_scores)
+        arrays = _run(run, loader, len(windows), target, chosen.transposed, Path(scratch), pixel_scores)
         written = write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
         del arrays
     return written
@@ -185,7 +192,7 @@ def check_pixel_type(model: Model, pixel_scores: str) -> None:
 
 @torch.inference_mode()
 def _run(
-    model: Model,
+    run: Engine,
     loader: Any,
     count: int,
     device: torch.device,
@@ -211,7 +218,7 @@ def _run(
         for cpu_batch in loader:
             batch = to_device(cpu_batch, device)
             with autocast(device):
-                output = to_float32(model(**model.takes(batch)))
+                output = to_float32(run(batch))
             rows = slice(done, done + len(batch["sample_id"]))
             score[rows] = output.scores().float().cpu().numpy()
             masks = output.masks()

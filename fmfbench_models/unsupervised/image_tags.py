@@ -92,7 +92,8 @@ class ImageTagNet(nn.Module):
         self.patch = patch
         places = (size[0] // patch) * (size[1] // patch)
         self.embed = PatchEmbedding(patch * patch, settings.dim)
-        self.trunk = Trunk(places, settings.dim, settings.depth, settings.heads, 4 * settings.dim)
+        # positions start at deviation 1, as they did for the tables of data_cards/unsupervised.md
+        self.trunk = Trunk(places, settings.dim, settings.depth, settings.heads, 4 * settings.dim, 1.0)
         self.out = nn.Linear(settings.dim, TAG_VALUES)
         self.shared = SharedResidual(TAG_VALUES)
 

@@ -55,7 +55,8 @@ class BilmConfig:
 
     reduction: how much narrower than the stream an adapter is inside. adapters: with them. freeze_encoder: train
     embeddings, adapters, LayerNorms and heads only. frame_tokens: one token a frame, and no dense head.
-    init_std: deviation of positions, class tokens and the like at the start.
+    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
+    are not valid are masked in training and prediction, not seen as they are filled.
     """
 
     num_frames: int = 10
@@ -72,6 +73,7 @@ class BilmConfig:
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
     init_std: float = INIT_STD
+    use_validity: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.reduction <= self.dim:
@@ -153,6 +155,7 @@ class Bilm(Model):
     def __init__(self, config: BilmConfig) -> None:
         super().__init__(modality="both", dense=config.predicts_pixels)
         self.config = config
+        self.use_validity = config.use_validity
         self.input_norm = InputNorm(imagenet=True)
         self.backbone = ResNet18(stages=2)
         stride = self.backbone.stride

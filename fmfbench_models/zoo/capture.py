@@ -64,7 +64,8 @@ class CaptureConfig:
 
     depth, cross_depth, joint_depth: layers of the three stages. dropout: of the class head. contrastive: weight of
     the contrastive term, at `temperature`.
-    init_std: deviation of positions, class tokens and the like at the start.
+    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
+    are not valid are masked in training and prediction, not seen as they are filled.
     """
 
     num_frames: int = 10
@@ -82,6 +83,7 @@ class CaptureConfig:
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
     init_std: float = INIT_STD
+    use_validity: bool = False
 
     def __post_init__(self) -> None:
         if self.contrastive < 0 or not self.temperature > 0:
@@ -144,6 +146,7 @@ class Capture(Model):
     def __init__(self, config: CaptureConfig) -> None:
         super().__init__(modality="both", dense=config.dense_task)
         self.config = config
+        self.use_validity = config.use_validity
         grid = self.grid = patch_grid(config.num_frames, config.size, PATCH, what="capture")
         t, h, w = grid
         self.visual_length = 1 + t * h * w

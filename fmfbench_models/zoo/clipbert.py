@@ -47,7 +47,8 @@ __all__ = ["REGISTRATION", "ClipBert", "ClipBertConfig"]
 @dataclass(frozen=True, kw_only=True)
 class ClipBertConfig:
     """size (H, W), current_length Tc: of the input; any number of frames that is a multiple of `clips`.
-    init_std: deviation of positions, class tokens and the like at the start.
+    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
+    are not valid are masked in training and prediction, not seen as they are filled.
     """
 
     size: tuple[int, int] = (64, 64)
@@ -60,6 +61,7 @@ class ClipBertConfig:
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
     init_std: float = INIT_STD
+    use_validity: bool = False
 
     def __post_init__(self) -> None:
         if self.clips < 1:
@@ -96,6 +98,7 @@ class ClipBert(Model):
     def __init__(self, config: ClipBertConfig) -> None:
         super().__init__(modality="both", dense=config.dense_task)
         self.config = config
+        self.use_validity = config.use_validity
         self.input_norm = InputNorm(imagenet=True)
         self.backbone = ResNet18(stages=2)
         stride = self.backbone.stride

@@ -217,6 +217,7 @@ REGISTRATION = Registration(
     tiny={"channels": [8, 16], "hidden": 16},
     training="both",
     held_out=0.1,
+    no_onnx="its decision is a support vector machine's, in double precision and outside of torch",
     reinterpretation=True,
     source="Zhou et al., IEEE TIE 69:3017-3026, 2022 (not to be had; FmFormer's description)",
     provenance={

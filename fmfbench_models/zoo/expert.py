@@ -312,6 +312,7 @@ REGISTRATION = Registration(
     build=Expert,
     tiny={"window": 24},
     training="fitted",
+    no_onnx="its rules count and sort time steps in NumPy, nothing of it is a network",
     reinterpretation=True,
     source="Wu et al., IEEE TIE 62(3):1703-1715, 2015 (abstract only)",
     provenance={

@@ -75,7 +75,8 @@ class FmFormerConfig:
     official_unimodal: one modality alone as in the released code, its MHCA simply absent; the paper replaces it by an
     MHSA.
     spare_head: the released video model's second class head, which nothing uses.
-    init_std: deviation of positions, class tokens and the like at the start.
+    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
+    are not valid are masked in training and prediction, not seen as they are filled.
     """
 
     num_frames: int = 10
@@ -104,6 +105,7 @@ class FmFormerConfig:
     spare_head: bool = False
     raw_input: bool = False
     init_std: float = INIT_STD
+    use_validity: bool = False
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
@@ -156,6 +158,7 @@ class VideoTokens(nn.Module):
     def __init__(self, config: FmFormerConfig) -> None:
         super().__init__()
         self.config = config
+        self.use_validity = config.use_validity
         shape = (config.num_frames, *config.size)
         self.native, self.native_dilated = config.grid(*shape), config.dilated_grid(*shape)
         standard, dilated = count(self.native), count(self.native_dilated) if config.dilated else 0
@@ -340,7 +343,7 @@ class FmFormer(Model):
     def __init__(self, config: FmFormerConfig) -> None:
         super().__init__(modality=config.modality, dense=config.predicts_pixels, raw_input=config.raw_input)
         self.config = config
-        self.validity = () if config.raw_input else tuple(f"{name}_valid" for name in config.streams)
+        self.validity = tuple(f"{name}_valid" for name in config.streams)
         if "video" in config.streams:
             self.video = VideoTokens(config)
         if "current" in config.streams:

@@ -75,7 +75,8 @@ class TnBclConfig:
     frames and 2 values a second. supervised: also a class head on both embeddings, whose logits are then the model's.
     k, contamination: of the neighbours. guard_frames: how near in time a validation clip is no neighbour of
     another when the distance threshold is found. max_rows: how many normal clips at most, evenly spread, are kept.
-    init_std: deviation of positions, class tokens and the like at the start.
+    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
+    are not valid are masked in training and prediction, not seen as they are filled.
     """
 
     num_frames: int = 10
@@ -99,6 +100,7 @@ class TnBclConfig:
     guard_frames: int = 250
     max_rows: int = 2000
     init_std: float = INIT_STD
+    use_validity: bool = False
 
     def __post_init__(self) -> None:
         counts = {name: getattr(self, name) for name in ("srn_layers", "k", "max_rows", "guard_frames")}
@@ -160,6 +162,7 @@ class TnBcl(Model):
     def __init__(self, config: TnBclConfig) -> None:
         super().__init__(modality="both", dense=False)
         self.config = config
+        self.use_validity = config.use_validity
         t, h, w = self.grid = patch_grid(config.num_frames, config.size, PATCH, what="tn_bcl")
         sizes = (config.dim, config.depth, config.heads, config.mlp_dim, config.init_std)
         self.visual_embed = PatchEmbedding(PATCH_VALUES, config.dim, norm=True)
@@ -204,7 +207,7 @@ class TnBcl(Model):
         return Output(torch.stack([-s, s], 1), None, aux)
 
     def _detect(self, v1: Tensor, agreement: Tensor) -> dict[str, Tensor]:
-        if torch.jit.is_tracing():  # a graph has no tree: all distances, of which the k smallest
+        if torch.onnx.is_in_onnx_export():  # a graph has no tree: all distances, of which the k smallest
             return self._detect_traced(v1, agreement)
         distance = self.neighbours().distance(v1.detach().cpu().double().numpy(), self.config.k)
         outlying = self.two_stage().outlyingness(distance, agreement.detach().cpu().double().numpy())

@@ -46,7 +46,8 @@ PATCH_VALUES = 8 * 8 * 3
 @dataclass(frozen=True, kw_only=True)
 class UnicoderVLConfig:
     """num_frames T, size (H, W), current_length Tc: of the input; each time step has a position of its own.
-    init_std: deviation of positions, class tokens and the like at the start.
+    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
+    are not valid are masked in training and prediction, not seen as they are filled.
     """
 
     num_frames: int = 10
@@ -59,6 +60,7 @@ class UnicoderVLConfig:
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
     init_std: float = INIT_STD
+    use_validity: bool = True
 
 
 class PatchTokens(nn.Module):
@@ -85,6 +87,7 @@ class UnicoderVL(Model):
     def __init__(self, config: UnicoderVLConfig) -> None:
         super().__init__(modality="both", dense=config.dense_task)
         self.config = config
+        self.use_validity = config.use_validity
         self.grid = patch_grid(config.num_frames, config.size, PATCH, what="unicoder_vl")
         self.current_tokens = CurrentSequence(config.current_length, config.dim, init_std=config.init_std)
         self.patch_tokens = PatchTokens(self.grid, config.dim)

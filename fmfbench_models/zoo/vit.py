@@ -46,7 +46,8 @@ PATCH_VALUES = 8 * 8 * 3
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
     """num_frames T, size (H, W): of the clip; each patch has a position of its own. frames: which are seen.
-    init_std: deviation of positions, class tokens and the like at the start.
+    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
+    are not valid are masked in training and prediction, not seen as they are filled.
     """
 
     num_frames: int = 10
@@ -59,6 +60,7 @@ class ViTConfig:
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
     init_std: float = INIT_STD
+    use_validity: bool = False
 
 
 class ViT(Model):
@@ -69,6 +71,7 @@ class ViT(Model):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__(modality="visual", dense=config.dense_task)
         self.config = config
+        self.use_validity = config.use_validity
         frames = config.num_frames if config.frames == "all" else 1
         t, h, w = self.grid = patch_grid(frames, config.size, PATCH, what="vit")
         self.embed = PatchEmbedding(PATCH_VALUES, config.dim, norm=True)

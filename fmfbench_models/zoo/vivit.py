@@ -56,7 +56,8 @@ class ViViTConfig:
     """num_frames T, size (H, W): of the clip; each tubelet has a position of its own. depth: layers; of the
     factorised encoder, the last `temporal_depth` of them are temporal.
     raw_input: frames enter as they are, 0..255; the first LayerNorm makes up for it.
-    init_std: deviation of positions, class tokens and the like at the start.
+    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
+    are not valid are masked in training and prediction, not seen as they are filled.
     """
 
     num_frames: int = 10
@@ -71,6 +72,7 @@ class ViViTConfig:
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
     raw_input: bool = False
     init_std: float = INIT_STD
+    use_validity: bool = False
 
     def __post_init__(self) -> None:
         if self.variant == "factorised_encoder" and not 1 <= self.temporal_depth < self.depth:
@@ -173,6 +175,7 @@ class ViViT(Model):
     def __init__(self, config: ViViTConfig) -> None:
         super().__init__(modality="visual", dense=config.dense_task, raw_input=config.raw_input)
         self.config = config
+        self.use_validity = config.use_validity
         self.grid = patch_grid(config.num_frames, config.size, TUBELET, what="vivit")
         self.embed = PatchEmbedding(TUBELET_VALUES, config.dim, norm=True)
         self.encoder = VARIANTS[config.variant](config, self.grid)

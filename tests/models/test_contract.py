@@ -4,15 +4,25 @@ here."""
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, is_dataclass
 from fnmatch import fnmatch
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
-from fmfbench_models import FitData, Output, create_model, list_models, load_checkpoint, model_info
+from fmfbench_models import (
+    FitData,
+    Output,
+    create_model,
+    export_onnx,
+    list_models,
+    load_checkpoint,
+    model_info,
+)
 from fmfbench_models.checkpoint import save_checkpoint
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.registry import parse_config, registration
@@ -240,6 +250,74 @@ def test_save_and_load(name, tmp_path):
     assert loaded.meta.config == model.meta.config
     assert not loaded.training
     assert_same(run(model, batch), run(loaded, batch))
+
+
+def test_onnx_equals_torch_or_says_why_not(name, tmp_path):
+    """With whatever was fitted, and a free batch axis."""
+    runtime = pytest.importorskip("onnxruntime")
+    model, path = tiny_model(name).eval(), tmp_path / "model.onnx"
+    frames, height, width, length = sizes(name)
+    clip = {"num_frames": frames, "size": (height, width), "current_length": length}
+    reason = model_info(name).no_onnx
+    if reason:
+        with pytest.raises(
+            InputError, match=f"{name}: expected a model with an ONNX form.*{re.escape(reason)}"
+        ):
+            export_onnx(model, path, **clip)
+        assert not path.exists()
+        return
+    export_onnx(model, path, **clip)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert {value.name for value in session.get_inputs()} == set(model.takes(batch_of(name)))
+    for size in (1, 2, 5):
+        batch = batch_of(name, size, seed=size)
+        with torch.no_grad():
+            output = model(**model.takes(batch))
+        found = session.run(None, {key: value.numpy() for key, value in model.takes(batch).items()})
+        expected = [value for value in (output.logits, output.pixel_logits) if value is not None]
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_not_valid_has_no_influence(name):
+    """Where a model says so; all valid is as if nothing was said, and all of a modality may be lost."""
+    model, batch = tiny_model(name), batch_of(name)
+    _, _, _, length = sizes(name)
+    assert set(model.takes(batch)) <= {"video", "current"}
+    if not model.validity:
+        assert not model.use_validity
+        return
+    model.use_validity = True
+    with torch.no_grad():
+        model.eval()
+        plain = model(**model.takes(batch))
+        said = {key: batch[key] for key in model.validity}
+        assert_same(plain, model(**model.takes(batch), **said), rtol=1e-4, atol=1e-5)
+        for lost in ("some", "all"):
+            partly = dict(batch)
+            other = dict(batch)
+            if "video_valid" in model.validity:
+                frames = torch.ones_like(batch["video_valid"])
+                frames[:, : 2 if lost == "some" else None] = False  # whole tubelets
+                partly["video_valid"] = other["video_valid"] = frames
+                other["video"] = torch.where(
+                    frames[:, None, :, None, None], batch["video"], 255 - batch["video"]
+                )
+            if "current_valid" in model.validity:
+                steps = torch.ones_like(batch["current_valid"])
+                steps[1:, : length // 2 if lost == "some" else None] = False
+                partly["current_valid"] = other["current_valid"] = steps
+                other["current"] = torch.where(steps[..., None], batch["current"], torch.zeros(()))
+            masked = model(**model.takes(partly))
+            assert_same(masked, model(**model.takes(other)), rtol=1e-4, atol=1e-5)
+            parts = [value for value in (masked.logits, masked.pixel_logits) if value is not None]
+            assert all(torch.isfinite(value).all() for value in parts)
+            assert any(
+                (a != b).any()
+                for a, b in zip(
+                    parts, [v for v in (plain.logits, plain.pixel_logits) if v is not None], strict=True
+                )
+            )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

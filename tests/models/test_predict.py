@@ -264,8 +264,25 @@ def test_every_engine_gives_the_same(which, request):
     assert judged == 6
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_predict_with_onnx_gives_the_same(masked, run, furnace_store, tmp_path):
+    """Windows that reach before the recording among them: where a model masks what is not valid, it does there too."""
+    pytest.importorskip("onnxruntime")
+    found = {}
+    model = load_checkpoint(run)
+    model.use_validity = masked
+    for engine in ("torch", "onnx"):
+        written = predict(model, furnace_store, tmp_path / f"{engine}.npz", split="train", engine=engine)
+        found[engine] = read_predictions(written)
+    windows = fmfbench.open_dataset(furnace_store).windows("train", found["torch"].meta["protocol_fields"])
+    assert not windows.batch(range(20))["current_valid"].all()
+    np.testing.assert_allclose(found["torch"].score, found["onnx"].score, rtol=0, atol=1e-5)
+    assert found["onnx"].meta["engine"] == "onnx"
+    assert "engine" not in found["torch"].meta
+
+
 def test_unknown_engine_is_refused(run):
-    with pytest.raises(InputError, match="one of torch, compiled, onnx, got 'tensorrt'"):
+    with pytest.raises(InputError, match="one of torch, onnx, compile, compiled, got 'tensorrt'"):
         Detector(run, engine="tensorrt")
 
 
