@@ -120,6 +120,9 @@ class Model(nn.Module):
         """Scalars of one batch, each a mean over its samples; "loss" is minimised, the others are logged."""
         return supervised_loss(output.logits, output.pixel_logits, batch, alpha)
 
+    def prepare(self, data: FitData) -> None:
+        """Take what the start of gradient training depends on from the training samples. Called once, before it."""
+
     def fit(self, data: FitData) -> None:
         """Fit what no gradient reaches. Called once, after gradient training where there is any."""
         raise NotImplementedError

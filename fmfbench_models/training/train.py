@@ -266,6 +266,9 @@ class _Run:
 
     def _gradients(self) -> None:
         torch.set_float32_matmul_precision("high")
+        if not (self.out / "state.safetensors").is_file():
+            self.model.prepare(self._fit_data())
+            self.model.train()
         forward = self._wrapped()
         self.optimiser = make_optimiser(self.model, self.recipe)
         step = make_step(self.model, self.optimiser, self.recipe, forward)

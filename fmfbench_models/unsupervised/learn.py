@@ -22,7 +22,7 @@ from fmfbench_models.parts.backbones import check_backbone_weights, load_backbon
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.registry import create_model
 from fmfbench_models.training.step import make_optimiser
-from fmfbench_models.zoo.st_mae import StMae
+from fmfbench_models.zoo.st_mae import StMae, warn_if_constant
 
 __all__ = [
     "add_learning_arguments",
@@ -79,8 +79,11 @@ def chunks(rows: Any) -> list[Any]:
 def learn(model: StMae, patches: Tensor, recipe: Recipe, seed: int, *, what: str = "st_mae") -> float:
     """Train on patches (n, places, values) of normal images; the loss of the last epoch, a mean over its batches.
 
+    Says so on stderr if it ends no better than the mean image.
+
     Order of samples and splits follow from `seed`. TrainingError: a loss that is not finite.
     """
+    model.prepare_from(patches)
     model.train()
     torch.manual_seed(seed)
     optimiser = make_optimiser(model, recipe)
@@ -104,6 +107,7 @@ def learn(model: StMae, patches: Tensor, recipe: Recipe, seed: int, *, what: str
             if not np.isfinite(mean):
                 raise TrainingError(f"{what}: the loss is not finite in epoch {epoch + 1}; try a lower lr")
             bar.set_postfix(loss=f"{mean:.1f}", refresh=False)
+    warn_if_constant(*model.constant_loss(patches), what)
     return mean
 
 

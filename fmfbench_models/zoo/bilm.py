@@ -127,7 +127,7 @@ class FrameTokens(nn.Module):
     """
 
     def __init__(
-        self, channels: int, grid: tuple[int, int, int], dim: int, pooled: bool, init_std: float
+        self, channels: int, grid: tuple[int, int, int], dim: int, pooled: bool, init_std: float = INIT_STD
     ) -> None:
         super().__init__()
         t, h, w = grid

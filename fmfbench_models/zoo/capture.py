@@ -108,7 +108,7 @@ class TubeletTokens(nn.Module):
 
     location: Tensor
 
-    def __init__(self, grid: tuple[int, int, int], dim: int, init_std: float) -> None:
+    def __init__(self, grid: tuple[int, int, int], dim: int, init_std: float = INIT_STD) -> None:
         super().__init__()
         location = torch.cat([torch.tensor([WHOLE_CLIP]), patch_locations(grid)])
         self.register_buffer("location", location, persistent=False)

@@ -76,7 +76,7 @@ def join_clips(logits: Tensor) -> Tensor:
 class GridTokens(nn.Module):
     """A map of the clip as tokens: content plus row, column and type, LayerNorm. (b, dim, h, w) -> (b, h*w, dim)."""
 
-    def __init__(self, height: int, width: int, dim: int, init_std: float) -> None:
+    def __init__(self, height: int, width: int, dim: int, init_std: float = INIT_STD) -> None:
         super().__init__()
         self.row = learned(height, dim, std=init_std)
         self.column = learned(width, dim, std=init_std)

@@ -15,7 +15,9 @@ averages the maps of several), bilinear interpolation, learned positions, the th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -24,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from fmfbench.errors import InputError
 from fmfbench_models.interface import Batch, FitData, Model, Output
@@ -42,6 +45,7 @@ __all__ = [
     "to_patches",
 ]
 
+CHECKED = 256  # samples on which a training is held against the mean image
 STRIDE = 4  # pixels of the image per place of the feature grid: 64 places for 256, 8 for 32
 
 
@@ -102,6 +106,8 @@ class StMae(Model):
     """Frozen trunk, patches, one encoder for both halves, transition, decoder; then maps and scores."""
 
     splits: Tensor
+    feature_mean: Tensor
+    feature_scale: Tensor
     log_pixel_threshold: Tensor
     log_image_threshold: Tensor
     needs_masks = False
@@ -134,6 +140,9 @@ class StMae(Model):
         drawn = np.random.default_rng(config.split_seed).permuted(
             np.tile(np.arange(count), (config.splits, 1)), axis=1
         )
+        # What the training images' features are at each place, and how far they lie from it: see `prepare`.
+        self.register_buffer("feature_mean", torch.zeros(count, values))
+        self.register_buffer("feature_scale", torch.ones(()))
         self.register_buffer("splits", torch.tensor(drawn.tolist(), dtype=torch.int64))
         self.register_buffer("log_pixel_threshold", torch.zeros(()))
         self.register_buffer("log_image_threshold", torch.zeros(()))
@@ -198,10 +207,68 @@ class StMae(Model):
         return to_patches(torch.cat(resized, 1), self.config.patch).to(self.input_norm.like.dtype)
 
     def rebuild(self, patches: Tensor, order: Tensor) -> Tensor:
-        """Patches (b, n, values) as predicted from their latents, of the same shape."""
-        tokens = self.embed(patches) + self.position
+        """Patches (b, n, values) as predicted from their latents, of the same shape.
+
+        The network sees and predicts how they differ from the mean image of training, in units of the mean difference.
+        """
+        tokens = self.embed((patches - self.feature_mean) / self.feature_scale) + self.position
         latents = self.link(self.latents(tokens, order)) + self.decoder_position
-        return self.out(self.decoder(latents))
+        return self.feature_mean + self.feature_scale * self.out(self.decoder(latents))
+
+    def prepare(self, data: FitData) -> None:
+        """Take the mean image and the scale of features from training samples that are not labelled abnormal."""
+        self.prepare_from(self._normal_patches(data.train))
+
+    @torch.no_grad()
+    def prepare_from(self, patches: Tensor | Iterable[Tensor]) -> None:
+        """The same from patches (b, n, values), or batches of them: their mean, and the root mean square about it."""
+        count, total, squares = 0, torch.zeros_like(self.feature_mean, dtype=torch.float64), 0.0
+        for part in [patches] if isinstance(patches, Tensor) else patches:
+            own = part.double()
+            count += len(own)
+            total += own.sum(0)
+            squares += float(own.square().sum())
+        if not count:
+            return
+        mean = total / count
+        variance = squares / (count * mean.numel()) - float(mean.square().mean())
+        self.feature_mean.copy_(mean)
+        self.feature_scale.fill_(variance**0.5 if variance > 0 else 1.0)
+
+    @torch.no_grad()
+    def constant_loss(self, patches: Tensor) -> tuple[float, float]:
+        """(the model's objective, that of predicting the mean image of training), of patches (b, n, values).
+
+        A model that does not lie below the second has learned nothing of the images that it is shown.
+        """
+        self.eval()
+        rebuilt = self.rebuild(patches, self.splits[:1].expand(len(patches), -1))
+        weight, losses = self.config.orientation_weight, []
+        for guess in (rebuilt, self.feature_mean.expand_as(patches)):
+            terms = intensity(guess, patches).sum(1) + weight * orientation(guess, patches).sum(1)
+            losses.append(float(terms.mean()))
+        return losses[0], losses[1]
+
+    @torch.no_grad()
+    def _normal_patches(self, batches: Iterable[Batch], most: int | None = None) -> Iterator[Tensor]:
+        """Patches of frames that are not labelled abnormal, of `most` samples at most."""
+        self.eval()
+        left = math.inf if most is None else most
+        for batch in batches:
+            video = batch["video"][batch["class_label"] != 1].to(self.device)
+            video = video[: None if left == math.inf else int(left)]
+            frames = video[:, :, -1:] if self.config.frames == "last" else video
+            if len(frames):
+                yield self.patches(frames.transpose(1, 2).flatten(0, 1))
+            left -= len(video)
+            if left <= 0:
+                return
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Checkpoints of 0.1.0 have no mean image: 0, and a scale of 1, are what they mean."""
+        for name in ("feature_mean", "feature_scale"):
+            state_dict.setdefault(f"{prefix}{name}", getattr(self, name))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def latents(self, tokens: Tensor, order: Tensor) -> Tensor:
         """Tokens (b, n, dim) encoded and reassembled, (b, n, dim); order (b, n): the first half of the places is one
@@ -237,6 +304,13 @@ class StMae(Model):
         """Set the thresholds from the validation split, or from the training samples where there is none; meta's
         provenance says which under "thresholds"."""
         origin = "train" if data.validation is None else "validation"
+        judged_on = data.train if data.validation is None else data.validation
+        parts = list(self._normal_patches(judged_on, CHECKED))
+        constant: dict[str, Any] = {}
+        if parts:
+            own, mean = self.constant_loss(torch.cat(parts))
+            constant = {"loss": own, "constant_loss": mean, "samples": origin}
+            warn_if_constant(own, mean, "st_mae")
         maps, scores, labels = self._judged(data.train if data.validation is None else data.validation)
         normal = labels != 1
         if not normal.any():
@@ -262,7 +336,10 @@ class StMae(Model):
             "abnormal_labels_used": int((~normal).sum()) if config.image_threshold == "youden" else 0,
         }
         if hasattr(self, "meta"):
-            self.meta = replace(self.meta, provenance={**self.meta.provenance, "thresholds": facts})
+            self.meta = replace(
+                self.meta,
+                provenance={**self.meta.provenance, "thresholds": facts, "constant_image": constant},
+            )
 
     @torch.no_grad()
     def _judged(
@@ -280,6 +357,19 @@ class StMae(Model):
             scores.append(spread(found).cpu().double().numpy()[label <= 1])
             labels.append(label[label <= 1])
         return maps, np.concatenate(scores), np.concatenate(labels)
+
+
+def warn_if_constant(loss: float, constant: float, what: str) -> bool:
+    """Say on stderr, where it is so, that a training ended no better than the mean image; whether it did better."""
+    if loss < constant:
+        return True
+    tqdm.write(
+        f"WARNING: {what}: NO BETTER THAN THE MEAN IMAGE: the loss is {loss:.4g} against {constant:.4g} of an output "
+        f"that never changes; its maps say how far an image is from the mean, nothing more. Train longer, or with "
+        f"another lr or init_std",
+        file=sys.stderr,
+    )
+    return False
 
 
 def blocks(depth: int, dim: int, heads: int, mlp_ratio: int) -> nn.Sequential:

@@ -120,7 +120,9 @@ class TnBclConfig:
 class Trunk(nn.Module):
     """Embedded tokens (b, n, dim) through an encoder, a class token before them: (b, dim), the class token's."""
 
-    def __init__(self, tokens: int, dim: int, depth: int, heads: int, mlp_dim: int, init_std: float) -> None:
+    def __init__(
+        self, tokens: int, dim: int, depth: int, heads: int, mlp_dim: int, init_std: float = INIT_STD
+    ) -> None:
         super().__init__()
         self.class_token = learned(1, 1, dim, std=init_std)
         self.position = learned(1, 1 + tokens, dim, std=init_std)

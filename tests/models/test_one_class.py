@@ -214,6 +214,39 @@ def test_every_digit_from_end_to_end(tmp_path):
         one_class("digits", tmp_path / "a", epochs=1, limit=12, seed=1)
 
 
+def test_trivial_baselines_are_scikit_learns():
+    from sklearn.decomposition import PCA
+
+    rng = np.random.default_rng(3)
+    images, own = (rng.integers(0, 256, (n, 6, 9), dtype=np.uint8) for n in (11, 40))
+    flat, learned = images.reshape(11, -1).astype(float), own.reshape(40, -1).astype(float)
+    pca = PCA(20, svd_solver="full").fit(learned)
+    left = flat - pca.inverse_transform(pca.transform(flat))
+    np.testing.assert_allclose(module.pca_residual(images, own), np.linalg.norm(left, axis=1))
+    few = module.pca_residual(images, own[:5])  # fewer images than components: their span is all there is
+    np.testing.assert_allclose(module.pca_residual(own[:5], own[:5]), 0, atol=1e-9)
+    assert (few > module.pca_residual(images, own)).all()
+    mean = learned.mean(0)
+    np.testing.assert_allclose(module.constant_distance(images, own), np.linalg.norm(flat - mean, axis=1))
+
+
+def test_a_training_that_only_knows_the_mean_image_says_so(capsys):
+    """Both sides: without a step worth the name it is no better than the mean image, after some it is."""
+    images = resized(grey(16), (16, 24))
+    for lr, better in ((1e-7, False), (3e-3, True)):
+        model = make_st_mae(0, **SMALL)
+        patches = trunk_patches(model, images)
+        learn(model, patches, Recipe(epochs=30, batch_size=4, lr=lr, lr_steps=(), flip=0.0), 0, what="grey")
+        own, constant = model.constant_loss(patches)
+        mean = patches.mean(0, keepdim=True)
+        intensity = (patches - mean).square().sum((1, 2))
+        cosine = torch.cosine_similarity(mean.expand_as(patches), patches, dim=2)
+        expected = (intensity + 5 * (1 - cosine).sum(1)).mean()
+        assert constant == pytest.approx(expected.item(), rel=1e-4)
+        assert (own < constant) == better
+        assert ("grey: NO BETTER THAN THE MEAN IMAGE" in capsys.readouterr().err) == (not better)
+
+
 @pytest.mark.usefixtures("quick")
 def test_two_images_of_each_digit_are_enough(tmp_path):
     facts = one_class("digits", tmp_path / "a", epochs=1, limit=2)
