@@ -25,6 +25,7 @@ class Dataset(StoreReader):
         context: str = "full",
         every: int = 1,
         cache: str | None = None,
+        modality: str = "both",
         **overrides: Any,
     ) -> Windows:
         """Synchronised causal windows of a split's samples.
@@ -37,9 +38,10 @@ class Dataset(StoreReader):
             every: each k-th sample of the split.
             cache: None reads from disk; "memory" keeps the frames that the split's windows hold; "device" keeps
                 them on a torch device once `fmfbench.torch` reads them.
+            modality: "both", "video" or "current": the other is neither read nor built.
             overrides: fields of the protocol to change, for example `num_frames=5`.
         """
-        return Windows(self, split, get_protocol(protocol, **overrides), context, every, cache)
+        return Windows(self, split, get_protocol(protocol, **overrides), context, every, cache, modality)
 
 
 def open_dataset(path: str | Place) -> Dataset:

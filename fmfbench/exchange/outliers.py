@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,10 @@ class Outliers:
 
     def __len__(self) -> int:
         return len(self.sample_id)
+
+    def take(self, rows: NDArray[np.int64]) -> Outliers:
+        """The samples at rising `rows` (k,)."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _DTYPES})
 
     @property
     def seed(self) -> int:

@@ -48,6 +48,16 @@ class RemotePath:
         return self.url.rstrip("/").rsplit("/", 1)[-1]
 
     @property
+    def bucket(self) -> Any:
+        """obstore's store of the bucket or host, opened once in each process."""
+        return _store(self.url)
+
+    @property
+    def key(self) -> str:
+        """Where this is in its bucket."""
+        return _key(self.url)
+
+    @property
     def stem(self) -> str:
         return self.name.rsplit(".", 1)[0] if "." in self.name[1:] else self.name
 

@@ -120,7 +120,7 @@ def _batches(windows: Windows, transposed: bool, progress: bool, what: str):  # 
     for start in tqdm(
         range(0, len(windows), _BATCH), desc=what, unit="batch", disable=None if progress else True
     ):
-        batch = windows.batch(np.arange(start, min(len(windows), start + _BATCH)))
+        batch = dict(windows.batch(np.arange(start, min(len(windows), start + _BATCH))))
         frame = batch["video"][:, -1]
         batch["frame"] = frame.swapaxes(1, 2) if transposed else frame
         if transposed:

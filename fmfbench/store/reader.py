@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import StoreError, WindowError
+from fmfbench.files.html import html_table
 from fmfbench.files.remote import Place, RemotePath, parse_place
 from fmfbench.store.schema import FILES_KEY, ROOT, SCHEMA, SPLITS, parse_group
 from fmfbench.store.shards import ArrayReader
 from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE, parse_split
 from fmfbench.store.splits import derived_rows
+from fmfbench.store.zarr_door import open_zarr
 
 __all__ = ["Recording", "StoreReader"]
 
@@ -36,7 +38,9 @@ class Recording:
         default_layer: str | None,
         split_name: str = SOURCE,
         listed_layers: tuple[str, ...] = (),
+        current_shift_ns: int = 0,
     ) -> None:
+        self.current_shift_ns = current_shift_ns
         self.path = path
         self.split_name = split_name
         self.name = name
@@ -75,8 +79,9 @@ class Recording:
 
     @cached_property
     def current_time(self) -> NDArray[np.int64]:
-        """(M,) ns, strictly increasing."""
-        return self._read("current_time")
+        """(M,) ns, strictly increasing; as stored, and `current_shift_ns` later."""
+        stored = self._read("current_time")
+        return stored + self.current_shift_ns if self.current_shift_ns else stored
 
     @cached_property
     def split(self) -> NDArray[np.uint8]:
@@ -144,8 +149,25 @@ class Recording:
         array.flags.writeable = False
         return array
 
+    def zarr(self) -> Any:
+        """The recording's group (`zarr.Group`), opened by zarr itself to be read."""
+        return open_zarr(self.path)
+
     def __repr__(self) -> str:
         return f"Recording({self.name!r}, {self.num_frames} frames of {self.height}x{self.width})"
+
+    def _repr_html_(self) -> str:
+        seconds = (self.frame_time[-1] - self.frame_time[0]) / 1e9 if self.num_frames else 0.0
+        split = np.bincount(self.split, minlength=3)
+        label = np.bincount(np.minimum(self.class_label, 2), minlength=3)
+        rows = [
+            ("frames", f"{self.num_frames} of {self.height} x {self.width} (H x W), {seconds:.1f} s"),
+            ("currents", f"{len(self.current_time)} rows of 3 phases"),
+            ("split", f"{split[0]} train, {split[1]} test, {split[2]} unused"),
+            ("labels", f"{label[0]} normal, {label[1]} abnormal, {label[2]} unlabelled"),
+            ("layers", ", ".join(self.layers) or "none"),
+        ]
+        return html_table(f"Recording {self.name}", rows)
 
 
 @dataclass(frozen=True)
@@ -155,6 +177,7 @@ class StoreReader:
     path: Place
     attributes: Mapping[str, Any]
     chosen_split: str | None = None  # None: the store's default
+    current_shift_ns: int = 0  # by which every current is read as taken later
 
     @classmethod
     def open(cls, path: str | Place) -> Self:
@@ -287,7 +310,9 @@ class StoreReader:
                 layers.setdefault(parts[1], []).append(parts[3])
         for name in sorted(parts[1] for parts in listed if len(parts) == 3 and parts[0] == "recordings"):
             own = tuple(sorted(layers.get(name, ())))
-            out[name] = Recording(folder / name, name, first, self.default_layer, self.split_name, own)
+            out[name] = Recording(
+                folder / name, name, first, self.default_layer, self.split_name, own, self.current_shift_ns
+            )
             first += out[name].num_frames
         return MappingProxyType(out)
 
@@ -346,7 +371,7 @@ class StoreReader:
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers read the rest themselves.
-        return {"path": self.path, "attributes": self.attributes, "chosen_split": self.chosen_split}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
         out = np.asarray(ids)
@@ -358,6 +383,56 @@ class StoreReader:
                 f"from {out.min()} to {out.max()}"
             )
         return out.astype(np.int64)
+
+    def table(self, split: str = "all") -> dict[str, NDArray[Any]]:
+        """What is known of a split's samples, as columns for pandas, polars or duckdb; reads no frame.
+
+        Returns:
+            ids int64; recording, its name; frame int64, counted in its recording; time int64, ns since 1970-01-01;
+            split, "train", "test" or "unused"; label uint8, 0 normal, 1 abnormal, 255 unlabelled. All (n,), in order
+            of id.
+
+        Raises:
+            StoreError: no such split.
+
+        Example:
+            >>> columns = fmfbench.open_dataset(store).table("test")
+            >>> list(columns)
+            ['ids', 'recording', 'frame', 'time', 'split', 'label']
+        """
+        view, part = self.divided(split)
+        ids = view.sample_ids(part)
+        recording, frame = view.locate(ids)
+        names = np.array(list(view.recordings), dtype=str)
+        times = np.concatenate([np.empty(0, np.int64), *(r.frame_time for r in view.recordings.values())])
+        return {
+            "ids": ids,
+            "recording": names[recording] if len(names) else np.empty(0, str),
+            "frame": frame,
+            "time": times[ids],
+            "split": np.array(sorted(SPLITS, key=SPLITS.__getitem__))[view.splits(ids)],
+            "label": view.class_labels(ids),
+        }
+
+    def zarr(self) -> Any:
+        """The store's root group (`zarr.Group`), opened by zarr itself to be read, wherever the store is.
+
+        Example:
+            >>> group = fmfbench.open_dataset(store).zarr()
+            >>> sorted(group["recordings"].group_keys())
+            ['a.dotted', 'b-long', 'c-short']
+        """
+        return open_zarr(self.path)
+
+    def _repr_html_(self) -> str:
+        head = ("recording", "frames", "H x W", "train", "test", "unused", "normal", "abnormal", "unlabelled")
+        rows = []
+        for record in self.recordings.values():
+            split = np.bincount(record.split, minlength=3)
+            label = np.bincount(np.minimum(record.class_label, 2), minlength=3)
+            size = f"{record.height} x {record.width}"
+            rows.append((record.name, record.num_frames, size, *split, *label))
+        return html_table(f"{self.name} ({self.path}), split {self.split_name}", rows, head)
 
     def __repr__(self) -> str:
         counts = f"{len(self.recordings)} recordings, {self.num_samples} samples"

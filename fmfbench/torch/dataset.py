@@ -17,7 +17,7 @@ from fmfbench.torch.form import Keys, make_form
 from fmfbench.torch.maker import BatchMaker
 from fmfbench.torch.order import EpochOrder, WindowPlace
 from fmfbench.torch.samples import Sample, Samples, Tensors
-from fmfbench.windows.index import Batch, window_places
+from fmfbench.windows.index import Arrays, window_places
 from fmfbench.windows.reader import Windows
 
 __all__ = ["Transform", "WindowDataset"]
@@ -121,7 +121,7 @@ class WindowDataset(Dataset[Tensors]):
             self._on_device = DeviceWindows(self.windows, self.device)
         return self._on_device
 
-    def to_tensors(self, batch: Batch, seed: int, epoch: int) -> Tensors:
+    def to_tensors(self, batch: Arrays, seed: int, epoch: int) -> Tensors:
         """The numpy side's batch as tensors of the same memory, transformed and in the dataset's form."""
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
         if "video" in tensors:

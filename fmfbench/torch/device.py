@@ -29,6 +29,16 @@ class DeviceWindows:
         self.device = torch.device(device)
         index = windows.samples
         loaded = LoadedWindows(index, np.arange(len(windows)), windows.threads)
+        self._has_video, self._has_current = index.has_video, index.has_current
+        self._class_label = self._put(index.class_label)
+        self._sample_id = self._put(index.sample_ids)
+        if self._has_video:
+            self._put_video(loaded)
+        if self._has_current:
+            self._put_currents(loaded)
+
+    def _put_video(self, loaded: LoadedWindows) -> None:
+        """Each frame once, and each mask."""
         self._frame_shape = loaded.video.shape[1:]
         self._mask_shape = loaded.mask.shape[1:]
         self._video = self._rows(loaded.video)
@@ -38,9 +48,6 @@ class DeviceWindows:
         self._video_valid = self._put(loaded.video_valid)
         self._mask_valid = self._put(loaded.mask_index >= 0)
         self._mask_index = self._put(np.where(loaded.mask_index < 0, len(loaded.mask), loaded.mask_index))
-        self._class_label = self._put(index.class_label)
-        self._sample_id = self._put(index.sample_ids)
-        self._put_currents(loaded)
 
     def _put_currents(self, loaded: LoadedWindows) -> None:
         """Every window a slice of one table: tracks, then the windows that have none, then a row of zeros."""
@@ -68,21 +75,29 @@ class DeviceWindows:
         if np.any(np.asarray(indices) < 0):
             raise IndexError("expected windows counted from 0 on a device, got negative ones")
         at = torch.from_numpy(host).to(self.device, non_blocking=True)
+        label = {"class_label": self._class_label.index_select(0, at)}
+        out = (self._videos(at) if self._has_video else {}) | label
+        out |= self._currents(at) if self._has_current else {}
+        return out | {"sample_id": self._sample_id.index_select(0, at)}
+
+    def _videos(self, at: torch.Tensor) -> Tensors:
         frames = self._video_index.index_select(0, at)
         video = self._video.index_select(0, frames.reshape(-1)).view(torch.uint8)
-        position = self._start.index_select(0, at)[:, None] + self._steps
-        first, last = self._first.index_select(0, at)[:, None], self._last.index_select(0, at)[:, None]
-        held = position.clamp(first, last)
         mask = self._mask.index_select(0, self._mask_index.index_select(0, at)).view(torch.uint8)
         return {
             "video": video.view(*frames.shape, *self._frame_shape).permute(0, 4, 1, 2, 3),
-            "current": self._values.index_select(0, held.reshape(-1)).view(*held.shape, 3),
             "video_valid": self._video_valid.index_select(0, at),
-            "current_valid": self._valid.index_select(0, position.reshape(-1)).view(position.shape),
-            "class_label": self._class_label.index_select(0, at),
-            "mask": mask.view(len(host), *self._mask_shape),
+            "mask": mask.view(len(at), *self._mask_shape),
             "mask_valid": self._mask_valid.index_select(0, at),
-            "sample_id": self._sample_id.index_select(0, at),
+        }
+
+    def _currents(self, at: torch.Tensor) -> Tensors:
+        position = self._start.index_select(0, at)[:, None] + self._steps
+        first, last = self._first.index_select(0, at)[:, None], self._last.index_select(0, at)[:, None]
+        held = position.clamp(first, last)
+        return {
+            "current": self._values.index_select(0, held.reshape(-1)).view(*held.shape, 3),
+            "current_valid": self._valid.index_select(0, position.reshape(-1)).view(position.shape),
         }
 
     def _put(self, array: NDArray[Any]) -> torch.Tensor:

@@ -17,7 +17,7 @@ from fmfbench.torch.order import EpochOrder, Key, Pass, ShareSampler, WholeSampl
 from fmfbench.torch.samples import Tensors, collate
 from fmfbench.torch.workers import check_shared_memory, check_started_by_main, explained
 from fmfbench.windows.blocks import BlockShuffle
-from fmfbench.windows.index import Batch
+from fmfbench.windows.index import Arrays
 from fmfbench.windows.ordered import in_order
 from fmfbench.windows.packing import Layout, Recycler, allocate, packed_bytes, unpack
 from fmfbench.windows.stream import stream_blocks
@@ -125,7 +125,7 @@ class WindowLoader(DataLoader[Tensors]):
             return dataset.batch(dataset.maker.windows_of(key), epoch=key[0])
         return self._finish(key[0], dataset.maker.read(key, self._recycler.batch))
 
-    def _finish(self, epoch: int, batch: Batch) -> Tensors:
+    def _finish(self, epoch: int, batch: Arrays) -> Tensors:
         tensors = self._windows_dataset.to_tensors(batch, self._own().seed, epoch)
         pinned = self.pin_memory and torch.cuda.is_available()
         return {k: v.pin_memory() for k, v in tensors.items()} if pinned else tensors
@@ -298,7 +298,7 @@ class _Shipping(Dataset[Any]):
             return dataset.to_tensors(dataset.maker.read(key, allocate), dataset.seed, key[0])
         shipped: list[Shipped] = []
 
-        def shared(layout: Layout) -> Batch:
+        def shared(layout: Layout) -> Arrays:
             # As torch's own collate does: the batch is made where the other process will see it. One piece,
             # because every piece costs a connection between the two.
             storage = torch.UntypedStorage._new_shared(max(1, packed_bytes(layout)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fmfbench.torch.order import EpochOrder, Key
 from fmfbench.windows.blocks import BlockReader
-from fmfbench.windows.index import Batch
+from fmfbench.windows.index import Arrays
 from fmfbench.windows.packing import Layout, Recycler
 from fmfbench.windows.reader import Windows
 
@@ -49,14 +49,15 @@ class BatchMaker:
             kept = self._order = (epoch, self.order.order(epoch))
         return kept[1][places]
 
-    def read(self, key: Key, allocate: Callable[[Layout], Batch] | None = None) -> Batch:
+    def read(self, key: Key, allocate: Callable[[Layout], Arrays] | None = None) -> Arrays:
         """The batch, in arrays from `allocate`."""
         windows = self.windows_of(key)
         out = (allocate or self._recycler.batch)(self.windows.samples.layout_of(windows))
         if self.order.blocks is not None and self.windows.cache is None:
             self.reader(key[0]).read(key[1], out)
             return out
-        return self.windows.batch(windows, out=out)
+        self.windows.fill(windows, out)
+        return out
 
     def __getstate__(self) -> dict[str, Any]:
         empty = {"_reader": None, "_order": None, "_recycler": Recycler(_KEPT_BUFFERS)}

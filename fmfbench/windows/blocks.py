@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import WindowError
-from fmfbench.windows.index import Batch, WindowIndex
+from fmfbench.windows.index import Arrays, WindowIndex
 from fmfbench.windows.loaded import LoadedWindows, loaded_bytes
 from fmfbench.windows.packing import Layout
 
@@ -147,12 +147,12 @@ class BlockReader:
     def layout(self, places: IntArray) -> Layout:
         return self.index.layout_of(self.order.order[places])
 
-    def fill(self, loaded: LoadedWindows, places: IntArray, part: slice, out: Batch) -> None:
+    def fill(self, loaded: LoadedWindows, places: IntArray, part: slice, out: Arrays) -> None:
         """Write the windows at places[part], which `loaded` holds, into out[part]."""
         rows = np.searchsorted(loaded.windows, self.order.order[places[part]])
         loaded.fill(rows, {name: array[part] for name, array in out.items()})
 
-    def read(self, places: IntArray, out: Batch) -> None:
+    def read(self, places: IntArray, out: Arrays) -> None:
         """Write the windows at `places` of the order, reading what is not at hand."""
         for group, part in self.parts(places):
             if self._kept is None or self._kept[0] != group:

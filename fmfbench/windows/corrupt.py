@@ -86,6 +86,7 @@ def _current_noise(window: Window, rng: np.random.Generator) -> None:
     current += (rng.normal(size=current.shape) * scale).astype(current.dtype)
 
 
+_CHANGED = ("video", "video_valid", "current", "current_valid")
 _PER_WINDOW: dict[str, Callable[[Window, np.random.Generator], None]] = {
     "video-missing": _video_missing,
     "current-missing": _current_missing,
@@ -106,9 +107,10 @@ class Corruption:
     seed: int = 0
 
     def __call__(self, sample: dict[str, Any], generator: Any = None) -> dict[str, Any]:
-        video = sample["video"].permute(1, 2, 3, 0).numpy()  # (3,T,H,W) as (T,H,W,3), the same memory
-        window = {name: sample[name].numpy() for name in ("video_valid", "current", "current_valid")}
-        _corrupt(window | {"video": video}, self.preset, self.seed, int(sample["sample_id"]))
+        window = {name: sample[name].numpy() for name in _CHANGED if name in sample}
+        if "video" in window:
+            window["video"] = window["video"].transpose(1, 2, 3, 0)  # (3,T,H,W) as (T,H,W,3), the same memory
+        _corrupt(window, self.preset, self.seed, int(sample["sample_id"]))
         return sample
 
 
@@ -124,7 +126,7 @@ def corrupt_batch(batch: Window, preset: str, seed: int = 0) -> Window:
         WindowError: no such preset.
     """
     for row, sample_id in enumerate(batch["sample_id"].tolist()):
-        window = {name: batch[name][row] for name in ("video", "video_valid", "current", "current_valid")}
+        window = {name: batch[name][row] for name in _CHANGED if name in batch}
         _corrupt(window, preset, seed, sample_id)
     return batch
 
@@ -146,7 +148,13 @@ def corruption(data: Store, preset: str, seed: int = 0) -> tuple[Store, Corrupti
 
 def _corrupt(window: Window, preset: str, seed: int, sample_id: int) -> None:
     _check(preset)
-    _PER_WINDOW[preset](window, np.random.default_rng([seed, sample_id]))
+    try:
+        _PER_WINDOW[preset](window, np.random.default_rng([seed, sample_id]))
+    except KeyError as error:
+        raise WindowError(
+            f"corruption {preset!r} expects windows with {error.args[0]}, got {', '.join(window)}; "
+            "ask for both modalities"
+        ) from None
 
 
 def _check(preset: str) -> None:
@@ -156,10 +164,7 @@ def _check(preset: str) -> None:
 
 def _offset(data: Store, offset: int) -> Store:
     """The same store, opened anew, with every current's time moved by `offset` ns."""
-    moved = replace(data)
-    for recording in moved.recordings.values():
-        recording.__dict__["current_time"] = recording.current_time + offset
-    return moved
+    return replace(data, current_shift_ns=data.current_shift_ns + offset)
 
 
 def _smooth(coarse: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:

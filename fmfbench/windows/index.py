@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +19,20 @@ from fmfbench.windows.tracks import Tracks, build_tracks
 if TYPE_CHECKING:
     from fmfbench.store.reader import Recording, StoreReader
 
-__all__ = ["Batch", "WindowIndex", "window_places"]
+__all__ = ["Arrays", "WindowIndex", "window_places"]
 
-Batch = dict[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]
 IntArray = NDArray[np.int64]
 
+_OF_VIDEO = ("video", "video_valid", "mask", "mask_valid")
+_OF_CURRENT = ("current", "current_valid")
 _PLAN_BLOCK = 4096  # windows planned at once when a whole split is looked at
 
 
 class WindowIndex:
     """Windows 0..n-1 that end at the samples `sample_ids` (n,), in that order.
+
+    modality: "both", "video" or "current". What is not asked for is neither read nor built.
 
     Attributes:
         recording: (n,) the place of each sample's recording in `recordings`.
@@ -37,8 +41,14 @@ class WindowIndex:
     """
 
     def __init__(
-        self, dataset: StoreReader, sample_ids: IntArray, protocol: WindowProtocol, context: str
+        self,
+        dataset: StoreReader,
+        sample_ids: IntArray,
+        protocol: WindowProtocol,
+        context: str,
+        modality: str = "both",
     ) -> None:
+        self.has_video, self.has_current = modality != "current", modality != "video"
         self.recordings: tuple[Recording, ...] = tuple(dataset.recordings.values())
         self.sample_ids = sample_ids
         self.protocol = protocol
@@ -48,7 +58,9 @@ class WindowIndex:
         self._path = dataset.path
         self._timelines: dict[int, Timeline] = {}
         self._numbers = np.unique(self.recording).tolist()
-        if protocol.alignment == "official":  # what a protocol cannot serve is said at once
+        if (
+            protocol.alignment == "official" and self.has_current
+        ):  # what a protocol cannot serve is said at once
             for number in self._numbers:
                 _ = self._timeline(number).stamped_seconds
 
@@ -142,11 +154,11 @@ class WindowIndex:
                 out[rest] |= self.plan_current(number, self.frame[rest]).foreign.any(axis=1)
 
     def frame_size(self, windows: IntArray) -> tuple[int, int]:
-        """(H, W) of the windows' frames; WindowError when they cannot be stacked.
+        """(H, W) of the windows' frames, (0, 0) without video; WindowError when they cannot be stacked.
 
         No windows have the size of the first recording, so that an empty batch stacks with others.
         """
-        if not len(windows):
+        if not len(windows) or not self.has_video:
             return self.any_size
         numbers = self._numbers if len(self._numbers) < 2 else np.unique(self.recording[windows]).tolist()
         sizes = {(self.recordings[k].height, self.recordings[k].width) for k in numbers}
@@ -160,7 +172,9 @@ class WindowIndex:
 
     @property
     def any_size(self) -> tuple[int, int]:
-        """(H, W) of the frames of the first recording."""
+        """(H, W) of the frames of the first recording, (0, 0) without video."""
+        if not self.has_video:
+            return 0, 0
         first = self._numbers[0] if self._numbers else 0
         return next(((r.height, r.width) for r in self.recordings[first : first + 1]), (0, 0))
 
@@ -174,6 +188,8 @@ class WindowIndex:
 
     def sizes(self) -> Sequence[tuple[tuple[int, int], IntArray]]:
         """Each size of frame (H, W) and the windows that have it."""
+        if not self.has_video:
+            return [((0, 0), np.arange(len(self)))] if len(self) else []
         size = np.array([(r.height, r.width) for r in self.recordings]).reshape(-1, 2)[self.recording]
         found = np.unique(size, axis=0).tolist()
         return [((h, w), np.flatnonzero((size == (h, w)).all(axis=1))) for h, w in found]
@@ -182,7 +198,7 @@ class WindowIndex:
         """The arrays of `count` windows of frames of `size` (H, W)."""
         p = self.protocol
         shape = size[::-1] if p.transposed else size
-        return {
+        whole: Layout = {
             "video": ((count, p.num_frames, *shape, 3), "uint8"),
             "current": ((count, p.num_current, 3), "float32"),
             "video_valid": ((count, p.num_frames), "bool"),
@@ -192,6 +208,8 @@ class WindowIndex:
             "mask_valid": ((count,), "bool"),
             "sample_id": ((count,), "int64"),
         }
+        left_out = (() if self.has_video else _OF_VIDEO) + (() if self.has_current else _OF_CURRENT)
+        return {name: entry for name, entry in whole.items() if name not in left_out}
 
     def layout_of(self, windows: IntArray) -> Layout:
         """The arrays of a batch of `windows` (k,); WindowError when their frames cannot be stacked."""
@@ -204,7 +222,8 @@ class WindowIndex:
     def _timeline(self, number: int) -> Timeline:
         line = self._timelines.get(number)
         if line is None:
-            line = self._timelines[number] = timeline(self.recordings[number])
+            line = timeline(self.recordings[number], current=self.has_current)
+            self._timelines[number] = line
         return line
 
     def __getstate__(self) -> dict[str, Any]:
@@ -238,8 +257,11 @@ def window_places(indices: ArrayLike, count: int) -> IntArray:
     return np.where(where < 0, where + count, where)
 
 
-def timeline(recording: Recording) -> Timeline:
-    """What planning needs to know of a recording of a store."""
+def timeline(recording: Recording, *, current: bool = True) -> Timeline:
+    """What planning needs to know of a recording of a store; without `current` as if it had none."""
+    if not current:
+        none = np.empty(0, np.int64)
+        return Timeline(recording.name, recording.frame_time, recording.split, none, none.astype(bool))
     return Timeline(
         recording.name,
         recording.frame_time,

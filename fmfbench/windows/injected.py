@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import WindowError
 from fmfbench.windows.frames import ChunkCache
-from fmfbench.windows.index import Batch, WindowIndex
-from fmfbench.windows.ordered import default_threads
+from fmfbench.windows.index import Arrays, WindowIndex
 from fmfbench.windows.protocol import WindowProtocol
 from fmfbench.windows.reader import Windows
 
@@ -48,25 +47,19 @@ class InjectedWindows(Windows):
             raise WindowError(
                 f"{dataset.path}: has {dataset.num_samples} samples, the outliers name {highest}"
             )
-        self.dataset = dataset
-        self.split = split
-        self.protocol = protocol
-        self.context = context
-        self.every = 1
-        self.cache = None
-        self.threads = default_threads()
+        super().__init__(dataset, split, protocol, context, sample_ids=outliers.sample_id)
         self.outliers = outliers
-        self.left_out: NDArray[np.int64] = np.empty(0, np.int64)
-        self.sample_ids = outliers.sample_id
-        self.samples = WindowIndex(dataset, outliers.sample_id, protocol, context)
         self.samples.class_label = (outliers.kind > 0).astype(np.int64)
         self._shown = WindowIndex(dataset, outliers.video_id, protocol, context)
         self._heard = WindowIndex(dataset, outliers.current_id, protocol, context)
-        self._video: dict[int, ChunkCache] = {}
-        self._masks: dict[int, ChunkCache] = {}
-        self._loaded = []
 
-    def _read(self, where: NDArray[np.int64], out: Batch) -> None:
+    def select(self, ids: ArrayLike) -> InjectedWindows:
+        """Some of the samples, each shown as it is among all."""
+        wanted = self._chosen(ids)
+        part = self.outliers.take(np.searchsorted(self.sample_ids, np.sort(wanted)))
+        return InjectedWindows(self.dataset, part, self.protocol, self.context)
+
+    def _read(self, where: NDArray[np.int64], out: Arrays) -> None:
         out["sample_id"][:] = self.sample_ids[where]
         out["class_label"][:] = self.samples.class_label[where]
         out["mask"][...] = 0  # a mask of what is shown would say nothing of an outlier

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.windows.frames import load_frames
-from fmfbench.windows.index import Batch, WindowIndex
+from fmfbench.windows.index import Arrays, WindowIndex
 
 __all__ = ["LoadedWindows", "loaded_bytes"]
 
@@ -31,10 +31,12 @@ class LoadedWindows:
         self.index = index
         self.windows = windows
         self.size = index.frame_size(windows)
-        self.video_index, self.video_valid = index.video_table(windows)
-        self._load_video()
-        self._load_masks()
-        self._load_trackless()
+        if index.has_video:
+            self.video_index, self.video_valid = index.video_table(windows)
+            self._load_video()
+            self._load_masks()
+        if index.has_current:
+            self._load_trackless()
 
     def _load_video(self) -> None:
         """Read the frames that `video_index` names, and let it name their places."""
@@ -92,17 +94,19 @@ class LoadedWindows:
             part = slice(start, start + 1024)
             self.index.fill_current(self.windows[rest[part]], self.own_values[part], self.own_valid[part])
 
-    def fill(self, rows: IntArray, out: Batch) -> None:
+    def fill(self, rows: IntArray, out: Arrays) -> None:
         """Write the windows `windows[rows]` into arrays of len(rows) entries."""
         windows = self.windows[rows]
-        # "clip" is what writes straight into `out`; all indices are good.
-        flat = out["video"].reshape(-1, *self.video.shape[1:])
-        np.take(self.video, self.video_index[rows].reshape(-1), axis=0, out=flat, mode="clip")
-        np.take(self.video_valid, rows, axis=0, out=out["video_valid"], mode="clip")
-        self._fill_current(rows, windows, out["current"], out["current_valid"])
+        if self.index.has_video:
+            # "clip" is what writes straight into `out`; all indices are good.
+            flat = out["video"].reshape(-1, *self.video.shape[1:])
+            np.take(self.video, self.video_index[rows].reshape(-1), axis=0, out=flat, mode="clip")
+            np.take(self.video_valid, rows, axis=0, out=out["video_valid"], mode="clip")
+            self._fill_mask(rows, out["mask"], out["mask_valid"])
+        if self.index.has_current:
+            self._fill_current(rows, windows, out["current"], out["current_valid"])
         out["class_label"][:] = self.index.class_label[windows]
         out["sample_id"][:] = self.index.sample_ids[windows]
-        self._fill_mask(rows, out["mask"], out["mask_valid"])
 
     def _fill_mask(self, rows: IntArray, mask: NDArray[np.uint8], valid: NDArray[np.bool_]) -> None:
         """Masks of the windows whose recording has pixel labels, zeros of the others."""
@@ -139,6 +143,6 @@ def loaded_bytes(index: WindowIndex, frames: IntArray, windows: IntArray, size: 
     """
     p = index.protocol
     pixels = size[0] * size[1]
-    tracked = bool((index.currents.start >= 0).all())
+    tracked = not index.has_current or bool((index.currents.start >= 0).all())
     each = pixels + 5 * p.num_frames + 32 + (0 if tracked else 13 * p.num_current)
     return frames * pixels * 3 + windows * each

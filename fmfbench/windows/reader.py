@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fmfbench.errors import WindowError
+from fmfbench.errors import StoreError, WindowError
+from fmfbench.files.html import html_table
+from fmfbench.windows.batch import WindowBatch
 from fmfbench.windows.frames import ChunkCache
-from fmfbench.windows.index import Batch, WindowIndex, window_places
+from fmfbench.windows.index import Arrays, WindowIndex, window_places
 from fmfbench.windows.loaded import LoadedWindows
 from fmfbench.windows.ordered import default_threads
 from fmfbench.windows.packing import Layout, allocate
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Windows", "strict_ids"]
 
 CACHES = (None, "memory", "device")
+MODALITIES = ("both", "video", "current")
 
 
 def strict_ids(data: StoreReader, split: str, protocol: WindowProtocol) -> NDArray[np.int64]:
@@ -30,10 +33,10 @@ def strict_ids(data: StoreReader, split: str, protocol: WindowProtocol) -> NDArr
     return Windows(data, split, protocol, "strict").sample_ids
 
 
-class Windows(Sequence[Batch]):
+class Windows(Sequence[WindowBatch]):
     """The windows of one split, in order of sample id. Nothing is read before it is asked for.
 
-    `w[i]` is one window, `w.batch(indices)` several stacked:
+    `w[i]` is one window, `w.batch(indices)` several stacked, as mappings (`WindowBatch`) of
 
         video         uint8 (T,H,W,3) RGB, oldest first; upright, transposed (T,W,H,3) where the protocol says so
         current       float32 (Tc,3) A, oldest first, always finite
@@ -47,6 +50,10 @@ class Windows(Sequence[Batch]):
     With cache "memory" the first window read loads the frames that the split's windows hold, each once, and the
     masks of its samples: H*W*3 bytes a frame and H*W a sample, no recording as a whole. With "device" that is done on a
     torch device by `fmfbench.torch`; here such windows are read from disk.
+
+    The modality "current" leaves out video, video_valid, mask and mask_valid, "video" leaves out current and
+    current_valid; what is left out is neither read nor built. The samples are the same for all: of "strict" windows
+    the protocol as a whole decides which they are.
 
     Attributes:
         sample_ids: (n,) int64, sorted.
@@ -62,7 +69,12 @@ class Windows(Sequence[Batch]):
         context: str = "full",
         every: int = 1,
         cache: str | None = None,
+        modality: str = "both",
+        *,
+        sample_ids: NDArray[np.int64] | None = None,
     ) -> None:
+        if modality not in MODALITIES:
+            raise WindowError(f"modality {modality!r} is not one of {', '.join(MODALITIES)}")
         if context not in CONTEXTS:
             raise WindowError(f"context {context!r} is not one of {', '.join(CONTEXTS)}")
         if cache not in CACHES:
@@ -77,13 +89,16 @@ class Windows(Sequence[Batch]):
         self.every = every
         self.cache = cache
         self.threads = default_threads()
-        ids = dataset.sample_ids(part)
+        self.modality = modality
         self.left_out: NDArray[np.int64] = np.empty(0, np.int64)
-        if context == "strict":
-            foreign = WindowIndex(dataset, ids, protocol, context).foreign
-            self.left_out, ids = ids[foreign], ids[~foreign]
-        self.sample_ids = ids[::every]
-        self.samples = WindowIndex(dataset, self.sample_ids, protocol, context)
+        if sample_ids is None:
+            ids = dataset.sample_ids(part)
+            if context == "strict":
+                foreign = WindowIndex(dataset, ids, protocol, context).foreign
+                self.left_out, ids = ids[foreign], ids[~foreign]
+            sample_ids = ids[::every]
+        self.sample_ids = sample_ids
+        self.samples = WindowIndex(dataset, sample_ids, protocol, context, modality)
         self._video: dict[int, ChunkCache] = {}
         self._masks: dict[int, ChunkCache] = {}
         self._loaded: list[LoadedWindows] = []
@@ -99,13 +114,57 @@ class Windows(Sequence[Batch]):
             raise IndexError(
                 f"expected a window as a whole number or a slice, got {index!r}; several: .batch"
             )
-        return {name: array[0] for name, array in self.batch([int(index)]).items()}
+        return WindowBatch(**{name: array[0] for name, array in self.batch([int(index)]).items()})
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[WindowBatch]:
         for i in range(len(self)):
             yield self[i]
 
-    def batch(self, indices: ArrayLike, out: Batch | None = None) -> Batch:
+    def select(self, ids: ArrayLike) -> Windows:
+        """The windows of some of these samples, in the order of `ids`, with caches of their own.
+
+        Args:
+            ids: (k,) sample ids, or a boolean for each window.
+
+        Raises:
+            StoreError: an id that is none of these samples.
+
+        Example:
+            >>> windows = fmfbench.open_dataset(store).windows("train", "short")
+            >>> abnormal = windows.select(windows.samples.class_label == 1)
+            >>> set(abnormal.samples.class_label.tolist())
+            {1}
+        """
+        wanted = self._chosen(ids)
+        part = Windows(
+            self.dataset,
+            self.split,
+            self.protocol,
+            self.context,
+            self.every,
+            self.cache,
+            self.modality,
+            sample_ids=wanted,
+        )
+        part.left_out, part.threads = self.left_out, self.threads
+        return part
+
+    def _chosen(self, ids: ArrayLike) -> NDArray[np.int64]:
+        wanted = np.asarray(ids)
+        if wanted.dtype == np.bool_:
+            return self.sample_ids[window_places(wanted, len(self))]
+        if wanted.size and wanted.dtype.kind not in "iu":
+            raise StoreError(f"expected sample ids as whole numbers, got {wanted.dtype}")
+        wanted = wanted.reshape(-1).astype(np.int64)
+        strange = wanted[~np.isin(wanted, self.sample_ids)]
+        if len(strange):
+            raise StoreError(
+                f"expected {len(wanted)} samples of split {self.split!r}, some are not in it: "
+                f"{', '.join(map(str, strange[:5].tolist()))}{', ...' if len(strange) > 5 else ''}"
+            )
+        return wanted
+
+    def batch(self, indices: ArrayLike, out: Arrays | None = None) -> WindowBatch:
         """Windows at `indices` (n,), stacked along a new first axis, in the order asked for.
 
         Args:
@@ -115,19 +174,24 @@ class Windows(Sequence[Batch]):
         where = window_places(indices, len(self))
         layout = self.samples.layout_of(where)
         if out is None:
-            out = allocate(layout)
+            out = WindowBatch(**allocate(layout))
         else:
             _check_reused(out, layout)
+        self.fill(where, out)
+        return out  # type: ignore[return-value]  # what is given comes back, whatever mapping it is
+
+    def fill(self, where: NDArray[np.int64], out: Arrays) -> None:
+        """Write the windows at places `where` (n,) into arrays of n windows; nothing is checked."""
         if self.cache == "memory" and len(where):
             loaded, rows = self._find(where)
             loaded.fill(rows, out)
         else:
             self._read(where, out)
-        return out
 
     def load(self) -> None:
         """Make the "memory" cache now; processes forked later share it."""
-        _ = self.samples.currents
+        if self.samples.has_current:
+            _ = self.samples.currents
         if self.cache == "memory" and not self._loaded:
             sizes = self.samples.sizes()
             self._loaded = [LoadedWindows(self.samples, windows, self.threads) for _, windows in sizes]
@@ -156,11 +220,14 @@ class Windows(Sequence[Batch]):
         loaded = next(candidate for candidate in self._loaded if candidate.size == size)
         return loaded, np.searchsorted(loaded.windows, where)
 
-    def _read(self, where: NDArray[np.int64], out: Batch) -> None:
+    def _read(self, where: NDArray[np.int64], out: Arrays) -> None:
         index = self.samples
-        index.fill_current(where, out["current"], out["current_valid"])
+        if index.has_current:
+            index.fill_current(where, out["current"], out["current_valid"])
         out["class_label"][:] = index.class_label[where]
         out["sample_id"][:] = self.sample_ids[where]
+        if not index.has_video:
+            return
         out["mask_valid"][:] = index.mask_valid[where]
         if not out["mask_valid"].all():
             out["mask"][~out["mask_valid"]] = 0
@@ -184,13 +251,33 @@ class Windows(Sequence[Batch]):
         return {**self.__dict__, "_loaded": []}
 
     def __repr__(self) -> str:
+        alone = "" if self.modality == "both" else f", {self.modality} alone"
         return (
             f"Windows({self.split!r}, {len(self)} samples, protocol {self.protocol.name!r}, "
-            f"context {self.context!r})"
+            f"context {self.context!r}{alone})"
         )
 
+    def _repr_html_(self) -> str:
+        count = np.bincount(np.minimum(self.samples.class_label, 2), minlength=3)
+        sizes = ", ".join(f"{h} x {w}" for (h, w), _ in self.samples.sizes())
+        p = self.protocol
+        rows: list[tuple[str, object]] = [
+            ("split", self.split),
+            ("samples", f"{len(self)}: {count[0]} normal, {count[1]} abnormal, {count[2]} unlabelled"),
+            ("protocol", f"{p.name}, context {self.context}"),
+        ]
+        if self.samples.has_video:
+            share = self.samples.mask_valid.mean() if len(self) else 0.0
+            rows.append(("video", f"{p.num_frames} frames, every {p.stride}, of {sizes} (H x W)"))
+            rows.append(("masks", f"of {share:.0%} of the samples"))
+        if self.samples.has_current:
+            rows.append(("current", f"{p.num_current} values of 3 phases, {p.current_seconds:g} s"))
+        if len(self.left_out):
+            rows.append(("left out", f"{len(self.left_out)} samples that reach into other splits"))
+        return html_table(f"Windows of {self.dataset.name}", rows)
 
-def _check_reused(out: Batch, layout: Layout) -> None:
+
+def _check_reused(out: Arrays, layout: Layout) -> None:
     found = {name: (array.shape, array.dtype.name) for name, array in out.items()}
     if found != layout or not all(array.flags.c_contiguous for array in out.values()):
         raise WindowError(

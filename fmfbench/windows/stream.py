@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.windows.blocks import BlockReader
-from fmfbench.windows.index import Batch
+from fmfbench.windows.index import Arrays
 from fmfbench.windows.loaded import LoadedWindows
 from fmfbench.windows.ordered import cancel
 from fmfbench.windows.packing import Layout
@@ -28,8 +28,8 @@ IntArray = NDArray[np.int64]
 
 def stream_blocks(
     reader: BlockReader,
-    allocate: Callable[[Layout], Batch],
-    finish: Callable[[Batch], Made],
+    allocate: Callable[[Layout], Arrays],
+    finish: Callable[[Arrays], Made],
     keys: Iterable[IntArray],
     threads: int,
 ) -> Iterator[Made]:

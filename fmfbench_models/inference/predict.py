@@ -32,7 +32,6 @@ from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.inference.engine import Engine, EngineName, make_engine
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.backbones import trunk_of
-from fmfbench_models.training.samples import Selection
 from fmfbench_models.training.step import autocast, to_device, to_float32
 from fmfbench_models.training.train import versions
 
@@ -170,7 +169,7 @@ def last_of_each_second(windows: Windows) -> Windows:
     recording, frame = data.locate(ids)
     times = [own.frame_time for own in data.recordings.values()]
     time = np.array([times[r][f] for r, f in zip(recording, frame, strict=True)], np.int64)
-    return Selection(windows, ids[per_second_rows(recording, time)])
+    return windows.select(ids[per_second_rows(recording, time)])
 
 
 def backbone_of(model: Model) -> dict[str, str] | None:

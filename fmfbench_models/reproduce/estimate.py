@@ -18,7 +18,7 @@ from fmfbench_models.registry import create_model, registration
 from fmfbench_models.reproduce.experiment import Row, Training, variant_of
 from fmfbench_models.reproduce.work import Work
 from fmfbench_models.reproduce.workplace import read_json
-from fmfbench_models.training.samples import Selection, fit_and_validation, held_out_part
+from fmfbench_models.training.samples import fit_and_validation, held_out_part
 from fmfbench_models.training.settings import Settings
 from fmfbench_models.training.step import make_optimiser, make_step, to_device, to_float32
 
@@ -122,7 +122,7 @@ class Estimator:
             )
             ids = windows.sample_ids[: 2 * size]
             loader = iter(
-                make_loader(WindowDataset(Selection(windows, ids)), batch_size=size, rank=0, world_size=1)
+                make_loader(WindowDataset(windows.select(ids)), batch_size=size, rank=0, world_size=1)
             )
             batch = to_device(next(loader), self.device)
             began = time.perf_counter()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError, StoreError, TrainingError
-from fmfbench.windows.index import WindowIndex, timeline
+from fmfbench.windows.index import timeline
 from fmfbench.windows.reader import Windows
 
 __all__ = [
-    "Selection",
     "current_statistics",
     "fit_and_validation",
     "held_out_part",
@@ -27,20 +26,6 @@ Ids = NDArray[np.int64]
 VALIDATION_SHARE = 0.1
 GUARD_FRAMES = 250
 _BLOCK = 65_536  # windows looked at together
-
-
-class Selection(Windows):
-    """Some windows of a split, by sample id: windows like any others, with caches of their own."""
-
-    def __init__(self, windows: Windows, ids: ArrayLike) -> None:
-        wanted = np.asarray(ids, np.int64)
-        present = np.isin(wanted, windows.sample_ids)
-        if not present.all():
-            raise StoreError(f"expected {len(wanted)} samples of split {windows.split!r}, some are not in it")
-        vars(self).update(vars(windows))
-        self.sample_ids = wanted
-        self.samples = WindowIndex(windows.dataset, wanted, windows.protocol, windows.context)
-        self._video, self._masks, self._loaded = {}, {}, []
 
 
 def fit_and_validation(data: Dataset) -> tuple[Ids, Ids]:

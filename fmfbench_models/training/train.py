@@ -38,7 +38,6 @@ from fmfbench_models.training.parallel import World, joined
 from fmfbench_models.training.runlog import RunLog, draw_curves
 from fmfbench_models.training.samples import (
     Ids,
-    Selection,
     check_labelled,
     current_statistics,
     fit_and_validation,
@@ -202,7 +201,7 @@ class _Run:
         if training:  # every batch is full: with fewer samples than one batch, they are the batch
             size = min(size, len(ids) - len(ids) % share)
         return make_loader(
-            WindowDataset(Selection(self.windows, ids)),
+            WindowDataset(self.windows.select(ids)),
             batch_size=size,
             shuffle=training,
             num_workers=self.workers,
@@ -381,7 +380,7 @@ class _Run:
         return FitData(train, batches(self.held_ids), batches(self.val_ids), self.settings.seed)
 
     def _loader_alone(self, ids: Ids) -> WindowLoader:
-        dataset = WindowDataset(Selection(self.windows, ids))
+        dataset = WindowDataset(self.windows.select(ids))
         size, workers = self.recipe.batch_size, self.workers
         return make_loader(dataset, batch_size=size, num_workers=workers, rank=0, world_size=1)
 

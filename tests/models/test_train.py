@@ -23,7 +23,6 @@ from fmfbench_models.training.nano import train_nano
 from fmfbench_models.training.parallel import World
 from fmfbench_models.training.runlog import read_log
 from fmfbench_models.training.samples import (
-    Selection,
     current_statistics,
     fit_and_validation,
     held_out_part,
@@ -337,12 +336,12 @@ def test_statistics_are_of_train_frames_only(furnace_store):
 def test_selection_is_those_windows(furnace_store):
     windows = fmfbench.open_dataset(furnace_store).windows("train", "short")
     ids = windows.sample_ids[[3, 40, 7]]
-    selection = Selection(windows, ids)
+    selection = windows.select(ids)
     batch = selection.batch([2, 0])
     assert batch["sample_id"].tolist() == [ids[2], ids[0]]
     assert np.array_equal(batch["video"], windows.batch([7, 3])["video"])
     with pytest.raises(InputError, match="some are not in it"):
-        Selection(windows, [10**6])
+        windows.select([10**6])
 
 
 @pytest.mark.parametrize("cache", [None, "memory", "device"])
@@ -350,7 +349,7 @@ def test_selection_is_those_windows(furnace_store):
 def test_a_loader_of_a_selection_gives_those_windows(furnace_store, cache, shuffle):
     windows = fmfbench.open_dataset(furnace_store).windows("train", "short", cache=cache)
     ids = windows.sample_ids[5:60:3]
-    loader = make_loader(WindowDataset(Selection(windows, ids)), batch_size=4, shuffle=shuffle)
+    loader = make_loader(WindowDataset(windows.select(ids)), batch_size=4, shuffle=shuffle)
     batches = [{name: value.clone() for name, value in batch.items()} for batch in loader]
     found = torch.cat([batch["sample_id"] for batch in batches])
     assert sorted(found.tolist()) == ids.tolist()

@@ -374,7 +374,7 @@ def test_windows_on_a_device_are_the_numpy_side_s(data: Dataset, setting: dict) 
     gathered = DeviceWindows(w, "cpu")
     indices = np.random.default_rng(0).integers(0, len(w), 50)
     indices[:2] = 0, len(w) - 1
-    expected, found = w.batch(indices), gathered.batch(indices)
+    expected, found = dict(w.batch(indices)), gathered.batch(indices)
     assert set(found) == set(expected)
     expected["video"] = expected["video"].transpose(0, 4, 1, 2, 3)
     for name, tensor in found.items():
