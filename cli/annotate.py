@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ from fmfbench.errors import AnnotationError
 from .options import LOCAL, json_option, print_result, store_argument, threads_option
 
 if TYPE_CHECKING:
+    from fmfbench.annotation.keyframes import Keyframes
     from fmfbench.data import Dataset, Recording
 
 _PICTURES = (".png", ".pdf", ".svg")
@@ -21,14 +25,30 @@ _PICTURES = (".png", ".pdf", ".svg")
 @store_argument()
 @click.argument("keyframes", type=LOCAL, required=False)
 @click.option(
-    "--recording", "name", metavar="NAME", help="The recording that a CVAT task or --preview is of."
+    "--recording",
+    "name",
+    metavar="NAME",
+    help="The one recording that the boxes, a picture or export are of.",
 )
 @click.option("--label", metavar="LABEL", help="Take only CVAT tracks of this label.")
+@click.option("--task", metavar="NAME|ID", help="Take one task of a CVAT project.")
+@click.option(
+    "--size", metavar="WxH", help="The size that was drawn on, where a CVAT export does not say it."
+)
+@click.option(
+    "--untouched",
+    type=click.Choice(["skip", "normal"]),
+    default="skip",
+    show_default=True,
+    help="What a CVAT task is that nobody has drawn on: left out, or normal throughout.",
+)
 @click.option(
     "--on-raw", is_flag=True, help="The boxes were drawn on the raw video, before the store's crop."
 )
 @click.option(
-    "--radius", default=7, show_default=True, help="Half the refining window's side, in stored pixels."
+    "--radius",
+    type=int,
+    help="Half the refining window's side, in stored pixels.  [default: of each box, a third of its shorter side]",
 )
 @click.option("--sigma", default=25.5, show_default=True, help="Width of the colour weight, in grey levels.")
 @click.option("--boxes", default="boxes", show_default=True, help="Name of the layer of propagated boxes.")
@@ -72,8 +92,18 @@ def command(store: Path, keyframes: Path | None, **options: Any) -> None:
     refined = None if options["no_refine"] else options["refined"]
     _check_outputs(options, keyframes)
     written: list[str] = []
+    remarks: list[str] = []
+    before = None
     if keyframes is not None:
-        drawn, frames = read_drawn(keyframes, options["name"], options["label"])
+        drawn, frames = read_drawn(
+            keyframes,
+            options["name"],
+            options["label"],
+            task=options["task"],
+            size=None if options["size"] is None else parse_size(options["size"]),
+            untouched=options["untouched"],
+        )
+        before = open_dataset(store)
         written = annotate(
             store,
             drawn,
@@ -88,17 +118,20 @@ def command(store: Path, keyframes: Path | None, **options: Any) -> None:
             workers=options["workers"],
             progress=True,
         )
+        counts = {name: recording.num_frames for name, recording in before.recordings.items()}
+        remarks = frames.uncovered(counts)
     data = open_dataset(store)
+    _check_recording(data, options["name"])
     facts: dict[str, Any] = {
         "store": str(store),
         "written": written,
+        "remarks": remarks,
         "default_layer": data.default_layer,
         "fingerprint": data.fingerprint,
         "files": _export(data, options, refined),
     }
-    text = (
-        [f"{store}: wrote {', '.join(written)}" if written else f"{store}: no new layer"] if keyframes else []
-    )
+    text = [] if before is None else _told(store, written, before, data)
+    text += [f"remark: {remark}" for remark in remarks]
     text += [f"wrote {file}" for file in facts["files"]]
     if options["with_report"]:
         facts["report"] = _report(data, options, refined)
@@ -106,6 +139,33 @@ def command(store: Path, keyframes: Path | None, **options: Any) -> None:
 
         text.append(format_report(facts["report"]))
     print_result(facts, "\n".join(text), options["as_json"])
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT; AnnotationError for anything else."""
+    match = re.fullmatch(r"([1-9]\d{0,5})\s*[x×*]\s*([1-9]\d{0,5})", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise AnnotationError(f"--size: expected WIDTHxHEIGHT, as in 512x512, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _told(store: Path, written: list[str], before: Dataset, data: Dataset) -> list[str]:
+    """What the store has that it had not."""
+    lines = [f"{store}: wrote {', '.join(written)}" if written else f"{store}: no new layer"]
+    if data.default_layer != before.default_layer:
+        lines.append(
+            f"the default layer is {data.default_layer} now, it was {before.default_layer or 'none'}"
+        )
+    if data.fingerprint != before.fingerprint:
+        lines.append(f"identity  {data.fingerprint}, it was {before.fingerprint}")
+    return lines
+
+
+def _check_recording(data: Dataset, name: str | None) -> None:
+    if name is not None and name not in data.recordings:
+        raise AnnotationError(
+            f"--recording: unknown recording {name!r}: the store holds {', '.join(data.recordings)}; use one of these"
+        )
 
 
 def _check_outputs(options: dict[str, Any], keyframes: Path | None) -> None:
@@ -136,12 +196,11 @@ def _report(data: Dataset, options: dict[str, Any], refined: str | None) -> dict
         and any("source" in r.layers for r in data.recordings.values())
     ):
         reference = "source"
-    return report(data, layer, reference)
+    return report(data, layer, reference, options["name"])
 
 
 def _export(data: Dataset, options: dict[str, Any], refined: str | None) -> list[str]:
     """Write what was asked for; the paths."""
-    from fmfbench.annotation.annotate import drawn_keyframes
     from fmfbench.annotation.coco import write_coco
     from fmfbench.annotation.cvat_export import write_cvat
     from fmfbench.annotation.keyframes import write_keyframes
@@ -149,23 +208,23 @@ def _export(data: Dataset, options: dict[str, Any], refined: str | None) -> list
 
     files: list[Path] = []
     if options["to_json"] is not None:
-        write_keyframes(options["to_json"], drawn_keyframes(data, options["boxes"]))
+        write_keyframes(options["to_json"], _drawn(data, options))
         files.append(options["to_json"])
     if options["to_cvat"] is not None:
-        drawn = drawn_keyframes(data, options["boxes"])
+        drawn = _drawn(data, options)
         for name in drawn.recordings:
             files.append(_folder(options["to_cvat"]) / f"{name}.xml")
             write_cvat(files[-1], drawn, name, data.recordings[name].num_frames)
     if options["to_coco"] is not None:
         layer = refined or options["boxes"]
-        for recording in _with_layer(data, layer):
+        for recording in _chosen(_with_layer(data, layer), options):
             files.append(_folder(options["to_coco"]) / f"{recording.name}.json")
             shape = recording.height, recording.width
             starts = range(0, recording.num_frames, 512)
             blocks = (recording.read_masks(a, min(a + 512, recording.num_frames), layer) for a in starts)
             write_coco(files[-1], recording.name, shape, blocks)
     if options["to_video"] is not None:
-        for recording in data.recordings.values():
+        for recording in _chosen(data.recordings.values(), options):
             files.append(_folder(options["to_video"]) / f"{recording.name}.mp4")
             write_video(recording, files[-1], options["scale"])
     if options["preview"] is not None:
@@ -203,6 +262,25 @@ def _with_layer(data: Dataset, layer: str) -> list[Recording]:
             f"{data.path}: expected layer {layer!r}, got no recording with it; annotate first"
         )
     return found
+
+
+def _chosen(recordings: Iterable[Recording], options: dict[str, Any]) -> list[Recording]:
+    """Those that --recording leaves."""
+    return [recording for recording in recordings if options["name"] in (None, recording.name)]
+
+
+def _drawn(data: Dataset, options: dict[str, Any]) -> Keyframes:
+    """What was drawn, of the recordings that --recording leaves."""
+    from fmfbench.annotation.annotate import drawn_keyframes
+
+    drawn, name = drawn_keyframes(data, options["boxes"]), options["name"]
+    if name is None:
+        return drawn
+    if name not in drawn.recordings:
+        raise AnnotationError(
+            f"{data.path}: expected boxes of {name}, got those of {', '.join(drawn.recordings)}"
+        )
+    return replace(drawn, recordings={name: drawn.recordings[name]})
 
 
 def _folder(path: Path) -> Path:

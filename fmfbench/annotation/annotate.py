@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,34 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from fmfbench.annotation.box_vote import margins_of_boxes, refine_boxes_frames
 from fmfbench.annotation.cvat import read_cvat
-from fmfbench.annotation.keyframes import Keyframes, Track, check_against, parse_keyframes, read_keyframes
-from fmfbench.annotation.propagate import coarse_masks
+from fmfbench.annotation.keyframes import (
+    DrawnFrames,
+    Keyframes,
+    Track,
+    check_against,
+    parse_keyframes,
+    read_keyframes,
+)
+from fmfbench.annotation.propagate import View, coarse_masks, stored_boxes
 from fmfbench.annotation.weighted_median import RADIUS, SIGMA, check_window, refine, refine_frames
 from fmfbench.errors import AnnotationError
 from fmfbench.files.local import local_path
 from fmfbench.store.additions import recover
-from fmfbench.store.layers import NewLayer, check_layer_name, provenance_of, write_layers
+from fmfbench.store.layers import (
+    NewClassLabels,
+    NewLayer,
+    check_layer_name,
+    class_label_provenance,
+    provenance_of,
+    write_layers,
+)
 from fmfbench.store.reader import Recording, StoreReader
 
 __all__ = ["BOXES", "REFINED", "annotate", "drawn_keyframes", "read_drawn"]
 
 BOXES, REFINED = "boxes", "refined"
-
-View = tuple[int, int, int, int]
 
 
 def annotate(
@@ -38,7 +52,7 @@ def annotate(
     drawn_frames: Mapping[str, range] | None = None,
     boxes: str = BOXES,
     refined: str | None = REFINED,
-    radius: int = RADIUS,
+    radius: int | None = None,
     sigma: float = SIGMA,
     margin: bool = False,
     as_default: bool = False,
@@ -51,19 +65,21 @@ def annotate(
     Args:
         store: a finished store; it is added to, and nothing in it is overwritten.
         keyframes: what was drawn. A recording with an empty list of tracks is normal throughout; one that is
-            not named gets no layer.
+            not named gets no layer. One whose events have no boxes gets class labels and no layer.
         drawn_frames: recording name -> the frames of the video that was drawn on, where they are known.
         boxes: name of the layer of propagated boxes.
         refined: name of the layer of refined masks; None writes the boxes alone.
-        radius, sigma: of the weighted median, in stored pixels and grey levels.
+        radius: of the weighted median, in stored pixels, for all boxes of a frame together; by default each box is
+            refined alone, with a radius of a third of its shorter side (see `box_vote`).
+        sigma: of the weighted median, in grey levels.
         margin: keep the vote's margin too, as `margins/<refined>`.
-        as_default: make the last of the layers the store's default.
+        as_default: make the last of the layers the store's default, and replace class labels that `annotate` wrote.
         on_raw: the boxes were drawn on the raw video, before the crop that the store records.
         workers: threads; all cores by default. The bytes do not depend on it.
         progress: show a bar on stderr.
 
     Returns:
-        Paths of the layers written, relative to the store: empty when all were there already.
+        Paths of the layers and class labels written, relative to the store: empty when all were there already.
 
     Raises:
         AnnotationError: keyframes that do not fit the store, or a layer of that name with other content;
@@ -84,31 +100,51 @@ def annotate(
         )
     if refined is not None:
         for name in keyframes.recordings:
-            check_window((data.recordings[name].height, data.recordings[name].width), radius, sigma)
+            shape = data.recordings[name].height, data.recordings[name].width
+            check_window(shape, RADIUS if radius is None else radius, sigma)
     threads = workers if workers is not None else os.cpu_count() or 1
     layers: list[NewLayer] = []
+    labels: list[NewClassLabels] = []
     for name, tracks in sorted(keyframes.recordings.items()):
-        recording = data.recordings[name]
-        coarse = _boxes_layer(recording, boxes, tracks, keyframes.size, view)
+        drawn = _Drawn(data.recordings[name], tracks, keyframes.size, view)
+        if tracks and not tracks[0].keyframes:
+            labels.append(_class_labels(drawn))
+            continue
+        coarse = _boxes_layer(drawn, boxes)
         layers.append(coarse)
         if refined is not None:
-            layers += _refined_layers(recording, refined, coarse, radius, sigma, margin, threads)
+            vote = _BoxVote(drawn, sigma) if radius is None else _WindowVote(drawn, radius, sigma)
+            layers += _refined_layers(drawn, refined, coarse, vote, margin, threads)
     total = sum(data.recordings[layer.recording].num_frames for layer in layers)
     with tqdm(total=total, unit="frame", desc="annotate", disable=None if progress else True) as bar:
+        default = (refined or boxes) if as_default and layers else None
         return write_layers(
-            local_path(data.path), layers, (refined or boxes) if as_default else None, bar.update
+            local_path(data.path),
+            layers,
+            default,
+            bar.update,
+            class_labels=labels,
+            replace_class_labels=as_default,
         )
 
 
 def read_drawn(
-    path: str | os.PathLike[str], recording: str | None = None, label: str | None = None
-) -> tuple[Keyframes, dict[str, range]]:
+    path: str | os.PathLike[str],
+    recording: str | None = None,
+    label: str | None = None,
+    *,
+    task: str | None = None,
+    size: tuple[int, int] | None = None,
+    untouched: str = "skip",
+) -> tuple[Keyframes, DrawnFrames]:
     """Keyframes from `keyframes.json` or CVAT for video 1.1 (XML or zip), told apart by content.
 
     Args:
         path: the file.
-        recording: the recording that a CVAT task was drawn on; by default the task's name.
+        recording: the recording that a CVAT task was drawn on, by default the task's name; of keyframes.json, the one
+            recording to take.
         label: take only CVAT tracks of this label.
+        task, size, untouched: of a CVAT export (see `cvat.read_cvat`).
 
     Returns:
         The keyframes, and the frames of the videos that were drawn on where the file tells.
@@ -126,12 +162,17 @@ def read_drawn(
         ) from error
     utf16 = head[:2] in (b"\xff\xfe", b"\xfe\xff")
     if head[:1] == b"<" or head[:2] == b"PK" or utf16 or path.suffix.lower() in (".xml", ".zip"):
-        return read_cvat(path, recording, label)
-    if label is not None:
-        raise AnnotationError(
-            f"{path}: --label chooses among a CVAT export's tracks, got keyframes.json; leave it out"
-        )
-    return read_keyframes(path), {}
+        return read_cvat(path, recording, label, task=task, size=size, untouched=untouched)
+    keyframes = read_keyframes(path)
+    for option, value in (("--label", label), ("--task", task), ("--size", size)):
+        if value is not None:
+            raise AnnotationError(f"{path}: {option} is for a CVAT export, got keyframes.json; leave it out")
+    if recording is None:
+        return keyframes, DrawnFrames({})
+    if recording not in keyframes.recordings:
+        named = ", ".join(keyframes.recordings) or "none"
+        raise AnnotationError(f"{path}: expected tracks of recording {recording!r}, got those of {named}")
+    return replace(keyframes, recordings={recording: keyframes.recordings[recording]}), DrawnFrames({})
 
 
 def drawn_keyframes(data: StoreReader, layer: str = BOXES) -> Keyframes:
@@ -145,6 +186,9 @@ def drawn_keyframes(data: StoreReader, layer: str = BOXES) -> Keyframes:
         for name, recording in data.recordings.items()
         if layer in recording.layers
     }
+    for name, recording in data.recordings.items():
+        if name not in drawn and (own := class_label_provenance(recording)):
+            drawn[name] = own.get("parameters", {})
     sizes = {tuple(parameters.get("size", ())) for parameters in drawn.values()}
     if len(sizes) != 1 or () in sizes:
         raise AnnotationError(
@@ -177,67 +221,131 @@ def _view(data: StoreReader, size: tuple[int, int], on_raw: bool) -> View:
     return x, y, width, height
 
 
-def _boxes_layer(
-    recording: Recording, name: str, tracks: tuple[Track, ...], size: tuple[int, int], view: View
-) -> NewLayer:
-    drawn = Keyframes(size=size, recordings={recording.name: tracks}).to_dict()
-    parameters = {"size": list(size), "view": list(view), **drawn["recordings"][recording.name]}
-    events = [{"id": t.id, "onset": t.onset, "apex": t.apex, "offset": t.offset} for t in tracks]
-    shape = recording.height, recording.width
+@dataclass(frozen=True)
+class _Drawn:
+    """What was drawn on a recording; blocks of it are for frames start..stop-1."""
 
-    def blocks(start: int, stop: int) -> NDArray[np.uint8]:
-        return coarse_masks(tracks, start, stop, shape, view)
+    recording: Recording
+    tracks: tuple[Track, ...]
+    size: tuple[int, int]
+    view: View
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.recording.height, self.recording.width
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [{"id": t.id, "onset": t.onset, "apex": t.apex, "offset": t.offset} for t in self.tracks]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        name = self.recording.name
+        drawn = Keyframes(size=self.size, recordings={name: self.tracks}).to_dict()
+        return {"size": list(self.size), "view": list(self.view), **drawn["recordings"][name]}
+
+    def masks(self, start: int, stop: int) -> NDArray[np.uint8]:
+        return coarse_masks(self.tracks, start, stop, self.shape, self.view)
+
+    def boxes(self, start: int, stop: int) -> NDArray[np.float64]:
+        """(n, tracks, 4) in stored pixels, NaN where a track has none."""
+        frames = np.arange(start, stop, dtype=np.int64)
+        return np.stack([stored_boxes(track, frames, self.shape, self.view) for track in self.tracks], axis=1)
+
+
+class _WindowVote:
+    """All boxes of a frame voted together, with one radius."""
+
+    def __init__(self, drawn: _Drawn, radius: int, sigma: float) -> None:
+        self.drawn, self.radius, self.sigma = drawn, int(radius), float(sigma)
+        self.parameters = {"radius": self.radius, "sigma": self.sigma}
+
+    def labels(self, start: int, stop: int, guides: NDArray[np.uint8], threads: int) -> NDArray[np.uint8]:
+        return refine_frames(self.drawn.masks(start, stop), guides, self.radius, self.sigma, threads)
+
+    def margins(self, start: int, stop: int, guides: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        for mask, guide in zip(self.drawn.masks(start, stop), guides, strict=True):
+            yield refine(mask, guide, self.radius, self.sigma, return_margin=True)[1]
+
+
+class _BoxVote:
+    """Each box voted alone, with the radius of its size."""
+
+    def __init__(self, drawn: _Drawn, sigma: float) -> None:
+        self.drawn, self.sigma = drawn, float(sigma)
+        self.parameters = {"radius": "box", "sigma": self.sigma}
+
+    def labels(self, start: int, stop: int, guides: NDArray[np.uint8], threads: int) -> NDArray[np.uint8]:
+        return refine_boxes_frames(self.drawn.boxes(start, stop), guides, self.sigma, threads)
+
+    def margins(self, start: int, stop: int, guides: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+        for boxes, guide in zip(self.drawn.boxes(start, stop), guides, strict=True):
+            yield margins_of_boxes(boxes, guide, self.sigma)
+
+
+def _class_labels(drawn: _Drawn) -> NewClassLabels:
+    """Class labels of events without boxes."""
+    labels = np.zeros(drawn.recording.num_frames, np.uint8)
+    for track in drawn.tracks:
+        labels[track.onset : track.offset + 1] = 1
+    return NewClassLabels(
+        recording=drawn.recording.name, labels=labels, parameters=drawn.parameters, events=drawn.events
+    )
+
+
+def _boxes_layer(drawn: _Drawn, name: str) -> NewLayer:
     return NewLayer(
-        recording=recording.name, name=name, blocks=blocks, parameters=parameters, parent=None, events=events
+        recording=drawn.recording.name,
+        name=name,
+        blocks=drawn.masks,
+        parameters=drawn.parameters,
+        parent=None,
+        events=drawn.events,
     )
 
 
 def _refined_layers(
-    recording: Recording, name: str, coarse: NewLayer, radius: int, sigma: float, margin: bool, threads: int
+    drawn: _Drawn, name: str, coarse: NewLayer, vote: _WindowVote | _BoxVote, margin: bool, threads: int
 ) -> list[NewLayer]:
     content = json.dumps(coarse.content, sort_keys=True).encode()
     common: dict[str, Any] = {
-        "recording": recording.name,
+        "recording": drawn.recording.name,
         "name": name,
         "parameters": {
-            "radius": int(radius),
-            "sigma": float(sigma),
+            **vote.parameters,
             "guide": "video",
             "parent_sha256": hashlib.sha256(content).hexdigest(),
         },
         "parent": coarse.name,
         "events": coarse.events,
     }
-    refined = partial(_refined, recording, coarse, radius, sigma, threads)
-    layers = [NewLayer(**common, blocks=refined)]
+    layers = [NewLayer(**common, blocks=partial(_refined, drawn, vote, threads))]
     if margin:
-        margins = partial(_margins, recording, coarse, radius, sigma)
-        layers.append(NewLayer(**common, blocks=margins, group="margins"))
+        layers.append(NewLayer(**common, blocks=partial(_margins, drawn, vote), group="margins"))
     return layers
 
 
 def _refined(
-    recording: Recording, coarse: NewLayer, radius: int, sigma: float, threads: int, start: int, stop: int
+    drawn: _Drawn, vote: _WindowVote | _BoxVote, threads: int, start: int, stop: int
 ) -> NDArray[np.uint8]:
-    masks = coarse.blocks(start, stop)
+    masks = drawn.masks(start, stop)
     part = _marked(masks)  # normal frames cost no look at the video
-    guides = recording.read_video(start + part.start, start + part.stop)
-    masks[part.start : part.stop] = refine_frames(
-        masks[part.start : part.stop], guides, radius, sigma, threads
-    )
+    if part:
+        first, last = start + part.start, start + part.stop
+        guides = drawn.recording.read_video(first, last)
+        masks[part.start : part.stop] = vote.labels(first, last, guides, threads)
     return masks
 
 
-def _margins(
-    recording: Recording, coarse: NewLayer, radius: int, sigma: float, start: int, stop: int
-) -> NDArray[np.float32]:
-    masks = coarse.blocks(start, stop)
+def _margins(drawn: _Drawn, vote: _WindowVote | _BoxVote, start: int, stop: int) -> NDArray[np.float32]:
+    masks = drawn.masks(start, stop)
     margins = np.full(masks.shape, -1, np.float32)
     part = _marked(masks)
-    guides = recording.read_video(start + part.start, start + part.stop)
-    for frame, guide in zip(part, guides, strict=True):
-        margins[frame] = refine(masks[frame], guide, radius, sigma, return_margin=True)[1]
+    if part:
+        first, last = start + part.start, start + part.stop
+        found = vote.margins(first, last, drawn.recording.read_video(first, last))
+        for frame, margin in zip(part, found, strict=True):
+            margins[frame] = margin
     return margins
 
 

@@ -6,9 +6,10 @@
 
 Frames count from 0; onset and offset are the first and the last abnormal frame, both included; the apex may
 be absent (or null). Boxes are in pixels of `size`, the size that was drawn on, with corners as continuous
-coordinates: [0, 0, W, H] is the whole frame. One `id` may have several events, as several entries; they
-must not overlap in time. Besides those inside its event a track may have keyframes before or after it, which only
-steer the interpolation.
+coordinates: [0, 0, W, H] is the whole frame; what reaches out of it by up to one pixel is clipped. `"keyframes": []` is
+an event without a box: its frames are abnormal, and nothing says where. A recording's events either all have boxes or
+none has. One `id` may have several events, as several entries; they must not overlap in time. Besides those inside its
+event a track may have keyframes before or after it, which only steer the interpolation.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from fmfbench.annotation.foreign import foreign_json, foreign_text
 from fmfbench.errors import AnnotationError
 
 __all__ = [
     "Box",
+    "DrawnFrames",
     "Keyframe",
     "Keyframes",
     "Track",
     "check_against",
+    "clip_box",
     "parse_keyframes",
     "read_keyframes",
     "write_keyframes",
@@ -37,6 +41,7 @@ __all__ = [
 
 SCHEMA = 1
 _LARGEST_FILE = 2**28
+_CLIPPED = 1.0  # pixels of the size that was drawn on
 
 Box = tuple[float, float, float, float]
 
@@ -51,7 +56,10 @@ class Keyframe:
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """One event of one anomaly: abnormal from frame `onset` to frame `offset`, both included."""
+    """One event of one anomaly: abnormal from frame `onset` to frame `offset`, both included.
+
+    Without keyframes nothing says where it is: only its frames are labelled.
+    """
 
     id: int | str
     onset: int
@@ -62,10 +70,6 @@ class Track:
     def __post_init__(self) -> None:
         where = f"track {self.id}"
         frames = [k.frame for k in self.keyframes]
-        if not frames:
-            raise AnnotationError(
-                f"{where}: expected at least one keyframe, got none; draw a box on one frame"
-            )
         for earlier, later in pairwise(frames):
             if later <= earlier:
                 raise AnnotationError(
@@ -76,7 +80,7 @@ class Track:
             raise AnnotationError(
                 f"{where}: expected 0 <= onset <= offset, got onset {self.onset} and offset {self.offset}"
             )
-        if not any(self.onset <= frame <= self.offset for frame in frames):
+        if frames and not any(self.onset <= frame <= self.offset for frame in frames):
             raise AnnotationError(
                 f"{where}: expected a keyframe within the event {self.onset}..{self.offset}, got frames "
                 f"{frames[:5]} only"
@@ -100,6 +104,7 @@ class Keyframes:
                 for keyframe in track.keyframes:
                     _check_box(keyframe.box, self.size, f"{name}, track {track.id}, frame {keyframe.frame}")
             _check_overlaps(name, tracks)
+            _check_kinds(name, tracks)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `keyframes.json`."""
@@ -111,6 +116,31 @@ class Keyframes:
                 for name, tracks in self.recordings.items()
             },
         }
+
+
+class DrawnFrames(dict[str, range]):
+    """Recording name -> the frames of the video that was drawn on.
+
+    Attributes:
+        jobs: names of those of which a job shows a part, whatever the length of the video.
+    """
+
+    def __init__(self, frames: Mapping[str, range], jobs: Iterable[str] = ()) -> None:
+        super().__init__(frames)
+        self.jobs = frozenset(jobs)
+
+    def uncovered(self, frame_counts: Mapping[str, int]) -> list[str]:
+        """A remark for each recording of which a part was not drawn on, and is normal for want of a box."""
+        remarks = []
+        for name, frames in self.items():
+            count = frame_counts.get(name, 0)
+            last = frames[-1] + frames.step - 1 if len(frames) else -1
+            if len(frames) and (frames.start > 0 or last < count - 1):
+                remarks.append(
+                    f"{name}: drawn on frames {frames.start} to {frames[-1]} of {count} only; the others are labelled "
+                    "normal"
+                )
+        return remarks
 
 
 def read_keyframes(path: str | os.PathLike[str]) -> Keyframes:
@@ -133,8 +163,12 @@ def read_keyframes(path: str | os.PathLike[str]) -> Keyframes:
         raise AnnotationError(f"{path}: expected keyframes, got an empty file; draw at least one box")
     try:
         data = json.loads(text, object_pairs_hook=_unique_keys)
+        if other := foreign_json(data):
+            raise AnnotationError(other)
         return parse_keyframes(data)
     except json.JSONDecodeError as error:
+        if other := foreign_text(text[:4096].encode()):
+            raise AnnotationError(f"{path}: {other}") from error
         raise AnnotationError(
             f"{path}: expected JSON, got an error in line {error.lineno}: {error.msg}"
         ) from error
@@ -159,7 +193,9 @@ def parse_keyframes(data: object) -> Keyframes:
     recordings = _object(top["recordings"], "recordings")
     return Keyframes(
         size=(width, height),
-        recordings={name: _parse_recording(name, value) for name, value in recordings.items()},
+        recordings={
+            name: _parse_recording(name, value, (width, height)) for name, value in recordings.items()
+        },
     )
 
 
@@ -183,6 +219,13 @@ def check_against(
         AnnotationError: an unknown recording, nothing to do, a frame past a recording's end, or a video of
             another length.
     """
+    unknown = [name for name in (drawn_frames or {}) if name not in frame_counts]
+    if unknown and len(drawn_frames or {}) > 1:
+        known = ", ".join(sorted(frame_counts)[:5]) + (", ..." if len(frame_counts) > 5 else "")
+        raise AnnotationError(
+            f"expected tasks that name recordings of the store ({known}), got {', '.join(map(repr, unknown))}; take "
+            "one task with --task, or rename them in CVAT"
+        )
     if not keyframes.recordings:
         raise AnnotationError(
             "expected the tracks of at least one recording, got none; draw a box on one frame"
@@ -191,18 +234,20 @@ def check_against(
         if name not in frame_counts:
             known = ", ".join(sorted(frame_counts)[:5]) + (", ..." if len(frame_counts) > 5 else "")
             raise AnnotationError(
-                f"unknown recording {name!r}: the store holds {known}; use one of these names"
+                f"unknown recording {name!r}: the store holds {known}; use one of these names, or say with --recording "
+                "which one was drawn on"
             )
         count = frame_counts[name]
         frames = (drawn_frames or {}).get(name, range(count))
-        every = frames.start == 0 and frames.step == 1
+        is_job = isinstance(drawn_frames, DrawnFrames) and name in drawn_frames.jobs
+        every = frames.start == 0 and frames.step == 1 and not is_job
         if (every and len(frames) != count) or (len(frames) and frames[-1] >= count):
             raise AnnotationError(
                 f"{name}: expected boxes drawn on the recording's {count} frames, got a video of "
                 f"{frames[-1] + 1 if len(frames) else 0}; draw on the video that was converted"
             )
         for track in tracks:
-            last = max(track.offset, track.keyframes[-1].frame)
+            last = max([track.offset, *(keyframe.frame for keyframe in track.keyframes)])
             if last >= count:
                 raise AnnotationError(
                     f"{name}, track {track.id}: expected frames below the recording's count of {count}, got {last}; "
@@ -210,14 +255,21 @@ def check_against(
                 )
 
 
-def _parse_recording(name: str, value: object) -> tuple[Track, ...]:
+def clip_box(box: Box, size: tuple[int, int]) -> Box:
+    """The box within a frame of `size` (width, height), where it reaches out by one pixel at most."""
+    x0, y0, x1, y1 = box
+    inside = min(x0, y0) >= -_CLIPPED and x1 <= size[0] + _CLIPPED and y1 <= size[1] + _CLIPPED
+    return (max(x0, 0.0), max(y0, 0.0), min(x1, size[0]), min(y1, size[1])) if inside else box
+
+
+def _parse_recording(name: str, value: object, size: tuple[int, int]) -> tuple[Track, ...]:
     tracks = _object(value, f"recording {name}", required=("tracks",))["tracks"]
     return tuple(
-        _parse_track(f"{name}, track number {i}", track) for i, track in enumerate(_list(tracks, name))
+        _parse_track(f"{name}, track number {i}", track, size) for i, track in enumerate(_list(tracks, name))
     )
 
 
-def _parse_track(where: str, data: object) -> Track:
+def _parse_track(where: str, data: object, size: tuple[int, int]) -> Track:
     track = _object(data, where, required=("id", "onset", "offset", "keyframes"), optional=("apex",))
     apex = track.get("apex")
     keyframes = []
@@ -228,7 +280,7 @@ def _parse_track(where: str, data: object) -> Track:
             _number(v, f"{where}, frame {frame}, box")
             for v in _list(entry["box"], f"{where}, frame {frame}, box", 4)
         )
-        keyframes.append(Keyframe(frame=frame, box=(x0, y0, x1, y1)))
+        keyframes.append(Keyframe(frame=frame, box=clip_box((x0, y0, x1, y1), size)))
     try:
         return Track(
             id=parse_track_id(track["id"], where),
@@ -268,6 +320,17 @@ def _check_box(box: Box, size: tuple[int, int], where: str) -> None:
         raise AnnotationError(
             f"{where}: expected a box within the frame of {size[0]}x{size[1]} (width x height), got {list(box)}; "
             "is `size` the size that was drawn on?"
+        )
+
+
+def _check_kinds(name: str, tracks: Iterable[Track]) -> None:
+    with_boxes, without = (
+        [track.id for track in tracks if bool(track.keyframes) is kind] for kind in (True, False)
+    )
+    if with_boxes and without:
+        raise AnnotationError(
+            f"{name}: expected events that all have boxes, or that all have none, got boxes for track {with_boxes[0]} "
+            f"and none for track {without[0]}; draw a box for it, or leave all of the recording's boxes out"
         )
 
 

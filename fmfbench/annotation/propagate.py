@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from fmfbench.annotation.keyframes import Box, Keyframe, Track
 
-__all__ = ["box_between", "boxes_at", "coarse_masks"]
+__all__ = ["View", "box_between", "box_masks", "boxes_at", "coarse_masks", "stored_boxes"]
+
+View = tuple[int, int, int, int]  # x, y, width, height
 
 
 def box_between(keyframes: Sequence[Keyframe], frame: int) -> Box:
@@ -25,13 +27,15 @@ def box_between(keyframes: Sequence[Keyframe], frame: int) -> Box:
 
 def boxes_at(track: Track, frames: NDArray[np.int64]) -> NDArray[np.float64]:
     """The track's boxes (n, 4) on `frames` (n,), in the pixels it was drawn in; NaN outside the event."""
+    if not track.keyframes:
+        return np.full((len(frames), 4), np.nan)
     boxes = _interpolate(track.keyframes, frames)
     boxes[(frames < track.onset) | (frames > track.offset)] = np.nan
     return boxes
 
 
 def coarse_masks(
-    tracks: Iterable[Track], start: int, stop: int, shape: tuple[int, int], view: tuple[int, int, int, int]
+    tracks: Iterable[Track], start: int, stop: int, shape: tuple[int, int], view: View
 ) -> NDArray[np.uint8]:
     """The union of the tracks' boxes on frames [start, stop).
 
@@ -44,20 +48,39 @@ def coarse_masks(
     Returns:
         (stop - start, H, W) uint8 of 0 and 1.
     """
-    height, width = shape
-    left, top, view_width, view_height = view
-    masks = np.zeros((stop - start, height, width), bool)
-    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    masks = np.zeros((stop - start, *shape), bool)
     for track in tracks:
         first, last = max(start, track.onset), min(stop, track.offset + 1)
         if first >= last:
             continue
-        x0, y0, x1, y1 = boxes_at(track, np.arange(first, last, dtype=np.int64)).T[:, :, None]
-        x0, x1 = (x0 - left) * width / view_width, (x1 - left) * width / view_width
-        y0, y1 = (y0 - top) * height / view_height, (y1 - top) * height / view_height
-        rows, columns = (y0 <= y) & (y < y1), (x0 <= x) & (x < x1)
-        masks[first - start : last - start] |= rows[:, :, None] & columns[:, None, :]
+        boxes = stored_boxes(track, np.arange(first, last, dtype=np.int64), shape, view)
+        masks[first - start : last - start] |= box_masks(boxes, shape)
     return masks.view(np.uint8)
+
+
+def stored_boxes(
+    track: Track, frames: NDArray[np.int64], shape: tuple[int, int], view: View
+) -> NDArray[np.float64]:
+    """The track's boxes (n, 4) on `frames` (n,), in stored pixels; NaN outside the event.
+
+    Args:
+        shape, view: as in `coarse_masks`.
+    """
+    height, width = shape
+    left, top, view_width, view_height = view
+    x0, y0, x1, y1 = boxes_at(track, frames).T
+    x0, x1 = (x0 - left) * width / view_width, (x1 - left) * width / view_width
+    y0, y1 = (y0 - top) * height / view_height, (y1 - top) * height / view_height
+    return np.stack([x0, y0, x1, y1], axis=1)
+
+
+def box_masks(boxes: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """The pixels (n, H, W) whose centres lie in the boxes (n, 4), in pixels of `shape` (H, W); none of a NaN box."""
+    height, width = shape
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    x0, y0, x1, y1 = boxes.T[:, :, None]
+    rows, columns = (y0 <= y) & (y < y1), (x0 <= x) & (x < x1)
+    return np.asarray(rows[:, :, None] & columns[:, None, :])
 
 
 def _interpolate(keyframes: Sequence[Keyframe], frames: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -44,13 +44,16 @@ class Agreement:
         return None if normal is None or abnormal is None else (normal + abnormal) / 2
 
 
-def report(data: StoreReader, layer: str, reference: str | None = None) -> dict[str, Any]:
+def report(
+    data: StoreReader, layer: str, reference: str | None = None, recording: str | None = None
+) -> dict[str, Any]:
     """Figures of a layer, per recording that has it.
 
     Args:
         data: the store.
         layer: the layer to report on, compared with its parent where it has one.
         reference: a layer to hold it against, for example "source"; None for no comparison.
+        recording: the one to report on; by default all.
 
     Returns:
         JSON: per recording the frames, `changed` (pixels that differ from the parent: turned normal, turned
@@ -61,7 +64,8 @@ def report(data: StoreReader, layer: str, reference: str | None = None) -> dict[
     Raises:
         AnnotationError: no recording has the layer, or none of those has the reference.
     """
-    recordings = [r for r in data.recordings.values() if layer in r.layers]
+    asked = [r for r in data.recordings.values() if recording in (None, r.name)]
+    recordings = [r for r in asked if layer in r.layers]
     if not recordings:
         raise AnnotationError(
             f"{data.path}: expected layer {layer!r}, got no recording with it; annotate first"

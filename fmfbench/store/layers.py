@@ -23,7 +23,15 @@ from fmfbench.store.split_names import FINGERPRINTS_KEY, PROVENANCE, SOURCE
 from fmfbench.store.writer import StoreWriter, is_half_made
 from fmfbench.version import installed_version
 
-__all__ = ["PROVENANCE", "NewLayer", "check_layer_name", "provenance_of", "write_layers"]
+__all__ = [
+    "PROVENANCE",
+    "NewClassLabels",
+    "NewLayer",
+    "check_layer_name",
+    "class_label_provenance",
+    "provenance_of",
+    "write_layers",
+]
 
 _CLASSES = {"normal": 0, "abnormal": 1, "unlabelled": UNLABELLED}
 
@@ -57,8 +65,36 @@ class NewLayer:
         return parsed
 
     def provenance(self) -> dict[str, Any]:
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        return {"tool": "fmfbench annotate", "version": installed_version(), **self.content, "time": now}
+        return _provenance(self.content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewClassLabels:
+    """Class labels (N,) of 0 and 1 for a recording without pixel labels, and the events that they come from."""
+
+    recording: str
+    labels: NDArray[np.uint8]
+    parameters: dict[str, Any]
+    events: list[dict[str, Any]]
+
+    @property
+    def path(self) -> str:
+        """Relative to the store."""
+        return f"recordings/{self.recording}/class_label"
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What decides the labels, as JSON gives it back."""
+        parsed: dict[str, Any] = json.loads(
+            json.dumps({"parameters": self.parameters, "parent": None, "events": self.events})
+        )
+        return parsed
+
+    @property
+    def spec(self) -> ArraySpec:
+        """Of the array, which carries where it comes from."""
+        spec = row_spec(len(self.labels), _CLASSES)
+        return replace(spec, attributes={**spec.attributes, PROVENANCE: _provenance(self.content)})
 
 
 def write_layers(
@@ -66,42 +102,60 @@ def write_layers(
     layers: Sequence[NewLayer],
     default: str | None = None,
     advance: Callable[[int], Any] = lambda frames: None,
+    *,
+    class_labels: Sequence[NewClassLabels] = (),
+    replace_class_labels: bool = False,
 ) -> list[str]:
-    """Write layers into a store, and make one the default.
+    """Write layers into a store, and make one the default; and class labels of recordings without layers.
 
     Args:
         store: a finished store.
         layers: what to write; those that are there already, with the same content, are left alone.
         default: the layer that class labels, masks and scores shall come from; None leaves it as it is.
         advance: called with the number of frames done.
+        class_labels: for recordings without labels.
+        replace_class_labels: also for recordings that have class labels which were written here before.
 
     Returns:
-        Paths of the layers that were written, relative to the store.
+        Paths of the layers and class labels that were written, relative to the store.
 
     Raises:
-        AnnotationError: a layer of that name with other content is there.
+        AnnotationError: a layer of that name with other content is there, or class labels that must stay.
         DamageError: a file that the store lists is missing.
         FailedError: the disk is full, for example; the store is as it was.
         BusyError: another process is writing to the store.
     """
-    missing = _missing(StoreReader.open(store), layers, default)
-    if missing is None and not is_half_made(store):
+    data = StoreReader.open(store)
+    missing = _missing(data, layers, default)
+    labels = _missing_labels(data, class_labels, replace_class_labels)
+    if missing is None and not labels and not is_half_made(store):
         return []
-    identity = {"annotate": [[layer.path, layer.content] for layer in layers], "default": default}
+    contents = [[new.path, new.content] for new in layers]
+    contents += [[new.path, new.content] for new in class_labels]
+    identity = {"annotate": contents, "default": default}
     with adding_to(store, identity) as (writer, data):
         missing = _missing(data, layers, default)
-        if missing is None:
+        labels = _missing_labels(data, class_labels, replace_class_labels)
+        if missing is None and not labels:
             writer.discard()
             return []
+        missing = missing or []
         for layer in missing:
             _stage(writer, data.recordings[layer.recording], layer, advance)
-        _finish(writer, data, missing, default or data.default_layer)
-    return [layer.path for layer in missing]
+        _finish(writer, data, missing, labels, default or data.default_layer)
+    return [*(layer.path for layer in missing), *(new.path for new in labels)]
 
 
 def provenance_of(recording: Recording, name: str) -> dict[str, Any]:
     """A layer's provenance; empty when it carries none."""
     provenance: dict[str, Any] = recording.layer(name).spec.attributes.get(PROVENANCE, {})
+    return provenance
+
+
+def class_label_provenance(recording: Recording) -> dict[str, Any]:
+    """Where a recording's class labels come from, if `annotate` wrote them; empty otherwise."""
+    spec = ArrayReader(recording.path / "class_label").spec
+    provenance: dict[str, Any] = spec.attributes.get(PROVENANCE, {})
     return provenance
 
 
@@ -136,6 +190,37 @@ def _is_there(data: StoreReader, layer: NewLayer) -> bool:
     )
 
 
+def _missing_labels(
+    data: StoreReader, class_labels: Sequence[NewClassLabels], replace_ours: bool
+) -> list[NewClassLabels]:
+    """Those to write; AnnotationError where there are labels that must stay."""
+    missing = []
+    for new in class_labels:
+        recording = data.recordings[new.recording]
+        there, ours = recording.class_label, class_label_provenance(recording)
+        if data.default_layer in recording.layers:
+            raise AnnotationError(
+                f"{new.recording}: expected a recording without pixel labels for events without boxes, got layer "
+                f"{data.default_layer!r}, whose class labels they would contradict"
+            )
+        if ours and {key: ours.get(key) for key in new.content} == new.content:
+            continue
+        if not (there == UNLABELLED).all() and not (ours and replace_ours):
+            remedy = (
+                "replace them with --layer-as-default"
+                if ours
+                else "labels of the source are never overwritten"
+            )
+            raise AnnotationError(f"{new.recording}: expected no class labels yet, got some; {remedy}")
+        missing.append(new)
+    return missing
+
+
+def _provenance(content: dict[str, Any]) -> dict[str, Any]:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"tool": "fmfbench annotate", "version": installed_version(), **content, "time": now}
+
+
 def _stage(writer: StoreWriter, recording: Recording, layer: NewLayer, advance: Callable[[int], Any]) -> None:
     n, height, width = recording.num_frames, recording.height, recording.width
     spec = mask_spec(n, height, width, {PROVENANCE: layer.provenance()})
@@ -159,8 +244,15 @@ def _steps(spec: ArraySpec, first: int, last: int) -> Iterator[tuple[int, int]]:
         yield start, min(last, start + step)
 
 
-def _finish(writer: StoreWriter, data: StoreReader, new: Sequence[NewLayer], default: str | None) -> None:
-    """All that is not new: class labels of the default layer, links to the other files, and the root."""
+def _finish(
+    writer: StoreWriter,
+    data: StoreReader,
+    new: Sequence[NewLayer],
+    labels: Sequence[NewClassLabels],
+    default: str | None,
+) -> None:
+    """All that is not a layer: class labels, links to the other files, and the root."""
+    new_labels = {own.recording: own for own in labels}
     opened = {
         (layer.recording, layer.name): writer.root / layer.path for layer in new if layer.group == "labels"
     }
@@ -172,7 +264,12 @@ def _finish(writer: StoreWriter, data: StoreReader, new: Sequence[NewLayer], def
             folder = recording.path / "labels" / str(default)
         reader = None if folder is None else ArrayReader(folder)
         class_label = _class_label(recording, reader, moved=default != data.default_layer)
-        if not np.array_equal(class_label, recording.class_label):
+        if recording.name in new_labels:
+            drawn = new_labels[recording.name]
+            class_label = drawn.labels
+            own.append(f"{drawn.path}/")
+            write_rows(writer, drawn.path, drawn.spec, class_label)
+        elif not np.array_equal(class_label, recording.class_label):
             name = f"recordings/{recording.name}/class_label"
             own.append(f"{name}/")
             write_rows(writer, name, row_spec(recording.num_frames, _CLASSES), class_label)

@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 import xarray
 import zarr
+from conftest_annotation import write_source
+from scipy.io import loadmat, savemat
 
 import fmfbench
 import fmfbench.store.writer
 from fmfbench.annotation.annotate import annotate, drawn_keyframes, read_drawn
+from fmfbench.annotation.box_vote import refine_boxes_plain
 from fmfbench.annotation.keyframes import Keyframe, Keyframes, Track, write_keyframes
-from fmfbench.annotation.propagate import coarse_masks
+from fmfbench.annotation.propagate import boxes_at, coarse_masks
 from fmfbench.annotation.weighted_median import refine_plain
+from fmfbench.conversion.verify import verify
 from fmfbench.errors import AnnotationError, BusyError, DamageError, FailedError, StoreError
 from fmfbench.files.lock import target_lock
 from fmfbench.store import additions, layers
+from fmfbench.store.layers import provenance_of
+from fmfbench.store.merge import merge
 from fmfbench.store.writer import store_digest
 
 SAMPLE = Path(__file__).parents[1] / "data" / "cvat" / "annotations.xml"
@@ -46,7 +52,7 @@ def expected_boxes(name, count):
 
 
 def test_writes_both_layers_as_defined(store):
-    written = annotate(store, DRAWN)
+    written = annotate(store, DRAWN, radius=7)
     assert written == [
         f"recordings/{run}/labels/{name}" for run in ("run1", "run2") for name in ("boxes", "refined")
     ]
@@ -305,7 +311,7 @@ def test_another_writer_is_kept_out(store, files):
 
 
 def test_the_margin_is_the_vote(store):
-    annotate(store, DRAWN, margin=True)
+    annotate(store, DRAWN, margin=True, radius=7)
     recording = fmfbench.open_dataset(store).recordings["run1"]
     margins = zarr.open_group(store, mode="r")["recordings/run1/margins/refined"][:]
     assert margins.dtype == np.float32
@@ -434,3 +440,110 @@ def test_the_sample_end_to_end(tmp_path):
     assert json.loads((store / "recordings/SaveToAvi-demo/labels/boxes/zarr.json").read_text())["attributes"][
         "fmfbench.provenance"
     ]["events"] == [{"id": 0, "onset": 2, "apex": 6, "offset": 7}]
+
+
+def test_without_a_radius_each_box_is_voted_alone(store):
+    annotate(store, DRAWN, margin=True)
+    data = fmfbench.open_dataset(store)
+    for name, recording in data.recordings.items():
+        video, refined = recording.read_video(), recording.read_masks(layer="refined")
+        frames = np.arange(recording.num_frames)
+        boxes = np.stack([boxes_at(track, frames) for track in DRAWN.recordings[name]], axis=1)
+        for frame in frames:
+            assert np.array_equal(refined[frame], refine_boxes_plain(boxes[frame], video[frame]))
+        margins = zarr.open_group(store, mode="r")[f"recordings/{name}/margins/refined"][:]
+        assert np.array_equal(margins > 0, refined.astype(bool))
+        assert (
+            refined.any(axis=(1, 2)).tolist() == recording.read_masks(layer="boxes").any(axis=(1, 2)).tolist()
+        )
+    assert provenance_of(data.recordings["run1"], "refined")["parameters"]["radius"] == "box"
+    assert verify(store).ok
+
+
+EVENT = Track(id="e", onset=3, apex=5, offset=9, keyframes=())
+
+
+@pytest.fixture
+def unlabelled(tmp_path):
+    source = write_source(tmp_path / "source")
+    folder = tmp_path / "v2"
+    folder.mkdir()
+    for path in source.glob("*.mat"):
+        whole = loadmat(path)
+        savemat(folder / path.name, {"data": whole["video"]})
+    return fmfbench.convert(folder / "run1.mat", tmp_path / "u.zarr")
+
+
+def test_events_without_boxes_become_class_labels_and_no_layer(unlabelled, files):
+    data = fmfbench.open_dataset(unlabelled)
+    before = data.fingerprint
+    assert (data.recordings["run1"].class_label == 255).all()
+    drawn = Keyframes(
+        size=(32, 24), recordings={"run1": (EVENT, Track(id=1, onset=20, offset=20, keyframes=()))}
+    )
+    assert annotate(unlabelled, drawn) == ["recordings/run1/class_label"]
+    data = fmfbench.open_dataset(unlabelled)
+    recording = data.recordings["run1"]
+    assert np.flatnonzero(recording.class_label).tolist() == [3, 4, 5, 6, 7, 8, 9, 20]
+    assert (recording.layers, data.default_layer) == ((), None)
+    assert data.fingerprint != before
+    assert verify(unlabelled).ok
+    assert drawn_keyframes(data) == drawn
+    again = files()
+    assert annotate(unlabelled, drawn) == []
+    assert files() == again
+    other = Keyframes(size=(32, 24), recordings={"run1": (EVENT,)})
+    with pytest.raises(AnnotationError, match="expected no class labels yet, got some; replace them"):
+        annotate(unlabelled, other)
+    assert files() == again
+    assert annotate(unlabelled, other, as_default=True) == ["recordings/run1/class_label"]
+    assert fmfbench.open_dataset(unlabelled).recordings["run1"].class_label.sum() == 7
+    assert verify(unlabelled).ok
+
+
+def test_events_without_boxes_do_not_contradict_pixel_labels(store, files):
+    before = files()
+    drawn = Keyframes(size=(32, 24), recordings={"run1": (EVENT,)})
+    for as_default in (False, True):
+        with pytest.raises(AnnotationError, match="run1: expected a recording without pixel labels"):
+            annotate(store, drawn, as_default=as_default)
+    assert files() == before
+    box = Keyframe(frame=4, box=(1, 1, 5, 5))
+    with pytest.raises(
+        AnnotationError, match="all have boxes, or that all have none, got boxes for track 1 and none"
+    ):
+        Keyframes(
+            size=(32, 24), recordings={"run1": (EVENT, Track(id=1, onset=4, offset=4, keyframes=(box,)))}
+        )
+
+
+def test_class_labels_and_layers_go_together_in_one_call(tmp_path):
+    source = write_source(tmp_path / "source")
+    for path in source.glob("*.mat"):
+        savemat(path, {"data": loadmat(path)["video"]})
+    parts = [fmfbench.convert(path, tmp_path / f"{path.stem}.zarr") for path in sorted(source.glob("*.mat"))]
+    store = merge(parts, tmp_path / "both.zarr")
+    drawn = Keyframes(size=(32, 24), recordings={"run1": (EVENT,), "run2": DRAWN.recordings["run2"]})
+    assert annotate(store, drawn, as_default=True) == [
+        "recordings/run2/labels/boxes",
+        "recordings/run2/labels/refined",
+        "recordings/run1/class_label",
+    ]
+    data = fmfbench.open_dataset(store)
+    assert data.recordings["run1"].class_label.sum() == 7
+    assert data.recordings["run2"].class_label.any()
+    assert data.default_layer == "refined"
+    assert drawn_keyframes(data).recordings == drawn.recordings
+    assert verify(store).ok
+
+
+def test_keyframes_of_one_recording(tmp_path):
+    path = tmp_path / "keyframes.json"
+    write_keyframes(path, DRAWN)
+    assert set(read_drawn(path)[0].recordings) == {"run1", "run2"}
+    assert set(read_drawn(path, "run2")[0].recordings) == {"run2"}
+    with pytest.raises(AnnotationError, match="expected tracks of recording 'run3', got those of run1, run2"):
+        read_drawn(path, "run3")
+    for option in ({"task": "x"}, {"size": (1, 1)}, {"label": "x"}):
+        with pytest.raises(AnnotationError, match="is for a CVAT export"):
+            read_drawn(path, **option)

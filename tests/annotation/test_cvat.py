@@ -6,7 +6,7 @@ import pytest
 
 from fmfbench.annotation.cvat import read_cvat
 from fmfbench.annotation.cvat_export import write_cvat
-from fmfbench.annotation.keyframes import Keyframe, Track
+from fmfbench.annotation.keyframes import Keyframe, Keyframes, Track, check_against, parse_keyframes
 from fmfbench.annotation.propagate import boxes_at
 from fmfbench.errors import AnnotationError
 
@@ -172,25 +172,222 @@ def test_start_frame_and_step_are_in_the_frame_numbers(tmp_path):
         tracks(tmp_path, xml(box(106, 1, 1, 5, 5), start=100, step=5, size=10))
 
 
-def test_project_exports_name_their_tasks(tmp_path):
-    one = xml(box(1, 1, 1, 5, 5), name="a.mp4")
-    task = one[one.index("<task>") : one.index("</task>") + 7]
-    other = task.replace("<id>3</id>", "<id>4</id>").replace("a.mp4", "b").replace("<size>20<", "<size>30<")
-    other = other.replace("<stop_frame>19<", "<stop_frame>29<")
-    text = (
-        f"<annotations><version>1.1</version><meta><project><id>1</id><name>p</name><tasks>{task}{other}</tasks>"
-        f'</project></meta><track id="0" label="abnormal" task_id="4" subset="x">{box(2, 1, 1, 5, 5)}</track>'
-        f'<track id="1" label="other" task_id="3">{box(5, 1, 1, 5, 5)}</track></annotations>'
+def task_xml(number, name, size, start=0, step=1, subset="default", image=(32, 24)):
+    stop = start + (size - 1) * step
+    shown = (
+        ""
+        if image is None
+        else (f"<original_size><width>{image[0]}</width><height>{image[1]}</height></original_size>")
     )
+    return (
+        f"<task><id>{number}</id><name>{name}</name><size>{size}</size><mode>interpolation</mode><subset>{subset}</subset>"
+        f"<start_frame>{start}</start_frame><stop_frame>{stop}</stop_frame>"
+        f"<frame_filter>{f'step={step}' if step > 1 else ''}</frame_filter>{shown}</task>"
+    )
+
+
+def project_xml(tasks, *tracks):
+    """tracks: (task id, boxes)."""
+    body = "".join(
+        f'<track id="{i}" label="abnormal" task_id="{task}" subset="s">{boxes}</track>'
+        for i, (task, boxes) in enumerate(tracks)
+    )
+    return (
+        "<annotations><version>1.1</version><meta><project><id>1</id><name>p</name>"
+        f"<tasks>{''.join(tasks)}</tasks></project></meta>{body}</annotations>"
+    )
+
+
+def test_project_exports_name_their_tasks(tmp_path):
+    tasks = [task_xml(3, "a.mp4", 20), task_xml(4, "b", 30)]
+    text = project_xml(tasks, (4, box(22, 1, 1, 5, 5)), (3, box(5, 1, 1, 5, 5)))
     keyframes, frames = read(tmp_path, text)
     assert frames == {"a": range(20), "b": range(30)}
     assert [t.onset for t in keyframes.recordings["a"]] == [5]
-    assert [t.offset for t in keyframes.recordings["b"]] == [29]
-    assert read(tmp_path, text, label="abnormal")[0].recordings["a"] == ()
+    assert [(t.onset, t.offset) for t in keyframes.recordings["b"]] == [(2, 29)]
     with pytest.raises(AnnotationError, match="one of the file's 2 tasks"):
         read(tmp_path, text.replace('task_id="4"', 'task_id="5"'))
-    with pytest.raises(AnnotationError, match="one task"):
+    with pytest.raises(
+        AnnotationError, match="one task for recording 'a', got 2 tasks .*choose one with --task"
+    ):
         read(tmp_path, text, recording="a")
+    with pytest.raises(
+        AnnotationError, match=r"task 'b' \(20 to 49, step 1, numbered on from 20 in this project\), got 2"
+    ):
+        read(tmp_path, text.replace('frame="22"', 'frame="2"'))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_project_frames_are_numbered_on_within_each_subset(tmp_path, seed):
+    """CVAT: in order of subset and id, a frame's number is rel * step + start + the sizes of the tasks before."""
+    rng = np.random.default_rng(seed)
+    described = sorted(
+        (str(rng.choice(["default", "train", ""])), k + 1) for k in range(int(rng.integers(1, 6)))
+    )
+    tasks, tracks, expected, before = [], [], {}, {}
+    for subset, number in described:
+        size, start, step = int(rng.integers(2, 40)), int(rng.choice([0, 0, 7])), int(rng.choice([1, 1, 3]))
+        offset = before.get(subset, 0)
+        before[subset] = offset + size
+        tasks.append(task_xml(number, f"run{number}.mp4", size, start, step, subset))
+        first = int(rng.integers(0, size))
+        frame = first * step + start
+        tracks.append((number, box(frame + offset, 1, 1, 5, 5)))
+        expected[f"run{number}"] = (frame, (size - 1) * step + start)
+    keyframes, frames = read(tmp_path, project_xml(tasks, *tracks))
+    found = {name: (events[0].onset, events[0].offset) for name, events in keyframes.recordings.items()}
+    assert found == expected
+    assert all(frames[name][-1] == last for name, (_, last) in expected.items())
+
+
+def test_one_task_of_a_project(tmp_path):
+    tasks = [task_xml(3, "a.mp4", 20), task_xml(4, "b", 30, image=(64, 48))]
+    text = project_xml(tasks, (4, box(22, 1, 1, 5, 5)), (3, box(5, 1, 1, 5, 5)))
+    with pytest.raises(
+        AnnotationError, match="one frame size, got several; take them one by one with --task"
+    ):
+        read(tmp_path, text)
+    for name in ("b", "4"):
+        keyframes, frames = read(tmp_path, text, task=name)
+        assert (frames, keyframes.size) == ({"b": range(30)}, (64, 48))
+        assert [t.onset for t in keyframes.recordings["b"]] == [2]
+    assert list(read(tmp_path, text, task="a.mp4", recording="other")[0].recordings) == ["other"]
+    with pytest.raises(AnnotationError, match=r"no such task; the file has 'a.mp4' \(id 3\), 'b' \(id 4\)"):
+        read(tmp_path, text, task="c")
+    twice = project_xml([task_xml(3, "4", 20), task_xml(4, "b", 30)], (4, box(22, 1, 1, 5, 5)))
+    with pytest.raises(AnnotationError, match="got 2 of them"):
+        read(tmp_path, twice, task="4")
+
+
+def test_a_task_that_nobody_has_drawn_on(tmp_path):
+    text = project_xml([task_xml(3, "a", 20), task_xml(4, "b", 30)], (4, box(22, 1, 1, 5, 5)))
+    keyframes, frames = read(tmp_path, text)
+    assert list(keyframes.recordings) == ["b"]
+    assert set(frames) == {"a", "b"}
+    assert read(tmp_path, text, untouched="normal")[0].recordings["a"] == ()
+    assert list(read(tmp_path, text, label="abnormal")[0].recordings) == ["b"]
+    alone = xml()
+    with pytest.raises(AnnotationError, match="expected tracks with boxes"):
+        read(tmp_path, alone)
+    assert read(tmp_path, alone, untouched="normal")[0].recordings == {"run1": ()}
+
+
+def test_tasks_that_name_no_recording_are_listed(tmp_path):
+    text = project_xml(
+        [task_xml(3, "a", 20), task_xml(4, "b", 30), task_xml(5, "c", 30)], (4, box(22, 1, 1, 5, 5))
+    )
+    keyframes, frames = read(tmp_path, text)
+    with pytest.raises(
+        AnnotationError, match=r"recordings of the store \(b\), got 'a', 'c'; take one task with --task"
+    ):
+        check_against(keyframes, {"b": 30}, frames)
+    keyframes, frames = read(tmp_path, text, task="b")
+    check_against(keyframes, {"b": 30}, frames)
+
+
+def job_xml(*boxes, start=0, size=20, beside=True, image=(32, 24)):
+    shown = f"<original_size><width>{image[0]}</width><height>{image[1]}</height></original_size>"
+    return (
+        f"<annotations><version>1.1</version><meta><job><id>7</id><size>{size}</size><subset>default</subset>"
+        f"<start_frame>{start}</start_frame><stop_frame>{start + size - 1}</stop_frame><frame_filter></frame_filter>"
+        f"{'' if beside else shown}</job>{shown if beside else ''}</meta>"
+        f'<track id="0" label="abnormal">{"".join(boxes)}</track></annotations>'
+    )
+
+
+def test_job_exports(tmp_path):
+    for beside in (True, False):
+        text = job_xml(box(5, 1, 1, 5, 5), box(9, 1, 1, 5, 5, 1), beside=beside)
+        keyframes, frames = read(tmp_path, text, recording="run1")
+        assert keyframes.size == (32, 24)
+        assert [(t.onset, t.offset) for t in keyframes.recordings["run1"]] == [(5, 8)]
+        check_against(keyframes, {"run1": 20}, frames)
+        assert frames.uncovered({"run1": 20}) == []
+    with pytest.raises(AnnotationError, match="a job's export, which has none; give it with --recording"):
+        read(tmp_path, text)
+    part = job_xml(box(105, 1, 1, 5, 5), start=100, size=20)
+    keyframes, frames = read(tmp_path, part, recording="run1")
+    assert [(t.onset, t.offset) for t in keyframes.recordings["run1"]] == [(105, 119)]
+    check_against(keyframes, {"run1": 500}, frames)
+    assert frames.uncovered({"run1": 500}) == [
+        "run1: drawn on frames 100 to 119 of 500 only; the others are labelled normal"
+    ]
+    first = read(tmp_path, job_xml(box(5, 1, 1, 5, 5)), recording="run1")
+    check_against(first[0], {"run1": 500}, first[1])
+    with pytest.raises(AnnotationError, match="the job"):
+        read(tmp_path, job_xml(box(25, 1, 1, 5, 5)), recording="run1")
+    with pytest.raises(AnnotationError, match="draw on the video that was converted"):
+        check_against(first[0], {"run1": 10}, first[1])
+
+
+def test_extracted_frames_need_their_size_said(tmp_path):
+    text = xml(box(1, 1, 1, 5, 5))
+    bare = text[: text.index("<original_size>")] + text[text.index("</original_size>") + 16 :]
+    with pytest.raises(AnnotationError, match="give the size that was drawn on with --size"):
+        read(tmp_path, bare)
+    assert read(tmp_path, bare, size=(64, 48))[0].size == (64, 48)
+    assert read(tmp_path, text, size=(32, 24))[0].size == (32, 24)
+    with pytest.raises(AnnotationError, match="names, 32x24, got --size 64x48"):
+        read(tmp_path, text, size=(64, 48))
+
+
+@pytest.mark.parametrize(("start", "step", "size"), [(0, 1, 20), (100, 5, 10), (3, 2, 7)])
+def test_a_track_closed_past_the_end_lasts_to_the_end(tmp_path, start, step, size):
+    last = start + (size - 1) * step
+    closed = box(last - step, 1, 1, 5, 5) + box(last + step, 1, 1, 5, 5, 1)
+    (track,) = tracks(tmp_path, xml(closed, start=start, step=step, size=size))
+    assert (track.onset, track.offset) == (last - step, last)
+    assert [k.frame for k in track.keyframes] == [last - step]
+    gliding = box(last - step, 1, 1, 5, 5) + box(last + step, 3, 3, 9, 9, 1)
+    (track,) = tracks(tmp_path, xml(gliding, start=start, step=step, size=size))
+    assert boxes_at(track, np.array([last])).tolist() == [[2, 2, 7, 7]]
+    check_against(Keyframes(size=(32, 24), recordings={"r": (track,)}), {"r": last + 1})
+    for beyond in (box(last + step, 1, 1, 5, 5), box(last + 2 * step, 1, 1, 5, 5, 1)):
+        with pytest.raises(AnnotationError, match=f"got {last + step}|got {last + 2 * step}"):
+            tracks(tmp_path, xml(beyond, start=start, step=step, size=size))
+
+
+def test_other_labels_may_have_other_shapes(tmp_path):
+    shapes = (
+        '<polygon frame="0" keyframe="1" outside="0" points="1,1;2,2;3,1"/>'
+        '<mask frame="1" keyframe="1" outside="0" rle="1" left="0" top="0" width="1" height="1"/>'
+        '<skeleton frame="1" keyframe="1"><points label="p" points="1,1"/></skeleton>'
+    )
+    text = xml(box(4, 1, 1, 5, 5)).replace(
+        "</annotations>", f'<track id="9" label="shell">{shapes}</track></annotations>'
+    )
+    (track,) = tracks(tmp_path, text, label="abnormal")
+    assert track.onset == 4
+    with pytest.raises(AnnotationError, match="got a polygon of label 'shell'.*another label with --label"):
+        read(tmp_path, text)
+    with pytest.raises(AnnotationError, match="polygon"):
+        read(tmp_path, text, label="shell")
+
+
+@pytest.mark.parametrize(
+    ("corners", "clipped"),
+    [
+        ((24, 16, 32.01, 24), (24, 16, 32, 24)),
+        ((-1, -0.5, 4, 25), (0, 0, 4, 24)),
+        ((-1, -1, 33, 25), (0, 0, 32, 24)),
+        ((24, 16, 33.01, 24), None),
+        ((-1.01, 0, 4, 4), None),
+        ((4, 4, 8, 25.5), None),
+        ((32, 4, 33, 8), None),
+    ],
+)
+def test_up_to_a_pixel_outside_is_clipped(tmp_path, corners, clipped):
+    text = xml(box(4, *corners))
+    data = {"schema": 1, "size": [32, 24], "recordings": {"r": {"tracks": [
+        {"id": 0, "onset": 1, "offset": 5, "keyframes": [{"frame": 4, "box": list(corners)}]}]}}}  # fmt: skip
+    if clipped is None:
+        for refused in (lambda: tracks(tmp_path, text), lambda: parse_keyframes(data)):
+            with pytest.raises(AnnotationError, match="within the frame|x0 < x1"):
+                refused()
+    else:
+        (track,) = tracks(tmp_path, text)
+        assert track.keyframes[0].box == clipped
+        assert parse_keyframes(data).recordings["r"][0].keyframes[0].box == clipped
 
 
 def test_the_recording_can_be_named(tmp_path):
@@ -229,7 +426,8 @@ def test_a_zip_is_read_without_extracting(tmp_path):
         (xml(box(1.5, 1, 1, 5, 5)), "whole number"),
         (xml(box(20, 1, 1, 5, 5)), "0 to 19"),
         (xml(box(1, 5, 1, 1, 5)), "x0 < x1"),
-        (xml(box(1, 1, 1, 33, 5)), "within the frame"),
+        (xml(box(1, 1, 1, 33.01, 5)), "within the frame"),
+        (xml(box(1, 32, 1, 33, 5)), "x0 < x1"),
         (xml(box(1, 1, 1, 5, 5) + box(1, 2, 2, 5, 5)), "got two"),
         (xml(box(1, 1, 1, 5, 5, more='rotation="10"')), "upright"),
         (xml('<polygon frame="1" keyframe="1" outside="0" points="1,1;2,2;3,1"/>'), "boxes, got a polygon"),

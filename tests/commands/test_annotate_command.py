@@ -32,11 +32,6 @@ GOOD = {
 SECOND = {"id": 0, "onset": 7, "offset": 8, "keyframes": [{"frame": 8, "box": [8, 5, 20, 12]}]}
 
 
-@pytest.fixture(autouse=True)
-def _registered(monkeypatch):
-    monkeypatch.setitem(cli._COMMANDS, "annotate", ".annotate")
-
-
 @pytest.fixture(scope="session")
 def demo_store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
@@ -126,7 +121,7 @@ def edited(*path, value):
 
 
 BAD = {
-    "box outside the frame": (edited(0, "keyframes", 0, "box", value=[8, 5, 33, 12]), "within the frame of 32x24"),
+    "box outside the frame": (edited(0, "keyframes", 0, "box", value=[8, 5, 33.5, 12]), "within the frame of 32x24"),
     "keyframes out of order": (
         edited(0, "keyframes", value=[{"frame": 5, "box": [1, 1, 2, 2]}, {"frame": 3, "box": [1, 1, 2, 2]}]),
         "in order of frame",
@@ -195,3 +190,99 @@ def test_help_has_an_example():
     assert done.exit_code == 0
     assert "fmfbench annotate run7.zarr" in done.output
     assert np.all([option in done.output for option in ("--layer-as-default", "--preview", "--report")])
+
+
+CASES = Path(__file__).parents[1] / "data" / "cvat"
+
+
+@pytest.fixture(scope="session")
+def three(tmp_path_factory):
+    """FMF-Sim-1, -2, -3 of 500, 330 and 30 frames, 32x24."""
+    folder = tmp_path_factory.mktemp("three")
+    CliRunner().invoke(cli.main, ["simulate", str(folder / "s"), "--preset", "tiny"])
+    return fmfbench.convert(folder / "s", folder / "s.zarr")
+
+
+def spans(store):
+    """Recording -> (first, last) of each run of frames with a box."""
+    found = {}
+    for name, recording in fmfbench.open_dataset(store).recordings.items():
+        if "boxes" in recording.layers:
+            marked = np.flatnonzero(recording.read_masks(layer="boxes").any(axis=(1, 2)))
+            runs = np.split(marked, np.flatnonzero(np.diff(marked) > 1) + 1)
+            found[name] = [(int(run[0]), int(run[-1])) for run in runs if len(run)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "expected"),
+    [
+        ("project.xml", (), {"FMF-Sim-1": [(100, 110)], "FMF-Sim-3": [(5, 15)]}),
+        ("project.xml", ("--task", "FMF-Sim-3"), {"FMF-Sim-3": [(5, 15)]}),
+        ("project.xml", ("--task", "2", "--recording", "FMF-Sim-1"), {"FMF-Sim-1": [(100, 110)]}),
+        ("job.xml", ("--recording", "FMF-Sim-1"), {"FMF-Sim-1": [(100, 110)]}),
+        ("last.xml", ("--recording", "FMF-Sim-1"), {"FMF-Sim-1": [(499, 499)]}),
+        ("label.xml", ("--recording", "FMF-Sim-1", "--label", "abnormal"), {"FMF-Sim-1": [(100, 110)]}),
+        ("edge.xml", ("--recording", "FMF-Sim-1"), {"FMF-Sim-1": [(100, 110)]}),
+    ],
+)
+def test_what_cvat_exports(three, tmp_path, file, options, expected):
+    store = shutil.copytree(three, tmp_path / "s.zarr")
+    result = call(store, CASES / file, "--no-refine", *options)
+    assert result.exit_code == 0, result.output
+    assert spans(store) == expected
+
+
+def test_a_wrong_recording_is_refused_everywhere(three, drawn, tmp_path):
+    store = shutil.copytree(three, tmp_path / "s.zarr")
+    mine = tmp_path / "mine.json"
+    event = {"tracks": [GOOD["recordings"]["demo"]["tracks"][0]]}
+    recordings = {"FMF-Sim-1": event, "FMF-Sim-2": event}
+    mine.write_text(json.dumps({"schema": 1, "size": [32, 24], "recordings": recordings}))
+    for arguments in ((mine,), (CASES / "job.xml",), ("--report",), ("--export-coco", tmp_path / "c")):
+        result = call(store, *arguments, "--recording", "WRONG")
+        assert result.exit_code == 2, result.output
+        assert "WRONG" in result.output
+    assert spans(store) == {}
+    assert call(store, mine, "--recording", "FMF-Sim-2", "--export-coco", tmp_path / "c").exit_code == 0
+    assert list(spans(store)) == ["FMF-Sim-2"]
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["FMF-Sim-2.json"]
+
+
+def test_a_layer_that_is_there_made_the_default_is_said(store, drawn):
+    assert call(store, drawn).exit_code == 0
+    before = fmfbench.open_dataset(store).fingerprint
+    text = call(store, drawn, "--layer-as-default").output
+    after = fmfbench.open_dataset(store).fingerprint
+    assert "no new layer" in text
+    assert "the default layer is refined now, it was source" in text
+    assert f"identity  {after}, it was {before}" in text
+    assert call(store, drawn, "--layer-as-default").output.strip().endswith("no new layer")
+
+
+def test_sizes_untouched_tasks_and_parts(three, tmp_path):
+    store = shutil.copytree(three, tmp_path / "s.zarr")
+    text = (CASES / "job.xml").read_text()
+    for size in ("32", "32x", "0x24", "32x24x3", "-1x2"):
+        result = call(store, CASES / "job.xml", "--recording", "FMF-Sim-1", "--size", size)
+        assert result.exit_code == 2
+        assert "WIDTHxHEIGHT" in result.output
+    part = tmp_path / "part.xml"
+    part.write_text(text.replace("<size>500<", "<size>200<").replace("<stop_frame>499<", "<stop_frame>199<"))
+    result = call(store, part, "--recording", "FMF-Sim-1", "--no-refine", "--json")
+    assert json.loads(result.stdout)["remarks"] == [
+        "FMF-Sim-1: drawn on frames 0 to 199 of 500 only; the others are labelled normal"
+    ]
+    project = (CASES / "project.xml").read_text()
+    alone = tmp_path / "alone.xml"
+    alone.write_text(project[: project.index('<track id="1"')] + "</annotations>")
+    both = shutil.copytree(three, tmp_path / "both.zarr")
+    assert call(both, alone, "--no-refine").exit_code == 0
+    assert spans(both) == {"FMF-Sim-3": [(5, 15)]}
+    assert call(both, alone, "--no-refine", "--untouched", "normal").exit_code == 0
+    assert spans(both) == {"FMF-Sim-1": [], "FMF-Sim-3": [(5, 15)]}
+    foreign = tmp_path / "foreign.xml"
+    foreign.write_text(project.replace("<name>FMF-Sim-1<", "<name>elsewhere.mp4<"))
+    result = call(both, foreign)
+    assert result.exit_code == 2
+    assert "'elsewhere'; take one task with --task" in result.output
