@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import PredictionError
+from fmfbench.files.zips import ZIP_TROUBLE, BoundedFile, checked_members
 
 __all__ = ["Header", "NpzFile", "writing_npz"]
 
-_MAX_READ = 1 << 22
 _BLOCK_BYTES = 1 << 20
 _MAX_MEMBERS = 64
 _MAX_HEADER = 4096
@@ -41,17 +40,6 @@ _HEADER = re.compile(rf"\{{ ?{_FIELD}(?: ?, ?{_FIELD}){{2}} ?,? ?\}}")
 _DESCR = re.compile(r"""['"]descr['"] ?: ?['"]([^'"]+)['"]""")
 _ORDER = re.compile(r"""['"]fortran_order['"] ?: ?(\w+)""")
 _SHAPE = re.compile(r"""['"]shape['"] ?: ?\(([^)]*)\)""")
-_TROUBLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    ValueError,
-    NotImplementedError,
-    RuntimeError,
-    IndexError,
-    OverflowError,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +81,11 @@ class NpzFile:
                 f"{path}: expected an .npz file, got {'a folder' if path.is_dir() else 'nothing'}"
             )
         self.path = path
-        self._file = _BoundedFile(path)
+        self._file = BoundedFile(path)
         try:
             self._zip = zipfile.ZipFile(self._file)
-            self._members = self._checked_members()
-        except _TROUBLE as error:
+            self._members = checked_members(self._zip, path, _MAX_MEMBERS, ".npy")
+        except ZIP_TROUBLE as error:
             self._file.close()
             if isinstance(error, PredictionError):
                 raise
@@ -128,7 +116,7 @@ class NpzFile:
         try:
             with self._zip.open(self._members[name]) as stream:
                 header = _parse_header(stream)
-        except _TROUBLE as error:
+        except ZIP_TROUBLE as error:
             raise self._refusal(name, error) from None
         size = self._members[name].file_size
         if header.offset + header.nbytes != size:
@@ -151,7 +139,7 @@ class NpzFile:
                 _skip(stream, header.offset)
                 _fill(stream, flat)
                 _expect_end(stream)
-        except _TROUBLE as error:
+        except ZIP_TROUBLE as error:
             raise self._refusal(name, error) from None
         array = _native(array)
         return array.T if header.fortran else array
@@ -175,59 +163,13 @@ class NpzFile:
                     _fill(stream, flat[: count * row_bytes])
                     yield slice(start, start + count), _native(buffer[:count])
                 _expect_end(stream)
-        except _TROUBLE as error:
+        except ZIP_TROUBLE as error:
             raise self._refusal(name, error) from None
-
-    def _checked_members(self) -> dict[str, zipfile.ZipInfo]:
-        infos = self._zip.infolist()
-        if len(infos) > _MAX_MEMBERS:
-            raise PredictionError(f"{self.path}: expected at most {_MAX_MEMBERS} arrays, got {len(infos)}")
-        members: dict[str, zipfile.ZipInfo] = {}
-        for info in infos:
-            name = info.filename.removesuffix(".npy")
-            shown = ascii(info.orig_filename[:80])
-            if set(info.orig_filename) & set("/\\:\0") or name in ("", ".", ".."):
-                raise PredictionError(
-                    f"{self.path}: a member's name is a path: {shown}; expected plain names"
-                )
-            if name in members:
-                raise PredictionError(f"{self.path}: holds {shown} more than once; expected each array once")
-            if info.flag_bits & 0x41:
-                raise PredictionError(f"{self.path}: {shown} is encrypted; expected plain members")
-            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise PredictionError(
-                    f"{self.path}: {shown} uses zip method {info.compress_type}; expected stored or deflated"
-                )
-            members[name] = info
-        return members
 
     def _refusal(self, name: str, error: Exception) -> PredictionError:
         if isinstance(error, PredictionError):
             return PredictionError(f"{name}: {error}")
         return PredictionError(f"{name}: cannot be read: {str(error) or type(error).__name__}")
-
-
-class _BoundedFile:
-    """A file that refuses to be read in one large piece.
-
-    Exists because zipfile reads a zip's whole directory at once, whatever length the file announces for it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: IO[bytes] = path.open("rb")
-        self.seek, self.tell, self.close = self._file.seek, self._file.tell, self._file.close
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(min(size, _MAX_READ + 1) if size >= 0 else _MAX_READ + 1)
-        if len(data) > _MAX_READ:
-            raise PredictionError(
-                f"{self.path}: its zip directory is longer than {_MAX_READ} bytes; expected a few arrays"
-            )
-        return data
-
-    def seekable(self) -> bool:
-        return True
 
 
 def _parse_header(stream: IO[bytes]) -> Header:

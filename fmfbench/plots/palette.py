@@ -14,6 +14,7 @@ __all__ = [
     "COARSE",
     "FALSE",
     "GAP",
+    "HEAT",
     "INK",
     "LEGEND",
     "PALE",
@@ -38,6 +39,7 @@ PHASE_NAMES = ("phase a", "phase b", "phase c")
 SPLITS = {"train": "#cfdcea", "test": "#fdeec9", "unused": "#e4e4e4"}  # backgrounds
 SPLIT_INKS = {"train": "#3f6a96", "test": "#9a6b00", "unused": "#777777"}  # their names as text or lines
 GAP = "#6e6e6e"  # no frames
+HEAT = "#ffb000"  # a pixel score of 1 in a heat map
 AMBER = "#fff0d0"  # behind a warning
 INK, RULE, PALE = "#222222", "#c8c8c8", "#f4f4f4"  # text, lines, table heads
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from fmfbench.exchange.masks import unpack_masks
 from fmfbench.exchange.prediction_reader import Predictions
 from fmfbench.files.markdown import number
 from fmfbench.files.problems import check_target
-from fmfbench.plots.palette import PHASE_NAMES, css_variables, legend_html
-from fmfbench.plots.svg import Column, curve_plot, marked_frame, timeline_plot
+from fmfbench.files.wording import counted
+from fmfbench.plots.page import metric_rows, page, table_html, write_page
+from fmfbench.plots.palette import PHASE_NAMES, legend_html
+from fmfbench.plots.svg import Column, bar_chart, curve_plot, heat_frame, marked_frame, timeline_plot
 from fmfbench.scoring import ranks
 from fmfbench.scoring.events import EventCounts, match_events
 from fmfbench.scoring.figures import figure_text, interval_text
@@ -34,26 +36,13 @@ from fmfbench.scoring.result import (
     pixel_facts,
     title_of,
 )
+from fmfbench.scoring.trivial import trivial_warnings
 
 __all__ = ["write_report"]
 
 _NS = 1_000_000_000
 _MOST_PICTURES = 8
 _APART_NS = 5 * _NS
-_STYLE = (
-    css_variables()
-    + """
-body{font:14px/1.45 system-ui,sans-serif;color:#222;max-width:1140px;margin:24px auto;padding:0 16px}
-h1{font-size:22px}h2{font-size:17px;margin-top:32px;border-bottom:1px solid #ccc}
-table{border-collapse:collapse;margin:8px 0}td,th{border:1px solid #ccc;padding:3px 9px;text-align:right}
-td:first-child,th:first-child{text-align:left}th{background:#f3f3f3}
-.warn{background:var(--amber);border-left:5px solid var(--false);padding:6px 12px;margin:6px 0;font-weight:600}
-.row{display:flex;flex-wrap:wrap;gap:24px;align-items:flex-start}
-figure{margin:0;width:200px}figcaption{font-size:12px;line-height:1.3}img{image-rendering:pixelated;display:block}
-svg text{font:12px system-ui,sans-serif;fill:#333}.key{font-size:12.5px;color:#444}
-.sw{display:inline-block;width:22px;height:11px;margin:0 4px 0 14px;vertical-align:-1px;border:1px solid #888}
-"""
-)
 
 
 def write_report(
@@ -79,63 +68,80 @@ def write_report(
     matched = match_events(labels.class_label, found.decision, labels.recording, labels.frame_time)
     parts = [
         _head(score),
-        _metric_table(score),
-        _curves(found, labels),
-        _confusions(score),
+        _metrictable_html(score),
+        _timelines(found, labels, matched, data),
+        _curves(found, labels, score),
         _recordings(score),
         _circumstances(score),
-        _timelines(found, labels, matched, data),
         _worst_errors(found, labels, data),
-        "</body></html>\n",
+        _confusions(score),
+        _about(score),
     ]
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        # a stranger's text may hold halves of surrogate pairs, which UTF-8 cannot
-        temporary.write_text("\n".join(parts), encoding="utf-8", errors="replace")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_page(path, page(_title(score), "\n".join(parts)))
+
+
+def _title(score: Score) -> str:
+    title = f"{score.meta.get('model', score.file)!s:.80}, split {score.split}"
+    if score.sample_set == "per-second":
+        title += ", per-second sample set (not to be compared with figures of every frame)"
+    return title
 
 
 def _head(score: Score) -> str:
     evidence = score.evidence
     assert evidence is not None
-    title = escape(f"{score.file}, split {score.split}")
-    if score.sample_set == "per-second":
-        title += ", per-second sample set (not to be compared with figures of every frame)"
-    facts = [f"{score.num_samples} samples", f"data fingerprint {score.fingerprint[:16]}"]
-    facts += [f"decided by {score.decision}", f"threshold {evidence.threshold['origin']}"]
-    facts += [
-        f"{key}: {score.meta[key]}" for key in ("model", "protocol", "context", "seed") if key in score.meta
-    ]
     warnings = "".join(f'<div class="warn">{escape(text)}</div>' for text in evidence.warnings)
     notes = "".join(f"<p>Note: {escape(note)}</p>" for note in score.notes)
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{title}</h1>"
-        f"<p>{escape('; '.join(str(fact)[:200] for fact in facts))}</p>{warnings}{notes}"
+    facts = [f"{key}: {score.meta[key]}" for key in ("model", "seed") if key in score.meta]
+    facts += [f"file: {score.file}", f"data: {score.fingerprint[:16]}"]
+    told = escape("; ".join(fact[:200] for fact in facts))
+    return f'<h1>{escape(_title(score))}</h1>{_verdict(score)}{warnings}{notes}<p class="key">{told}</p>'
+
+
+def _verdict(score: Score) -> str:
+    """What a reader wants to know first, in a sentence or two."""
+    evidence = score.evidence
+    assert evidence is not None
+    events = evidence.event_facts
+    accuracy, miou = score.figure("accuracy"), score.figure("miou")
+    told = f"{score.num_samples} samples judged, accuracy {figure_text(accuracy)}"
+    told += f" ({interval_text(accuracy)})" if accuracy.low is not None else ""
+    told += f", mIoU {figure_text(miou)}" if miou.value is not None else ""
+    told += (
+        f". {events['detected']} of {events['events']} events detected, {counted(events['false_alarms'], 'false alarm')} "
+        f"in {events['normal_hours']:.3g} h of normal time."
     )
+    beaten = [name for name, row in evidence.baselines.items() if _better_than(score, row)]
+    if len(beaten) == len(evidence.baselines):
+        told += " Better than every trivial baseline in accuracy, F1 and mIoU, as far as they are defined."
+        return f'<div class="good">{escape(told)}</div>'
+    return f"<p>{escape(told)}</p>"
 
 
-def _metric_table(score: Score) -> str:
+def _better_than(score: Score, row: Mapping[str, float | None]) -> bool:
+    return not trivial_warnings(score.metrics, {"it": row})
+
+
+def _metrictable_html(score: Score) -> str:
     assert score.evidence is not None
-    rows = [(title_of(score, f.name), figure_text(f), interval_text(f)) for f in score.shown()]
+    official = [(title_of(score, f.name), f) for f in score.shown() if f.name in COUNT_METRICS]
+    others = [(title_of(score, f.name), f) for f in score.shown() if f.name not in COUNT_METRICS]
     exact = [(title_of(score, f.name), *(number(v) for v in (f.value, f.low, f.high))) for f in score.shown()]
-    boot, events = score.evidence.bootstrap, score.evidence.event_facts
+    head = ("metric", "value", "95 % interval", "0 to 1")
+    boot = score.evidence.bootstrap
     return (
         "<h2>Metrics</h2>"
-        + _table(("metric", "value", "95 % interval"), rows)
-        + f"<details><summary>all digits</summary>{_table(('metric', 'value', 'low', 'high'), exact)}</details>"
-        + f"<p>{events['detected']} of {events['events']} events detected; {events['false_alarms']} "
-        f"false alarms in {events['normal_hours']:.3f} h of normal time.</p>"
+        + table_html(head, metric_rows(official), raw=(3,))
+        + "<h3>Ranking and events</h3>"
+        + table_html(head, metric_rows(others), raw=(3,))
+        + f"<details><summary>all digits</summary>{table_html(('metric', 'value', 'low', 'high'), exact)}</details>"
         + (f'<p class="key">{escape(facts)}.</p>' if (facts := pixel_facts(score)) else "")
         + f'<p class="key">{escape(INTERVAL_WORTH)} {boot["blocks"]} blocks of {boot["block_seconds"]:.1f} s; '
         f"errors are correlated over {boot['correlation_seconds']:.2f} s. Events are resampled whole.</p>"
     )
 
 
-def _curves(found: Predictions, labels: Labels) -> str:
+def _curves(found: Predictions, labels: Labels, score: Score) -> str:
     assert labels.class_label is not None
     heading = "<h2>Scores against labels</h2>"
     if found.score is None:
@@ -143,12 +149,16 @@ def _curves(found: Predictions, labels: Labels) -> str:
     ranking = ranks.rank(labels.class_label, found.score)
     if ranking.one_class:
         return heading + f"<p>No curves: {ranking.one_class}.</p>"
+    counts = score.frame
+    recall_at = counts.tp / (counts.tp + counts.fn)
+    precise_at = counts.tp / (counts.tp + counts.fp) if counts.tp + counts.fp else 1.0
     roc = curve_plot(
         *ranks.roc_curve(ranking),
         f"ROC, AUROC {ranks.auroc(ranking):.4f}",
         "FP/(FP+TN)",
         "TP/(TP+FN)",
         step=False,
+        decision=(counts.fp / (counts.fp + counts.tn), recall_at),
     )
     recall, precision = ranks.precision_recall_curve(ranking)
     pr = curve_plot(
@@ -158,8 +168,10 @@ def _curves(found: Predictions, labels: Labels) -> str:
         "recall",
         "precision",
         step=True,
+        decision=(recall_at, precise_at),
     )
-    return f'{heading}<div class="row">{roc}{pr}</div>'
+    key = f'<p class="key">The dot is where the decisions stand ({escape(score.decision)}).</p>'
+    return f'{heading}{key}<div class="row">{roc}{pr}</div>'
 
 
 def _confusions(score: Score) -> str:
@@ -167,7 +179,7 @@ def _confusions(score: Score) -> str:
     for title, counts in (("samples", score.frame), ("pixels", score.pixel)):
         if counts is not None:
             rows = [("normal", str(counts.tn), str(counts.fp)), ("abnormal", str(counts.fn), str(counts.tp))]
-            tables.append(_table((f"{title}: truth", "predicted normal", "predicted abnormal"), rows))
+            tables.append(table_html((f"{title}: truth", "predicted normal", "predicted abnormal"), rows))
     return f'<h2>Confusion</h2><div class="row">{"".join(f"<div>{t}</div>" for t in tables)}</div>'
 
 
@@ -179,25 +191,33 @@ def _recordings(score: Score) -> str:
     rows = []
     for name, row in evidence.recordings.items():
         values = [
-            number(row["metrics"][m]) + (" worst" if several and evidence.worst.get(m) == name else "")
+            _short(row["metrics"][m]) + (" worst" if several and evidence.worst.get(m) == name else "")
             for m in COUNT_METRICS
         ]
         rows.append((name, str(row["num_samples"]), *values))
     trivial = [
-        (name, str(score.num_samples), *(number(values[m]) for m in COUNT_METRICS))
+        (name, str(score.num_samples), *(_short(values[m]) for m in COUNT_METRICS))
         for name, values in evidence.baselines.items()
     ]
     return (
-        f"<h2>Recordings</h2>{_table(head, rows)}"
+        f"<h2>Recordings</h2>{table_html(head, rows)}"
         f"<h2>Trivial baselines</h2><p>Predictions that need no model, on the same samples. Persistence repeats the "
-        f"true label of one second before, which no model knows.</p>{_table(head, trivial)}"
+        f"true label of one second before, which no model knows.</p>{table_html(head, trivial)}"
     )
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _circumstances(score: Score) -> str:
     evidence = score.evidence
     assert evidence is not None
-    onset = _table(("time from an onset", "frames", "accuracy"), onset_rows(evidence))
+    bars = [
+        (title, row["accuracy"], f"{accuracy}, {frames} frames")
+        for (title, frames, accuracy), row in zip(onset_rows(evidence), evidence.around_onset, strict=True)
+    ]
+    onset = bar_chart(bars, "accuracy by time from an onset") if bars else "<p>No events.</p>"
     parts = [
         '<h2>Time from onset</h2><p class="key">Normal frames before the next onset, abnormal frames after '
         f"theirs; an onset is the first scored frame of an event.</p>{onset}"
@@ -205,7 +225,7 @@ def _circumstances(score: Score) -> str:
     if evidence.occlusion is not None:
         parts.append(
             f'<h2>Occlusion</h2><p class="key">{escape(occlusion_caption(evidence))}</p>'
-            + _table(occlusion_head(), occlusion_rows(evidence))
+            + table_html(occlusion_head(), occlusion_rows(evidence))
         )
     return "".join(parts)
 
@@ -221,7 +241,9 @@ def _timelines(found: Predictions, labels: Labels, matched: EventCounts, data: A
     for index in np.unique(labels.recording).tolist():
         name = labels.recordings[index]
         recording = None if data is None else data.recordings[name]
-        parts.append(f"<h3>{escape(name)}</h3>{_timeline(index, found, labels, matched, recording)}")
+        parts.append(
+            f'<h3>{escape(name)}</h3><div class="timeline">{_timeline(index, found, labels, matched, recording)}</div>'
+        )
     return "".join(parts)
 
 
@@ -276,7 +298,8 @@ def _worst_errors(found: Predictions, labels: Labels, data: Any) -> str:
         ("False alarms, highest score first", called[np.argsort(-confidence[called], kind="stable")]),
     ):
         chosen = _spread(rows, labels)
-        pictures = "".join(_picture(row, found, labels, data) for row in chosen) or "<p>None.</p>"
+        heats = _heat_maps(found, chosen)
+        pictures = "".join(_picture(row, found, labels, data, heats) for row in chosen) or "<p>None.</p>"
         parts.append(f'<h3>{title}</h3><div class="row">{pictures}</div>')
     return "".join(parts)
 
@@ -298,7 +321,21 @@ def _spread(rows: NDArray[np.intp], labels: Labels) -> list[int]:
     return chosen
 
 
-def _picture(row: int, found: Predictions, labels: Labels, data: Any) -> str:
+def _heat_maps(found: Predictions, rows: Sequence[int]) -> dict[int, NDArray[np.float64]]:
+    """Pixel scores (H, W) in [0, 1] of some rows, in one pass over the file; empty without them."""
+    if found.pixel_score is None:
+        return {}
+    maps = {}
+    for places, block in found.pixel_score.blocks():
+        for place, scores in zip(places.tolist(), block, strict=True):
+            if place in rows:
+                maps[place] = scores.astype(np.float64) / (255 if scores.dtype == np.uint8 else 1)
+    return maps
+
+
+def _picture(
+    row: int, found: Predictions, labels: Labels, data: Any, heats: Mapping[int, NDArray[np.float64]]
+) -> str:
     name = labels.recordings[labels.recording[row]]
     frame = int(labels.frame[row])
     image = data.recordings[name].read_video(frame, frame + 1)[0]
@@ -308,13 +345,50 @@ def _picture(row: int, found: Predictions, labels: Labels, data: Any) -> str:
         for bits in (labels.mask_bits if labels.no_mask is None else None, found.mask_bits)
     ]
     score = "" if found.score is None else f", score {float(found.score[row]):.3f}"
+    heat = ""
+    if row in heats:
+        heat = f'<img src="{heat_frame(image, heats[row])}" alt="pixel scores of frame {frame}">'
     return (
-        f'<figure><img src="{marked_frame(image, masks[0], masks[1])}" alt="frame {frame}">'
+        f'<figure><img src="{marked_frame(image, masks[0], masks[1])}" alt="frame {frame}">{heat}'
         f"<figcaption>{escape(name)}, frame {frame}, sample {labels.sample_id[row]}{score}</figcaption></figure>"
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><tr>{top}</tr>{body}</table>"
+def _about(score: Score) -> str:
+    """What the figures belong to, in words."""
+    words = []
+    protocol = score.meta.get("protocol_fields", score.meta.get("protocol"))
+    if isinstance(protocol, Mapping):
+        words.append(_protocol_words(protocol))
+    elif protocol is not None:
+        words.append(f"Windows of protocol {protocol}.")
+    if "context" in score.meta:
+        words.append(f"Context {score.meta['context']}.")
+    if "seed" in score.meta:
+        words.append(f"Seed {score.meta['seed']}.")
+    threshold = score.evidence.threshold if score.evidence is not None else {"origin": "not stated"}
+    words.append(f"Decided by {score.decision}; the threshold is {threshold['origin']}.")
+    told = " ".join(str(word)[:400] for word in words)
+    rows = [
+        (name.replace("_", " "), "none" if value is None else str(value))
+        for name, value in score.receipt.items()
+    ]
+    return (
+        f"<h2>What these figures belong to</h2><p>{escape(told)}</p>"
+        f"{table_html(('receipt', ''), rows)}"
+        '<p class="key">The receipt names the very bytes that were scored. It does not say who made them.</p>'
+    )
+
+
+def _protocol_words(protocol: Mapping[str, Any]) -> str:
+    """A window protocol's fields as a sentence; what is missing is left out."""
+    known = {
+        key: protocol.get(key) for key in ("name", "num_frames", "stride", "current_seconds", "current_hz")
+    }
+    if any(value is None for value in known.values()):
+        return f"Windows of protocol {protocol.get('name', 'unknown')}."
+    return (
+        f"Windows of protocol {known['name']}: {known['num_frames']} frames, each {known['stride']} after the one "
+        f"before, and {known['current_seconds']:g} s of current at {known['current_hz']:g} Hz, "
+        "all ending at the judged frame."
+    )

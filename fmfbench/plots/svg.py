@@ -7,13 +7,22 @@ import struct
 import zlib
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.plots.palette import FALSE, GAP, INK, PHASES, PREDICTED, SPLITS, TRUTH, rgb
+from fmfbench.plots.palette import FALSE, GAP, HEAT, INK, PHASES, PREDICTED, RULE, SPLITS, TRUTH, rgb
 
-__all__ = ["Column", "curve_plot", "marked_frame", "png_data_uri", "timeline_plot"]
+__all__ = [
+    "Column",
+    "bar_chart",
+    "curve_plot",
+    "heat_frame",
+    "marked_frame",
+    "png_data_uri",
+    "timeline_plot",
+]
 
 PLAIN = INK
 SHADES = {0: SPLITS["train"], 2: SPLITS["unused"]}
@@ -25,9 +34,19 @@ Spans = Sequence[tuple[float, float]]
 
 
 def curve_plot(
-    x: NDArray[np.float64], y: NDArray[np.float64], title: str, x_title: str, y_title: str, *, step: bool
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    title: str,
+    x_title: str,
+    y_title: str,
+    *,
+    step: bool,
+    decision: tuple[float, float] | None = None,
 ) -> str:
-    """An SVG of a curve in the unit square; `step` holds y to the left, as precision over recall needs."""
+    """An SVG of a curve in the unit square; `step` holds y to the left, as precision over recall needs.
+
+    `decision` marks where the decisions of the file stand.
+    """
     keep = np.unique(np.linspace(0, len(x) - 1, 600).astype(np.intp))
     size, pad = 300, 45
     px = pad + x[keep] * size
@@ -42,9 +61,16 @@ def curve_plot(
         f'<path d="M{pad + v * size} {pad}v{size}M{pad} {pad + (1 - v) * size}h{size}" stroke="#ddd"/>'
         for v in (0, 0.25, 0.5, 0.75, 1)
     )
+    mark = ""
+    if decision is not None:
+        at = pad + decision[0] * size, pad + (1 - decision[1]) * size
+        mark = (
+            f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="5" fill="{FALSE}"><title>the decisions: {x_title} '
+            f"{decision[0]:.3f}, {y_title} {decision[1]:.3f}</title></circle>"
+        )
     return (
-        f'<svg width="{size + pad + 20}" height="{size + 2 * pad}" role="img">{ticks}'
-        f'<path d="{path}" fill="none" stroke="{PREDICTED}" stroke-width="2"/>'
+        f"{_svg(size + pad + 20, size + 2 * pad, title)}{ticks}"
+        f'<path d="{path}" fill="none" stroke="{PREDICTED}" stroke-width="2"/>{mark}'
         f'<text x="{pad + size / 2}" y="20" text-anchor="middle" font-weight="bold">{escape(title)}</text>'
         f'<text x="{pad + size / 2}" y="{size + 2 * pad - 10}" text-anchor="middle">{escape(x_title)}</text>'
         f'<text transform="translate(12 {pad + size / 2}) rotate(-90)" text-anchor="middle">'
@@ -120,7 +146,7 @@ def timeline_plot(
                 for phase, colour in enumerate(PHASES)
             ]
     return (
-        f'<svg width="{_WIDTH}" height="{height + 24}" role="img">{"".join(rows)}'
+        f"{_svg(_WIDTH, height + 24, 'timeline')}{''.join(rows)}"
         f'<rect x="{_LEFT}" y="0" width="{_PLOT}" height="{height}" fill="none" stroke="#888"/>'
         f"{_time_axis(column, height)}</svg>"
     )
@@ -153,6 +179,41 @@ def png_data_uri(image: NDArray[np.uint8]) -> str:
         for kind, body in parts
     )
     return "data:image/png;base64," + base64.b64encode(data).decode("ascii")
+
+
+def bar_chart(rows: Sequence[tuple[str, float | None, str]], title: str) -> str:
+    """An SVG of horizontal bars from 0 to 1: (name, share or None, what is told behind the bar)."""
+    left, wide, line = 190, 260, 22
+    height = line * len(rows) + 34
+    parts = [f'<text x="4" y="16" font-weight="bold">{escape(title)}</text>']
+    for place, (name, share, told) in enumerate(rows):
+        top = 28 + line * place
+        parts.append(f'<text x="{left - 6}" y="{top + 12}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<rect x="{left}" y="{top}" width="{wide}" height="15" fill="none" stroke="{RULE}"/>')
+        if share is not None:
+            parts.append(
+                f'<rect x="{left}" y="{top}" width="{share * wide:.1f}" height="15" fill="{PREDICTED}"/>'
+            )
+        parts.append(f'<text x="{left + wide + 6}" y="{top + 12}">{escape(told)}</text>')
+    return f"{_svg(left + wide + 130, height, title)}{''.join(parts)}</svg>"
+
+
+def heat_frame(frame: NDArray[np.uint8], score: NDArray[np.floating[Any]]) -> str:
+    """A data URI of a frame (H, W, 3), enlarged, with scores of its pixels (H, W) in [0, 1] over it, dark to bright."""
+    times = max(1, round(192 / max(frame.shape[:2])))
+    share = np.clip(score.astype(np.float64), 0, 1)[..., None]
+    grey = np.broadcast_to(frame.mean(axis=-1, keepdims=True) * 0.5, frame.shape)
+    hot = np.array(rgb(HEAT), np.float64)
+    mixed = (grey * (1 - share) + hot * share).astype(np.uint8)
+    return png_data_uri(mixed.repeat(times, axis=0).repeat(times, axis=1))
+
+
+def _svg(width: float, height: float, title: str) -> str:
+    """The opening tag: as wide as stated where there is room, narrower where there is not."""
+    return (
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(title, quote=True)}">'
+    )
 
 
 def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

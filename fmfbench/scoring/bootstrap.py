@@ -27,7 +27,9 @@ __all__ = [
     "check_resampling",
     "correlation_seconds",
     "cut_blocks",
+    "degrees_of_freedom",
     "difference_interval",
+    "long_run_variance",
     "proportion_interval",
 ]
 
@@ -216,10 +218,10 @@ def proportion_interval(value: float, replicates: NDArray[np.float64], blocks: B
     refused = _too_little(replicates, blocks)
     if refused:
         return Interval(low=None, high=None, reason=refused)
-    variance = _variance(replicates, blocks)
+    variance = long_run_variance(replicates, blocks)
     size = min(blocks.duration / (2 * LONGEST_CORRELATION_SECONDS), float(len(blocks)))
     if 0 < value < 1 and variance > 0:
-        quantile = float(stdtrit(_degrees(replicates, blocks), (1 + LEVEL) / 2))
+        quantile = float(stdtrit(degrees_of_freedom(replicates, blocks), (1 + LEVEL) / 2))
         shrink = (NormalDist().inv_cdf((1 + LEVEL) / 2) / quantile) ** 2
         size = min(value * (1 - value) / variance * shrink, float(len(blocks.of_sample)))
     hits, misses, tail = value * size, (1 - value) * size, (1 - LEVEL) / 2
@@ -235,19 +237,19 @@ def difference_interval(value: float, replicates: NDArray[np.float64], blocks: B
     refused = _too_little(replicates, blocks)
     if refused:
         return Interval(low=None, high=None, reason=refused)
-    quantile = float(stdtrit(_degrees(replicates, blocks), (1 + LEVEL) / 2))
-    half = quantile * _variance(replicates, blocks) ** 0.5
+    quantile = float(stdtrit(degrees_of_freedom(replicates, blocks), (1 + LEVEL) / 2))
+    half = quantile * long_run_variance(replicates, blocks) ** 0.5
     return Interval(low=max(value - half, -1.0), high=min(value + half, 1.0))
 
 
-def _variance(replicates: NDArray[np.float64], blocks: Blocks) -> float:
+def long_run_variance(replicates: NDArray[np.float64], blocks: Blocks) -> float:
     """Raised by 1/(1 - tau/L): a mean over blocks of length L keeps that part of the long-run variance."""
     finite = replicates[np.isfinite(replicates)]
     kept = 1 - min(blocks.correlation / blocks.seconds, 0.5) if blocks.seconds else 1.0
     return float(finite.var()) / kept
 
 
-def _degrees(replicates: NDArray[np.float64], blocks: Blocks) -> float:
+def degrees_of_freedom(replicates: NDArray[np.float64], blocks: Blocks) -> float:
     """Degrees of freedom of the variance: fewer than blocks less recordings where few blocks carry the errors.
 
     Satterthwaite's, 2 / (relative variance of the variance), with the excess kurtosis of the replicates, less

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from fmfbench.files.markdown import number, table
+from fmfbench.files.wording import counted
 from fmfbench.scoring.circumstances import band_title, onset_title
 from fmfbench.scoring.counts import Confusion
 from fmfbench.scoring.evidence import Evidence
@@ -195,7 +196,8 @@ def score_text(score: Score) -> str:
         events = evidence.event_facts
         lines += [
             "",
-            f"events: {events['detected']} of {events['events']} detected, {events['false_alarms']} false alarms in "
+            f"events: {events['detected']} of {events['events']} detected, "
+            f"{counted(events['false_alarms'], 'false alarm')} in "
             f"{events['normal_hours']:.3g} h of normal time; threshold {_threshold(evidence.threshold)}",
         ]
         if len(evidence.recordings) > 1 and "accuracy" in evidence.worst:

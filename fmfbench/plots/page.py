@@ -1,0 +1,104 @@
+"""What every page shares: head, style, tables that scroll on narrow screens, bars of intervals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from fmfbench.plots.palette import css_variables
+from fmfbench.scoring.figures import figure_text, interval_text
+from fmfbench.scoring.metrics import Figure
+
+__all__ = ["interval_bar", "metric_rows", "page", "table_html", "write_page"]
+
+_STYLE = (
+    css_variables()
+    + """
+*{box-sizing:border-box}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);max-width:1160px;margin:0 auto;padding:16px}
+h1{font-size:22px;margin:8px 0;overflow-wrap:anywhere}
+h2{font-size:18px;margin:32px 0 8px;border-bottom:1px solid var(--rule)}
+h3{font-size:15px;margin:16px 0 4px}p{margin:8px 0;overflow-wrap:anywhere}
+.scroll{overflow-x:auto;max-width:100%;margin:8px 0}
+table{border-collapse:collapse}td,th{border:1px solid var(--rule);padding:3px 9px;text-align:right;white-space:nowrap}
+td:first-child,th:first-child{text-align:left}th{background:var(--pale)}
+.warn{background:var(--amber);border-left:5px solid var(--false);padding:6px 12px;margin:6px 0;font-weight:600;
+overflow-wrap:anywhere}
+.good{background:var(--pale);border-left:5px solid var(--truth);padding:6px 12px;margin:6px 0;font-weight:600}
+.row{display:flex;flex-wrap:wrap;gap:20px;align-items:flex-start}.row>*{max-width:100%}
+figure{margin:0;width:200px;max-width:100%}figcaption{font-size:13px;line-height:1.3}
+img{image-rendering:pixelated;display:block;max-width:100%}
+svg{max-width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
+.timeline{overflow-x:auto}.timeline svg{min-width:720px}
+.key{font-size:13.5px}.key-item{display:inline-block;margin-right:14px}
+.sw{display:inline-block;width:20px;height:11px;margin-right:5px;vertical-align:-1px;border:1px solid var(--rule)}
+.bar{position:relative;height:16px;min-width:160px;background:var(--pale);border:1px solid var(--rule)}
+.bar i{position:absolute;top:4px;height:6px;background:var(--predicted);opacity:.45}
+.bar b{position:absolute;top:0;width:3px;height:14px;margin-left:-1px;background:var(--ink)}
+code{overflow-wrap:anywhere;font-size:13px}
+details{margin:8px 0}summary{cursor:pointer}
+@media(max-width:600px){body{padding:10px}h1{font-size:19px}td,th{padding:3px 6px}.bar{min-width:70px}
+td:first-child,th:first-child{white-space:normal;min-width:96px}}
+@media print{body{max-width:none}details{display:block}.scroll,.timeline{overflow:visible}.noprint{display:none}}
+"""
+)
+
+
+def page(title: str, body: str, *, script: str = "") -> str:
+    """A whole HTML page that needs nothing else.
+
+    Args:
+        title: plain text.
+        body: HTML.
+        script: JavaScript of the page itself, at its end.
+    """
+    end = f"<script>{script}</script>" if script else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>\n{body}\n{end}</body></html>\n"
+    )
+
+
+def write_page(path: Path, text: str) -> Path:
+    """Write a page; it takes the place of `path` when it is whole."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        # a stranger's text may hold halves of surrogate pairs, which UTF-8 cannot
+        temporary.write_text(text, encoding="utf-8", errors="replace")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], *, raw: Sequence[int] = ()) -> str:
+    """A table that scrolls on its own where the page is narrow; columns in `raw` hold HTML."""
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td>{cell if i in raw else escape(cell)}</td>" for i, cell in enumerate(row))
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
+
+
+def interval_bar(figure: Figure) -> str:
+    """The value as a mark on a bar from 0 to 1, its interval a band; empty for what is no share."""
+    if figure.value is None or not figure.metric.share:
+        return ""
+    band = ""
+    if figure.low is not None and figure.high is not None:
+        band = f'<i style="left:{figure.low:.2%};width:{max(figure.high - figure.low, 0):.2%}"></i>'
+    told = f"{figure_text(figure)}{f' ({interval_text(figure)})' if band else ''}"
+    return (
+        f'<div class="bar" role="img" aria-label="{told}">{band}<b style="left:{figure.value:.2%}"></b></div>'
+    )
+
+
+def metric_rows(figures: Sequence[tuple[str, Figure]]) -> list[tuple[str, str, str, str]]:
+    """(title, value, interval, bar) of titled figures, in as many digits as the interval supports."""
+    return [(title, figure_text(f), interval_text(f), interval_bar(f)) for title, f in figures]
