@@ -22,7 +22,7 @@ SECTIONS = {
     "Recordings and stores": ("convert", "merge", "info", "view", "verify", "audit"),
     "Labels": ("annotate", "split", "labels"),
     "Models": ("models", "train", "predict"),
-    "Scores": ("score", "compare", "outliers", "reproduce"),
+    "Scores": ("score", "compare", "board", "outliers", "reproduce"),
 }
 _NAMES = tuple(name for names in SECTIONS.values() for name in names)
 # What the same call does after an interrupt; the other commands leave nothing behind.

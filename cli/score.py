@@ -67,6 +67,12 @@ if TYPE_CHECKING:
     help="Every table as Markdown: printed, or written to a file .md that is named.",
 )
 @click.option("--csv", "csv_file", type=LOCAL, help="Write one row for each file and metric.")
+@click.option(
+    "--bundle",
+    type=LOCAL,
+    help="Write predictions, score and receipt as one file .fmfb, for `fmfbench board`.",
+)
+@click.option("--run", type=LOCAL, help="The run folder of the model: its facts go into the bundle.")
 @json_option()
 def command(
     *,
@@ -77,6 +83,8 @@ def command(
     report: Path | None,
     markdown: Path | None,
     csv_file: Path | None,
+    bundle: Path | None,
+    run: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -90,26 +98,18 @@ def command(
     Example:
       fmfbench score predictions.npz --data fmf.zarr --report score.html
       fmfbench score predictions.npz --labels labels.npz --json
+      fmfbench score predictions.npz --data fmf.zarr --bundle mine.fmfb
       fmfbench score predictions.npz --data fmf_sim.zarr --truth recordings/truth
     """
-    from fmfbench.files.problems import check_ending, check_target
     from fmfbench.scoring.score import opened, score
     from fmfbench.scoring.tables import score_csv, scores_markdown
 
     if (data is None) == (labels is None):
         raise InputError("score: expected exactly one of --data STORE and --labels FILE")
     printed = markdown == Path("-")
-    for target, endings, what in (
-        (report, (".html", ".htm"), "a page"),
-        (None if printed else markdown, (".md", ".markdown", ".txt"), "Markdown"),
-        (csv_file, (".csv",), "CSV"),
-    ):
-        if target is not None:
-            check_target(target)
-            check_ending(target, endings, what)
+    written = {"report": report, "markdown": None if printed else markdown, "csv": csv_file, "bundle": bundle}
+    _check_outputs(written, file, run, options)
     source = opened(data or labels or Path())
-    if report is not None and file.is_dir():
-        raise InputError(f"{file}: --report is for one file, got a folder")
     if file.is_dir():
         scores, failed = _score_all(file, source, split, options)
     else:
@@ -120,6 +120,8 @@ def command(
     for path, content in ((None if printed else markdown, text + "\n"), (csv_file, score_csv(scores))):
         if path is not None:
             path.write_text(content, encoding="utf-8")
+    if bundle is not None:
+        _bundle(bundle, file, scores[0], options, run)
     if as_json:
         click.echo(json.dumps(_document(scores, failed, file.is_dir()), indent=2))
     elif scores:
@@ -134,6 +136,54 @@ def _tell(folder: Path, scores: list[Score], failed: dict[str, str]) -> None:
     if failed:
         count = len(failed) + len(scores)
         raise InputError(f"{folder}: {len(failed)} of {count} prediction files were not scored")
+
+
+def _bundle(out: Path, file: Path, scored: Score, options: dict[str, Any], run: Path | None) -> None:
+    from fmfbench.board.bundle import write_bundle
+
+    write_bundle(out, file, scored, options, {} if run is None else _run_facts(run))
+
+
+def _check_outputs(
+    written: dict[str, Path | None], file: Path, run: Path | None, options: dict[str, Any]
+) -> None:
+    """Refuse what cannot be written before anything is scored."""
+    from fmfbench.files.problems import check_ending, check_target
+
+    kinds = {
+        "report": ((".html", ".htm"), "a page"),
+        "markdown": ((".md", ".markdown", ".txt"), "Markdown"),
+        "csv": ((".csv",), "CSV"),
+        "bundle": ((".fmfb",), "a bundle"),
+    }
+    for name, (endings, what) in kinds.items():
+        target = written[name]
+        if target is None:
+            continue
+        check_target(target)
+        check_ending(target, endings, what)
+        if name in ("report", "bundle") and file.is_dir():
+            raise InputError(f"{file}: --{name} is for one file, got a folder")
+    if run is not None and written["bundle"] is None:
+        raise InputError("score: --run expects --bundle, which its facts go into")
+    if written["bundle"] is not None and (options["compat"] or options["truth"]):
+        raise InputError(
+            "score: --bundle expects neither --compat nor --truth: a board could not repeat the score"
+        )
+
+
+def _run_facts(run: Path) -> dict[str, Any]:
+    """What a run folder says of the model: its facts, and the number of its parameters where torch is there."""
+    try:
+        facts: dict[str, Any] = {"run": json.loads((run / "run.json").read_text(encoding="utf-8"))}
+    except (OSError, ValueError):
+        raise InputError(f"{run}: expected a run folder of `fmfbench train`, with its run.json") from None
+    try:
+        from fmfbench_models import load_checkpoint
+    except ImportError:
+        return facts
+    model = load_checkpoint(run)
+    return facts | {"parameters": sum(each.numel() for each in model.parameters())}
 
 
 def _report(

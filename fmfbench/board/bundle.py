@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -318,6 +319,9 @@ def _check_receipt(
     inner, options = receipt["receipt"], receipt["options"]
     if not isinstance(inner, dict) or set(inner) != _RECEIPT_KEYS:
         raise PredictionError(f"{path}: the receipt does not hold exactly {', '.join(sorted(_RECEIPT_KEYS))}")
+    sources = inner["sources_digest"]
+    if not (sources is None or (isinstance(sources, str) and re.fullmatch("[0-9a-f]{64}", sources))):
+        raise PredictionError(f"{path}: its sources digest is neither a sha256 nor null")
     good = (
         isinstance(options, dict)
         and set(options) == set(_OPTIONS)

@@ -108,8 +108,8 @@ def _verdict(score: Score) -> str:
     told += f" ({interval_text(accuracy)})" if accuracy.low is not None else ""
     told += f", mIoU {figure_text(miou)}" if miou.value is not None else ""
     told += (
-        f". {events['detected']} of {events['events']} events detected, {counted(events['false_alarms'], 'false alarm')} "
-        f"in {events['normal_hours']:.3g} h of normal time."
+        f". {events['detected']} of {events['events']} events detected, "
+        f"{counted(events['false_alarms'], 'false alarm')} in {events['normal_hours']:.3g} h of normal time."
     )
     beaten = [name for name, row in evidence.baselines.items() if _better_than(score, row)]
     if len(beaten) == len(evidence.baselines):

@@ -1,0 +1,295 @@
+"""The board as one page: sortable, filterable, every metric with its interval, what can be told apart, no network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from fmfbench.plots.page import interval_bar, page, table_html
+from fmfbench.plots.palette import FALSE, INK, PREDICTED, TRUTH
+from fmfbench.scoring.figures import figure_text, interval_text
+from fmfbench.scoring.metrics import COUNT_METRICS, METRICS, Figure, metric
+
+__all__ = ["board_page"]
+
+_WORLDS = (("video-missing", "video lost"), ("current-missing", "current lost"))
+_SCRIPT = """
+const table=document.querySelector('#board'),body=table.tBodies[0],filter=document.querySelector('#filter');
+const count=document.querySelector('#count'),heads=[...table.tHead.rows[0].cells];
+function sort(k,flip){const dir=heads[k].dataset.dir==='up'?1:-1,sign=flip?-dir:dir;
+ const value=r=>{const v=r.cells[k].dataset.v;return v===undefined||v===''?null:(isNaN(v)?v:+v)};
+ [...body.rows].sort((a,b)=>{const x=value(a),y=value(b);if(x===null)return y===null?0:1;if(y===null)return -1;
+  return (x<y?-1:x>y?1:0)*sign}).forEach(r=>body.append(r));
+ heads.forEach((h,i)=>h.setAttribute('aria-sort',i===k?(sign>0?'ascending':'descending'):'none'))}
+heads.forEach((h,k)=>{const b=h.querySelector('button');if(b)b.onclick=()=>{
+ const best=h.dataset.dir==='up'?'ascending':'descending';sort(k,h.getAttribute('aria-sort')===best)}});
+function show(){const words=filter.value.toLowerCase().split(/\\s+/).filter(w=>w),only=document.querySelector('#clean').checked;
+ let n=0;for(const r of body.rows){const text=r.dataset.text;const on=words.every(w=>text.includes(w))&&(!only||r.dataset.clean==='1');
+  r.hidden=!on;n+=on}count.textContent=n+' of '+body.rows.length}
+filter.oninput=show;document.querySelector('#clean').onchange=show;show();
+document.querySelectorAll('[data-pairs]').forEach(s=>s.onchange=()=>document.querySelectorAll('.pairs').forEach(
+ p=>p.hidden=p.id!=='pairs-'+s.value));
+"""
+_STYLE = """<style>
+body{max-width:1560px}
+#board th button{all:unset;cursor:pointer;font-weight:600}#board th button:focus-visible{outline:2px solid var(--predicted)}
+#board th[aria-sort=descending] button::after{content:" \\2193"}#board th[aria-sort=ascending] button::after{content:" \\2191"}
+#board td .bar{min-width:70px;width:100%;height:8px;border:0}#board td .bar i{top:2px;height:4px}#board td .bar b{height:8px}
+#board td small{display:block;font-size:12px}#board td:first-child{position:sticky;left:0;background:#fff;min-width:150px;max-width:240px;
+white-space:normal;overflow-wrap:anywhere}tr[data-clean="0"] td{background:var(--amber)!important}
+.tools{display:flex;flex-wrap:wrap;gap:12px;align-items:center;margin:8px 0}.tools input[type=search]{padding:5px 8px;
+border:1px solid var(--rule);min-width:200px;max-width:100%;font:inherit}.matrix td{text-align:center;font-size:12.5px}
+@media(max-width:600px){#board td:first-child{max-width:120px;min-width:96px}}</style>"""
+
+
+def board_page(board: Mapping[str, Any]) -> str:
+    """The page of a board, from what its board.json holds."""
+    rows: Sequence[Mapping[str, Any]] = board["rows"]
+    clean = [row for row in rows if row["corrupt"] is None]
+    title = f"Board: {len(rows)} bundles, split {board['split']}"
+    facts = (
+        f"{board['num_samples']} samples of split {board['split']}, {board['sample_set']}; data {board['fingerprint'][:16]}; "
+        f"fmfbench {board['fmfbench']}, protocol card {board['protocol_card']}. Every figure was computed anew from the "
+        "predictions in its bundle; 95 % intervals."
+    )
+    parts = [
+        _STYLE,
+        f"<h1>{escape(title)}</h1><p>{escape(facts)}</p>",
+        _tools(len(clean) < len(rows)),
+        _main_table(rows),
+        '<p class="key"><a href="board.json">board.json</a>, <a href="board.csv">CSV</a>, '
+        '<a href="board.md">Markdown</a></p>',
+        _comparison(board["comparison"]),
+        _recordings(rows),
+        _onset(clean),
+        _proof(),
+        _receipts(rows),
+    ]
+    return page(title, "\n".join(parts), script=_SCRIPT)
+
+
+def _tools(corrupted: bool) -> str:
+    hidden = "" if corrupted else " hidden"
+    return (
+        '<div class="tools noprint"><label>filter <input id="filter" type="search" placeholder="words of a row"></label>'
+        f'<label{hidden}><input id="clean" type="checkbox"> clean input only</label><span id="count" class="key"></span></div>'
+    )
+
+
+def _figure(row: Mapping[str, Any], name: str) -> Figure | None:
+    if name not in row["metrics"]:
+        return None
+    interval = row["intervals"].get(name, {})
+    return Figure(
+        name=name,
+        value=row["metrics"][name],
+        low=interval.get("low"),
+        high=interval.get("high"),
+        reason=row["undefined"].get(name),
+    )
+
+
+def _main_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = [
+        entry.name for entry in METRICS if any(row["metrics"].get(entry.name) is not None for row in rows)
+    ]
+    worlds = [(preset, title) for preset, title in _WORLDS if any(row["corrupt"] == preset for row in rows)]
+    facts = [
+        (name, title)
+        for name, title in (
+            ("parameters", "parameters"),
+            ("train_seconds", "training (s)"),
+            ("latency_ms", "latency (ms)"),
+        )
+        if any(row["facts"].get(name) is not None for row in rows)
+    ]
+    heads = [_head("model", "up")]
+    official, others = ([name for name in names if (name in COUNT_METRICS) == of] for of in (True, False))
+    heads += [_metric_head(name) for name in official]
+    heads += [_head(f"accuracy, {title}", "down") for _, title in worlds]
+    heads += [_metric_head(name) for name in others]
+    heads += [_head(title, "up") for _, title in facts] + [_head("warnings", "up")]
+    lost = {(row["model"], row["corrupt"]): _figure(row, "accuracy") for row in rows if row["corrupt"]}
+    lines = []
+    for row in sorted(rows, key=lambda r: (r["corrupt"] is not None, -(r["metrics"]["accuracy"] or 0))):
+        cells = [_name_cell(row)] + [_metric_cell(_figure(row, name)) for name in official]
+        for preset, _ in worlds:
+            cells.append(_metric_cell(None if row["corrupt"] else lost.get((row["model"], preset))))
+        cells += [_metric_cell(_figure(row, name)) for name in others]
+        cells += [_number_cell(row["facts"].get(name)) for name, _ in facts]
+        warned = row["warnings"]
+        told = escape("; ".join(warned), quote=True)
+        cells.append(f'<td data-v="{len(warned)}" title="{told}">{len(warned) or ""}</td>')
+        text = escape(f"{row['model']} {row['bundle']} {row['corrupt'] or 'clean'}".lower(), quote=True)
+        lines.append(
+            f'<tr data-text="{text}" data-clean="{int(row["corrupt"] is None)}">{"".join(cells)}</tr>'
+        )
+    return (
+        f'<div class="scroll"><table id="board"><thead><tr>{"".join(heads)}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _metric_head(name: str) -> str:
+    return _head(metric(name).title, "down" if metric(name).higher_is_better else "up")
+
+
+def _head(title: str, direction: str) -> str:
+    return f'<th data-dir="{direction}" aria-sort="none"><button>{escape(title)}</button></th>'
+
+
+def _name_cell(row: Mapping[str, Any]) -> str:
+    name = escape(row["model"])
+    shown = f'<a href="{escape(row["report"], quote=True)}">{name}</a>' if row["report"] else name
+    note = f"<small>CORRUPTED INPUT: {escape(row['corrupt'])}</small>" if row["corrupt"] else ""
+    return f'<td data-v="{escape(row["model"].lower(), quote=True)}">{shown}{note}</td>'
+
+
+def _metric_cell(figure: Figure | None) -> str:
+    if figure is None:
+        return '<td data-v="">-</td>'
+    if figure.value is None:
+        return f'<td data-v="" title="{escape(str(figure.reason), quote=True)}">undefined</td>'
+    interval = interval_text(figure)
+    return (
+        f'<td data-v="{figure.value!r}">{figure_text(figure)}<small>{interval or "&nbsp;"}</small>'
+        f"{interval_bar(figure)}</td>"
+    )
+
+
+def _number_cell(value: float | None) -> str:
+    return '<td data-v="">-</td>' if value is None else f'<td data-v="{value!r}">{value:,.4g}</td>' if (
+        isinstance(value, float)
+    ) else f'<td data-v="{value!r}">{value:,}</td>'  # fmt: skip
+
+
+def _comparison(comparison: Mapping[str, Mapping[str, Any]]) -> str:
+    if not comparison:
+        return (
+            "<h2>Who can be told apart</h2><p>Fewer than two models on clean input: nothing to compare.</p>"
+        )
+    options = "".join(f'<option value="{name}">{escape(metric(name).title)}</option>' for name in comparison)
+    parts = [
+        "<h2>Who can be told apart</h2><p>All pairs at once, on shared resamples of blocks of time: in 95 % of cases no "
+        "pair of equally good models is told apart. Models joined by a bar cannot be told apart. In the matrix: row less "
+        "column with its interval; coloured where the row is better or worse.</p>",
+        f'<p class="noprint"><label>metric <select data-pairs>{options}</select></label></p>',
+    ]
+    for place, (name, pairs) in enumerate(comparison.items()):
+        hidden = " hidden" if place else ""
+        parts.append(f'<div class="pairs" id="pairs-{name}"{hidden}>{_diagram(pairs)}{_matrix(pairs)}</div>')
+    return "\n".join(parts)
+
+
+def _diagram(pairs: Mapping[str, Any]) -> str:
+    """Models on one scale, best on top, with bars along those that cannot be told apart."""
+    names, values = pairs["models"], pairs["values"]
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    left, wide, line = 210, 330, 22
+    groups = pairs["cannot_be_told_apart"]
+    width = left + wide + 70 + 16 * len(groups)
+    height = 24 + line * len(names)
+    parts = []
+    for place, (name, value) in enumerate(zip(names, values, strict=True)):
+        y = 16 + line * place
+        x = left + (value - low) / span * wide
+        shown = name if len(name) <= 30 else name[:29] + "…"
+        parts.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{escape(shown)}</text>')
+        parts.append(f'<path d="M{left} {y}H{left + wide}" stroke="var(--rule)"/>')
+        parts.append(f'<circle cx="{x:.1f}" cy="{y}" r="5" fill="{PREDICTED}"/>')
+        parts.append(f'<text x="{left + wide + 8}" y="{y + 4}">{value:.3f}</text>')
+    for number, group in enumerate(groups):
+        x = left + wide + 62 + 16 * number
+        top, bottom = (16 + line * names.index(group[end]) for end in (0, -1))
+        parts.append(
+            f'<path d="M{x} {top - 6}V{bottom + 6}" stroke="{INK}" stroke-width="5"><title>cannot be told apart: '
+            f"{escape(', '.join(group))}</title></path>"
+        )
+    return (
+        f'<div class="scroll"><svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="models by {escape(pairs["metric"])}, with bars along those that cannot be told apart">{"".join(parts)}</svg></div>'
+    )
+
+
+def _matrix(pairs: Mapping[str, Any]) -> str:
+    names = pairs["models"]
+    higher = metric(pairs["metric"]).higher_is_better
+    rows = []
+    for a, name in enumerate(names):
+        cells = [escape(name)]
+        for b in range(len(names)):
+            if a == b:
+                cells.append("")
+                continue
+            value, low, high = (pairs[key][a][b] for key in ("difference", "low", "high"))
+            better = (low > 0) if higher else (high < 0)
+            worse = (high < 0) if higher else (low > 0)
+            colour = TRUTH if better else FALSE if worse else "transparent"
+            word = "better" if better else "worse" if worse else "cannot be told apart"
+            cells.append(
+                f'<div style="border-left:6px solid {colour};padding-left:4px" title="{word}">{value:+.3f}'
+                f"<br>{low:+.3f} to {high:+.3f}</div>"
+            )
+        rows.append(cells)
+    table = table_html(("row less column", *names), rows, raw=range(len(names) + 1))
+    return f'<details class="matrix"><summary>all paired differences</summary>{table}</details>'
+
+
+def _recordings(rows: Sequence[Mapping[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row["recordings"]))
+    if len(names) < 2:
+        return ""
+    lines = []
+    for row in rows:
+        known = {name: each["metrics"]["accuracy"] for name, each in row["recordings"].items()}
+        worst = metric("accuracy").worst(known)
+        told = [
+            "-" if known.get(name) is None else f"{known[name]:.3f}{' worst' if name == worst else ''}"
+            for name in names
+        ]
+        lines.append((_claimed(row), *told))
+    return f"<h2>Accuracy by recording</h2>{table_html(('model', *names), lines)}"
+
+
+def _onset(rows: Sequence[Mapping[str, Any]]) -> str:
+    from fmfbench.scoring.circumstances import onset_title
+
+    bands = rows[0]["around_onset"] if rows else []
+    if not bands:
+        return ""
+    head = ("model", *(onset_title(band) for band in bands))
+    lines = [
+        (
+            _claimed(row),
+            *("-" if band["accuracy"] is None else f"{band['accuracy']:.2f}" for band in row["around_onset"]),
+        )
+        for row in rows
+    ]
+    return f"<h2>Accuracy by time from an onset</h2>{table_html(head, lines)}"
+
+
+def _claimed(row: Mapping[str, Any]) -> str:
+    return row["model"] + (f" ({row['corrupt']})" if row["corrupt"] else "")
+
+
+def _proof() -> str:
+    return (
+        "<h2>What a receipt proves</h2><p>That the predictions with this sha256 give these figures on the data with this "
+        "fingerprint: the board computed them again. It does not prove which model made the predictions, what it was "
+        "trained on, or that nobody looked at the labels: a model's name, parameters and training time are claims of "
+        "whoever made the bundle.</p>"
+    )
+
+
+def _receipts(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        f"<details><summary>{escape(_claimed(row))}: {escape(row['bundle'])}</summary>"
+        f"<p><code>{escape(json.dumps(row['receipt'], ensure_ascii=True))}</code></p>"
+        + "".join(f'<div class="warn">{escape(text)}</div>' for text in row["warnings"])
+        + "</details>"
+        for row in rows
+    ]
+    return f"<h2>Receipts</h2>{''.join(lines)}"

@@ -1,0 +1,221 @@
+"""A board scores again, compares, and writes pages that stand alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest_board import bundle_of, members_of, predictions, put_together
+from conftest_scores import build_data
+from fmfbench_cli.main import main
+
+from fmfbench.board.board import make_board
+from fmfbench.board.bundle import read_bundle, write_bundle
+from fmfbench.errors import InputError, PredictionError
+from fmfbench.exchange.labels import read_labels
+from fmfbench.exchange.predictions import write_predictions
+from fmfbench.scoring.compare import compare
+from fmfbench.scoring.score import score
+
+
+class Checker(HTMLParser):
+    """Every tag that is opened is closed; nothing is fetched from elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.tags = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "input", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def board(bundles, board_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("board") / "board"
+    return folder, make_board(bundles, board_data, folder, resamples=200)
+
+
+def test_the_same_bundle_gives_the_same_bytes(bundles, board_data, tmp_path):
+    path = bundle_of(tmp_path, predictions(tmp_path, board_data, "alpha", 0), board_data,
+                     {"parameters": 1234567, "train_seconds": 12.5})  # fmt: skip
+    assert path.read_bytes() == bundles[0].read_bytes()
+
+
+def test_board_json_holds_what_the_scores_say(board, bundles, board_data):
+    folder, made = board
+    document = json.loads((folder / "board.json").read_text())
+    assert document == json.loads(json.dumps(made.to_dict()))
+    assert [row["model"] for row in document["rows"]] == ["alpha", "beta", "gamma", "alpha"]
+    for row, path in zip(document["rows"], bundles, strict=True):
+        bundle = read_bundle(path)
+        assert row["metrics"]["accuracy"] == bundle.score["metrics"]["accuracy"]
+        assert row["intervals"]["f1"] == bundle.score["intervals"]["f1"]
+        assert row["receipt"]["predictions_sha256"] == bundle.receipt["predictions_sha256"]
+        assert row["facts"]["parameters"] == bundle.card.get("parameters")
+    assert document["rows"][3]["corrupt"] == "video-missing"
+    assert document["fingerprint"] == board_data.fingerprint
+
+
+def test_the_comparison_is_of_clean_rows_and_wider_than_one_pair_alone(board, bundles, board_data, tmp_path):
+    document = json.loads((board[0] / "board.json").read_text())
+    pairs = document["comparison"]["accuracy"]
+    assert sorted(pairs["models"]) == ["alpha", "beta", "gamma"]
+    assert pairs["values"] == sorted(pairs["values"], reverse=True)
+    files = [predictions(tmp_path, board_data, name, seed) for seed, name in enumerate(("alpha", "beta"))]
+    alone = compare(*files, board_data, resamples=200).rows["accuracy"]
+    a, b = (pairs["models"].index(name) for name in ("alpha", "beta"))
+    assert pairs["difference"][a][b] == pytest.approx(alone["difference"])
+    assert pairs["high"][a][b] - pairs["low"][a][b] > alone["high"] - alone["low"]
+
+
+def test_the_page_stands_alone(board):
+    folder, _ = board
+    text = (folder / "index.html").read_text()
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert "://" not in text
+    assert '<meta name="viewport"' in text
+    assert all((folder / link).is_file() for link in checker.links)
+    assert {"board.json", "board.csv", "board.md", "reports/alpha.html"} <= set(checker.links)
+    assert "accuracy, video lost" in text
+    assert "CORRUPTED INPUT: video-missing" in text
+    assert "1,234,567" in text
+    assert "What a receipt proves" in text
+
+
+def test_csv_and_markdown_say_the_same(board):
+    folder, made = board
+    rows = list(csv.DictReader((folder / "board.csv").read_text().splitlines()))
+    for row in made.rows:
+        own = [r for r in rows if r["bundle"] == row.bundle.path.name and r["metric"] == "accuracy"]
+        assert [float(r["value"]) for r in own] == [row.score.metrics["accuracy"]]
+    text = (folder / "board.md").read_text()
+    assert text.count("| alpha |") == 2
+    assert "CORRUPTED INPUT: video-missing" in text
+    assert "cannot be told apart" in text
+
+
+def test_labels_alone_are_enough(bundles, board_labels, tmp_path):
+    made = make_board(bundles[:2], board_labels, tmp_path / "b", reports=False, resamples=40)
+    assert not (tmp_path / "b" / "reports").exists()
+    assert len(made.rows) == 2
+
+
+def test_one_that_was_remade_consistently_is_scored_again_and_its_name_is_a_claim(
+    bundles, board_labels, tmp_path
+):
+    members = members_of(bundles[0])
+    card = json.loads(members["card.json"]) | {"model": "<b>the best</b>", "parameters": 3}
+    path = put_together(tmp_path / "x.fmfb", members | {"card.json": json.dumps(card).encode()}, rehash=True)
+    made = make_board([path], board_labels, tmp_path / "b", reports=False, resamples=40)
+    assert made.rows[0].model == "<b>the best</b>"
+    assert made.rows[0].score.metrics["accuracy"] == read_bundle(bundles[0]).score["metrics"]["accuracy"]
+    text = (tmp_path / "b" / "index.html").read_text()
+    assert "<b>the best</b>" not in text
+    assert "&lt;b&gt;the best&lt;/b&gt;" in text
+
+
+def test_all_refused_are_named_and_an_earlier_board_stays(bundles, board_labels, tmp_path):
+    make_board(bundles[:1], board_labels, tmp_path / "b", reports=False, resamples=40)
+    before = (tmp_path / "b" / "board.json").read_bytes()
+    for name, junk in (("one.fmfb", b"x"), ("two.fmfb", b"PK\x05\x06" + bytes(18))):
+        (tmp_path / name).write_bytes(junk)
+    paths = [bundles[1], tmp_path / "one.fmfb", tmp_path / "two.fmfb", tmp_path / "none.fmfb"]
+    with pytest.raises(InputError, match=r"3 of 4 bundles refused.*one\.fmfb.*two\.fmfb.*none\.fmfb"):
+        make_board(paths, board_labels, tmp_path / "b", reports=False)
+    assert (tmp_path / "b" / "board.json").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "one.fmfb", "two.fmfb"]
+
+
+def test_the_same_predictions_twice_are_refused(bundles, board_labels, tmp_path):
+    copy = tmp_path / "copy.fmfb"
+    copy.write_bytes(bundles[0].read_bytes())
+    with pytest.raises(InputError, match="holds the same predictions as"):
+        make_board([bundles[0], copy], board_labels, tmp_path / "b", reports=False)
+
+
+def test_other_data_and_mixed_sample_sets_are_refused(bundles, board_data, board_labels, tmp_path):
+    other = build_data(4, lengths=(900, 700))
+    other.fingerprint = "beef" * 16
+    with pytest.raises(InputError, match="fingerprint"):
+        make_board(bundles[:1], other, tmp_path / "b", reports=False)
+    labels = read_labels(board_labels).select("train")
+    rng = np.random.default_rng(0)
+    path = write_predictions(tmp_path / "t.npz", sample_id=labels.sample_id, score=rng.random(len(labels)))
+    options = {"context": None, "protocol": None, "resamples": 40, "block_seconds": None, "seed": 0,
+               "per_second": False, "aupro_limit": 0.3}  # fmt: skip
+    train = write_bundle(tmp_path / "t.fmfb", path, score(path, board_data, "train", **options), options)
+    with pytest.raises(InputError, match="one split and sample set"):
+        make_board([bundles[0], train], board_data, tmp_path / "b", reports=False)
+    assert not (tmp_path / "b").exists()
+
+
+def test_folders_that_are_no_boards_are_left_alone(bundles, board_labels, tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.tex").write_text("x")
+    with pytest.raises(InputError, match="an earlier board"):
+        make_board(bundles[:1], board_labels, tmp_path / "b")
+    with pytest.raises(InputError, match="existing folder"):
+        make_board(bundles[:1], board_labels, tmp_path / "none" / "b")
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["thesis.tex"]
+
+
+def test_what_cannot_be_repeated_is_not_bundled(board_data, tmp_path):
+    path = predictions(tmp_path, board_data, "alpha", 0)
+    options = {"resamples": 40}
+    with pytest.raises(InputError, match="compat"):
+        write_bundle(tmp_path / "x.fmfb", path, score(path, board_data, compat="official"), options)
+    with pytest.raises(PredictionError, match=r"ending in \.fmfb"):
+        write_bundle(tmp_path / "x.zip", path, score(path, board_data, resamples=40), options)
+    made = score(path, board_data, resamples=40)
+    predictions(tmp_path, board_data, "alpha", 1)
+    with pytest.raises(PredictionError, match="score again"):
+        write_bundle(tmp_path / "x.fmfb", path, made, options)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["alpha.npz"]
+
+
+def test_the_commands(board_data, board_labels, tmp_path):
+    files = [predictions(tmp_path, board_data, name, seed) for seed, name in enumerate("ab")]
+    for path in files:
+        arguments = [
+            "score",
+            path,
+            "--labels",
+            board_labels,
+            "--resamples",
+            "40",
+            "--bundle",
+            path.with_suffix(".fmfb"),
+        ]
+        assert CliRunner().invoke(main, [str(a) for a in arguments]).exit_code == 0
+    arguments = [
+        "board",
+        *(path.with_suffix(".fmfb") for path in files),
+        "--data",
+        board_labels,
+        "-o",
+        tmp_path / "out",
+    ]
+    done = CliRunner().invoke(main, [str(a) for a in [*arguments, "--json", "--no-reports"]])
+    assert done.exit_code == 0, done.output
+    assert [row["model"] for row in json.loads(done.stdout)["rows"]] == ["a", "b"]
+    files[0].with_suffix(".fmfb").write_bytes(b"junk")
+    failed = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert failed.exit_code == 2
+    assert failed.stderr.startswith("Error: board: 1 of 2 bundles refused")
+    refused = CliRunner().invoke(
+        main, [str(a) for a in ("score", files[0], "--labels", board_labels, "--run", tmp_path)]
+    )
+    assert refused.exit_code == 2
+    assert "--run expects --bundle" in refused.stderr
