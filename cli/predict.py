@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,6 +88,7 @@ def command(
       fmfbench predict runs/fmformer --data fmf.zarr -o dense.npz --pixel-scores
       fmfbench predict runs/fmformer --data fmf.zarr -o predictions.npz --engine onnx
       fmfbench score predictions.npz --data fmf.zarr
+      torchrun --nproc-per-node=4 -m fmfbench predict runs/fmformer --data fmf.zarr -o predictions.npz
     """
     from fmfbench.data import open_dataset
     from fmfbench.errors import InputError
@@ -124,6 +126,8 @@ def command(
         workers=workers,
         pixel_scores=pixel_type if pixel_scores else None,
     )
+    if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
+        return
     if as_json:
         click.echo(json.dumps(_summary(written, data, split), indent=2))
         return

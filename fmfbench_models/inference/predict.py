@@ -30,8 +30,10 @@ from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench.windows.reader import Windows
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.inference.engine import Engine, EngineName, make_engine
+from fmfbench_models.inference.sharded import collect, share_of
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.backbones import trunk_of
+from fmfbench_models.training.parallel import joined
 from fmfbench_models.training.step import autocast, to_device, to_float32
 from fmfbench_models.training.train import versions
 
@@ -81,6 +83,8 @@ def predict(
             in that type: H*W times 2, 4 or 1 bytes a sample before compression, on disk throughout.
         engine: what runs the model: "torch", "onnx" (ONNX Runtime, on the CPU) or "compile"; see `engine.make_engine`.
 
+    Under `torchrun` every process judges a part, and the first one writes; the file is that of one process.
+
     Raises:
         InputError: no such split or protocol, windows that do not fit the model, pixel scores of a model that is
             not dense, outliers once a second, or an engine that cannot run the model.
@@ -108,19 +112,6 @@ def predict(
         raise InputError(f"{data.path}: expected samples of split {split!r}, got none")
     if pixel_scores is not None:
         check_pixel_type(model, pixel_scores)
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    loader = make_loader(
-        WindowDataset(windows, transform),
-        batch_size=batch_size,
-        num_workers=workers,
-        pin_memory=target.type == "cuda",
-        rank=0,
-        world_size=1,
-    )
-    if engine == "onnx" and device is None:
-        target = torch.device("cpu")
-    model = model.to(target).eval()
-    run = make_engine(model, engine)
     facts = {
         "model": model.meta.name,
         "config": model.meta.config,
@@ -143,14 +134,35 @@ def predict(
         **({} if engine == "torch" else {"engine": engine}),
         **(meta or {}),
     }
-    # On some systems the file behind a memory map cannot go while it is mapped, as it is by an error's traceback.
-    with tempfile.TemporaryDirectory(
-        dir=Path(out).absolute().parent, prefix=".predict-", ignore_cleanup_errors=True
-    ) as scratch:
-        arrays = _run(run, loader, len(windows), target, chosen.transposed, Path(scratch), pixel_scores)
-        written = write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
-        del arrays
-    return written
+    with joined("cpu" if engine == "onnx" and device is None else device) as world:
+        shares = [share_of(len(windows), batch_size, rank, world.size) for rank in range(world.size)]
+        share = shares[world.rank]
+        run = make_engine(model.to(world.device).eval(), engine)
+        # On some systems the file behind a memory map cannot go while it is mapped, as it is by an error's traceback.
+        folder = Path(out).absolute().parent if world.is_first else None
+        with tempfile.TemporaryDirectory(
+            dir=folder, prefix=".predict-", ignore_cleanup_errors=True
+        ) as scratch:
+            arrays: dict[str, Any] | None = {}
+            if share.start < share.stop:
+                own = windows if world.size == 1 else windows.select(windows.sample_ids[share])
+                loader = make_loader(
+                    WindowDataset(own, transform),
+                    batch_size=batch_size,
+                    num_workers=workers,
+                    pin_memory=world.device.type == "cuda",
+                    rank=0,
+                    world_size=1,
+                )
+                upright = chosen.transposed
+                arrays = _run(run, loader, len(own), world.device, upright, Path(scratch), pixel_scores)
+            if world.size > 1:
+                arrays = collect(world, arrays or {}, shares, Path(scratch))
+            if arrays is not None:
+                write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
+            del arrays
+        world.wait()
+    return Path(out)
 
 
 def _seen_in_training(model: Model, windows: Windows) -> dict[str, int]:
