@@ -59,9 +59,31 @@ class LabelVariable:
             yield from binary_blocks(frames, f"{self.path}: variable {self.name!r}")
 
 
+# What to type in MATLAB for what is no array of numbers.
+_REMEDIES = {
+    "cell": "{0} = cat(ndims({0}{{1}}) + 1, {0}{{:}});  % every cell one frame",
+    "struct": "save its field on its own: {0} = {0}.{0};",
+    "sparse": "{0} = full({0});",
+    "char": "{0} = str2num({0});",
+    "string": "{0} = double({0});",
+    "table": "{0} = table2array({0});",
+    "timetable": "{0} = {0}.Variables;",
+    "datetime": "{0} = posixtime({0});",
+    "categorical": "{0} = double({0});",
+    "function_handle": "save the values that it gives",
+}
+
+
 def require(mat: MatFile, name: str, *, numeric: bool) -> MatVariable:
     """The variable `name`, real and numeric."""
     variable = mat.variables[name]
+    kind = variable.matlab_class
+    if variable.unreadable is not None and (kind in _REMEDIES or kind not in _NUMERIC):
+        how = _REMEDIES.get(kind)
+        advice = f"; in MATLAB: {how.format(name)} and save it again with '-v7.3'" if how else ""
+        raise SourceError(f"{variable.unreadable} (class {kind}){advice}")
+    if variable.unreadable is not None:
+        raise SourceError(variable.unreadable)
     if numeric and variable.matlab_class not in _NUMERIC:
         raise SourceError(
             f"{mat.path}: expected {name!r} as a numeric array, got class {variable.matlab_class} "

@@ -38,7 +38,12 @@ def find_v2_tree(folder: Path) -> Path | None:
 
 def read_v2_tree(root: Path, options: Options) -> tuple[tuple[SourceRecording, ...], tuple[Path, ...]]:
     """All recordings of a tree, by name, and every file read."""
-    videos = sorted(p for p in (root / "videos").iterdir() if _is_mat(p))
+    there = sorted(p for p in (root / "videos").iterdir() if _is_mat(p))
+    videos = [p for p in there if not options.only or p.stem in options.only]
+    if there and not videos:
+        raise SourceError(
+            f"{root}: expected a recording {options.only[0]!r} (--only), got {', '.join(p.stem for p in there)}"
+        )
     if not videos:
         raise SourceError(f"{root / 'videos'}: expected .mat files, got none")
     absent = [
@@ -55,7 +60,7 @@ def read_v2_tree(root: Path, options: Options) -> tuple[tuple[SourceRecording, .
             f"{root}: a V2 tree expects train.json, test.json and for every video a table in currents/ and "
             f"timestamps/; without {', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
         )
-    lists = {name: _read_frame_lists(root / f"{name}.json", videos) for name in ("train", "test")}
+    lists = {name: _read_frame_lists(root / f"{name}.json", there, options) for name in ("train", "test")}
     recordings = tuple(sorted((_read_one(root, v, lists, options) for v in videos), key=lambda r: r.name))
     files = [root / "train.json", root / "test.json"]
     for v in videos:
@@ -179,7 +184,7 @@ def _split(
     return split
 
 
-def _read_frame_lists(path: Path, videos: list[Path]) -> dict[str, list[int]]:
+def _read_frame_lists(path: Path, videos: list[Path], options: Options) -> dict[str, list[int]]:
     """`{"NAME.mat": [0-based frame indices]}`, with every name one of the videos."""
     try:
         document = json.loads(path.read_bytes(), object_pairs_hook=_unique_keys)
@@ -193,16 +198,26 @@ def _read_frame_lists(path: Path, videos: list[Path]) -> dict[str, list[int]]:
         )
     names = {v.name for v in videos}
     for key, frames in document.items():
-        if key not in names:
-            raise SourceError(
-                f"{path}: {key!r} is not among the videos ({', '.join(sorted(names)[:5])}); "
-                "keys are file names with .mat"
-            )
+        if key not in names and not options.only:
+            raise SourceError(_missing_video(path, key, videos, set(document)))
         if not isinstance(frames, list) or not all(type(f) is int for f in frames):
             raise SourceError(
                 f"{path}: expected a list of whole frame numbers for {key!r}, got something else"
             )
     return document
+
+
+def _missing_video(path: Path, key: str, videos: list[Path], keys: set[str]) -> str:
+    have = [v for v in videos if v.name in keys]
+    if not key.endswith(".mat") or not have:
+        shown = ", ".join(sorted(v.name for v in videos)[:5])
+        return f"{path}: {key!r} is not among the videos ({shown}); keys are file names with .mat"
+    missing = sorted(k for k in keys if k not in {v.name for v in videos})
+    rest = " ".join(f"--only {v.stem}" for v in have)
+    return (
+        f"{path}: {key!r} is not among the videos: missing, or not downloaded: {', '.join(missing)}; put it into "
+        f"{path.parent / 'videos'}, or convert the rest with {rest}"
+    )
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -63,17 +63,23 @@ def test_a_mapped_name_that_the_layout_does_not_read_is_refused() -> None:
     assert open_source(DATA / "v2_hdf5storage_v73.mat", Options(names={"data": "data"})).layout == "v2"
 
 
-def test_a_file_with_the_names_of_both_is_ambiguous(tmp_path: Path) -> None:
+def test_a_file_with_names_of_both_is_ambiguous_unless_it_is_whole_as_one(tmp_path: Path) -> None:
     video = np.zeros((4, 5, 3, 6), np.uint8)
     content = {"video": video, "data": video, "current": np.ones((3, 6)), "label": np.zeros((4, 5, 6)),
                "train_test_index": np.zeros((1, 6))}  # fmt: skip
     hdf5storage.writes(
         content, filename=str(tmp_path / "x.mat"), options=hdf5storage.Options(matlab_compatible=True)
     )
-    with pytest.raises(SourceError, match="got both.*--layout"):
-        open_source(tmp_path / "x.mat")
+    # Whole as V1: the extra variable says nothing.
+    assert open_source(tmp_path / "x.mat").layout == "v1"
     assert open_source(tmp_path / "x.mat", Options(layout="v1")).layout == "v1"
     assert open_source(tmp_path / "x.mat", Options(layout="v2")).recordings[0].current.shape == (0, 3)
+    del content["train_test_index"]
+    hdf5storage.writes(
+        content, filename=str(tmp_path / "y.mat"), options=hdf5storage.Options(matlab_compatible=True)
+    )
+    with pytest.raises(SourceError, match="got both.*--layout"):
+        open_source(tmp_path / "y.mat")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,13 @@ from fmfbench.sources.matlab.file_bytes import FileBytes
 from fmfbench.sources.matlab.inflate import MAX_RATIO, InflateError, one_line
 from fmfbench.sources.matlab.variable import dims_text, place
 
-__all__ = ["Dataset", "Empty", "hdf5_errors", "refuse_void_chunks"]
+__all__ = ["Dataset", "Empty", "hdf5_errors", "missing_filter", "refuse_void_chunks"]
 
 SMALL_CHUNK = 2048
+_FILTERS = {
+    4: "SZIP", 307: "bzip2", 32000: "LZF", 32001: "Blosc", 32004: "LZ4", 32008: "bitshuffle", 32013: "ZFP",
+    32015: "Zstandard", 32017: "SZ", 32026: "Blosc2",
+}  # fmt: skip
 MOST_CHUNKS = 1 << 22  # of which a table is kept
 BLOCK_CHUNKS = 1 << 12
 
@@ -44,6 +48,26 @@ def hdf5_errors(where: str) -> Iterator[None]:
             have, base, wanted = map(int, cut.groups())
             text = f"cut off: it has {have + base} bytes, its HDF5 header says {wanted}"
         raise SourceError(f"{where}: cannot be read: {text}; copy or save the file again") from error
+
+
+def missing_filter(dataset: h5py.Dataset) -> str | None:
+    """What a dataset is compressed with, where HDF5 here has no such filter."""
+    properties = dataset.id.get_create_plist()
+    for i in range(properties.get_nfilters()):
+        number, _, _, told = properties.get_filter(i)
+        if h5py.h5z.filter_avail(number):
+            continue
+        with suppress(ImportError):
+            import hdf5plugin  # noqa: F401 - registers its filters
+
+            if h5py.h5z.filter_avail(number):
+                continue
+        name = _FILTERS.get(number) or told.decode("ascii", "replace").strip("\0") or "unknown"
+        return (
+            f"values compressed with the HDF5 filter {name} ({number}), which is not installed; "
+            "pip install hdf5plugin, or write the file anew with `h5repack -f GZIP=3 OLD NEW`"
+        )
+    return None
 
 
 def refuse_void_chunks(where: str, dataset: h5py.Dataset) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 
 from fmfbench.errors import SourceError
+from fmfbench.sources.kinds import identify
 from fmfbench.sources.matlab.chunks import ThreadTeam
 from fmfbench.sources.matlab.file_bytes import FileBytes
 from fmfbench.sources.matlab.v5 import read_v5_variables
@@ -139,6 +140,9 @@ def _is_v73(path: Path, file: FileBytes) -> bool:
         raise SourceError(
             f"{path}: has a v7.3 header but no HDF5 data at byte 512; the file is damaged, copy it again"
         )
+    kind = identify(path)
+    if kind.problem:
+        raise SourceError(f"{path}: {kind.sentence('a MAT file')}")
     raise SourceError(f"{path}: {_what_else(head, file.size)}; expected a MAT file: {SAVE_AGAIN}")
 
 

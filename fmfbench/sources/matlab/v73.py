@@ -16,7 +16,7 @@ import numpy as np
 
 from fmfbench.errors import SourceError
 from fmfbench.sources.matlab.chunks import ThreadTeam
-from fmfbench.sources.matlab.dataset import Dataset, Empty, hdf5_errors, refuse_void_chunks
+from fmfbench.sources.matlab.dataset import Dataset, Empty, hdf5_errors, missing_filter, refuse_void_chunks
 from fmfbench.sources.matlab.file_bytes import FileBytes
 from fmfbench.sources.matlab.variable import CLASS_DTYPES, MatVariable
 
@@ -44,9 +44,9 @@ def read_v73_variables(
         try:
             with hdf5_errors(where):
                 node = _node(hdf, name)
-                facts = _facts(where, node)
+                facts = _link_facts(hdf, name) if node is None else _facts(where, node)
                 if facts.trouble:
-                    unreadable = f"{where} is {facts.trouble}: expected real numbers"
+                    unreadable = f"{where}: expected real numbers, got {facts.trouble}"
                 elif not prod(facts.shape):
                     storage = Empty(facts.shape)
                 else:
@@ -91,6 +91,19 @@ def _node(hdf: h5py.File, name: str) -> Any:
     return hdf[name] if isinstance(hdf.get(name, getlink=True), h5py.HardLink) else None
 
 
+def _link_facts(hdf: h5py.File, name: str) -> Facts:
+    link = hdf.get(name, getlink=True)
+    if isinstance(link, h5py.ExternalLink):
+        where = f"{link.path} in the file {link.filename}"
+    else:
+        where = f"{getattr(link, 'path', 'elsewhere')}"
+    there = "" if isinstance(link, h5py.SoftLink) and link.path in hdf else ", which is not there"
+    return Facts(
+        matlab_class="link",
+        trouble=f"an HDF5 link to {where}{there}; save the values themselves, or copy them with `h5repack`",
+    )
+
+
 def _facts(where: str, node: Any) -> Facts:
     if isinstance(node, h5py.Group):
         if "OCTAVE_NEW_FORMAT" in node.attrs or {"type", "value"} <= set(node):
@@ -103,6 +116,8 @@ def _facts(where: str, node: Any) -> Facts:
         return Facts(trouble="a link, a type or a null: nothing with values")
     kind = _matlab_class(node) or _class_of(node.dtype)
     shape: tuple[int, ...] = node.shape[::-1] or (1, 1)
+    if missing := missing_filter(node):
+        return Facts(matlab_class=kind, shape=shape, chunks=node.chunks, trouble=missing)
     chunks = node.chunks
     if np.any(node.attrs.get("MATLAB_empty", 0)):
         shape, chunks = _empty_shape(where, node), None

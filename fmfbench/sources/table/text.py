@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmfbench.errors import SourceError
+from fmfbench.sources.kinds import identify
 
 __all__ = ["TableText", "open_text", "separator_line"]
 
@@ -113,6 +114,9 @@ def open_text(path: Path) -> TableText:
             head = handle.read(1 << 16)
     except OSError as error:
         raise SourceError(f"{path}: expected a table, cannot read it ({error.strerror})") from None
+    kind = identify(path)
+    if kind.name not in ("table", "text", "JSON", "empty file", "unknown"):
+        raise SourceError(f"{path}: {kind.sentence('a table')}")
     start, encoding = 0, ""
     for mark, name in _BOMS:
         if head.startswith(mark):

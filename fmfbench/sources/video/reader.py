@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fmfbench.clock import NS, nominal_times
 from fmfbench.errors import MissingDependencyError, SourceError
 from fmfbench.files.wording import counted
+from fmfbench.sources.kinds import identify
 from fmfbench.sources.video.damage import DecoderLog, Ledger, decoder_log
 from fmfbench.sources.video.picture import Picture, orientation
 from fmfbench.sources.video.stamps import Stamps, exact_rate
@@ -591,6 +592,9 @@ def _open(path: Path, wanted: int | None) -> tuple[Any, Any]:
     try:
         container = av.open(str(path), metadata_errors="replace")
     except FFmpegError as error:
+        kind = identify(path)
+        if kind.problem or kind.name not in ("video", "unknown"):
+            raise SourceError(f"{path}: {kind.sentence('a video')}") from None
         raise SourceError(
             f"{path}: expected a video, got nothing that FFmpeg can open ({_words(error)}); is it whole?"
         ) from None
