@@ -49,10 +49,8 @@ from .options import LOCAL, STORE, json_option, print_result, threads_option
 )
 @click.option(
     "--fps",
-    default="25",
-    show_default=True,
     metavar="RATE",
-    help="Nominal frames a second; of a raw video, a steady rate in the place of its time stamps.",
+    help="Nominal frames a second; of a raw video, a steady rate in the place of its time stamps.  [default: 25]",
 )
 @click.option("--crop", metavar="X,Y,W,H", help="Part of a raw recording to keep, in its pixels.")
 @click.option("--size", metavar="WxH", help="Size to store a raw recording at.")
@@ -85,7 +83,7 @@ def command(source: Path, target: Place | None, **options: Any) -> None:
         "layout": options["layout"],
         "names": _parse_names(options["names"]),
         "time_format": options["time_format"],
-        "fps": _parse_rate(options["fps"]),
+        "fps": None if options["fps"] is None else _parse_rate(options["fps"]),
         "crop": _parse_numbers(options["crop"], ",", 4, "--crop expects X,Y,W,H in pixels"),
         "size": _parse_numbers(options["size"], "x", 2, "--size expects WxH in pixels"),
         "workers": options["workers"],

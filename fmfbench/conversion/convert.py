@@ -49,7 +49,7 @@ def convert(
     layout: str | None = None,
     names: dict[str, str] | None = None,
     time_format: str | None = None,
-    fps: float | Fraction = 25,
+    fps: float | Fraction | None = None,
     crop: tuple[int, int, int, int] | None = None,
     size: tuple[int, int] | None = None,
     workers: int | None = None,
@@ -70,7 +70,7 @@ def convert(
         layout: "v1", "v2" or "recording" where it cannot be detected.
         names: variable names of the source by ours, as `{"video": "Video"}`.
         time_format: `strptime` format of the time strings.
-        fps: nominal frames a second.
+        fps: nominal frames a second (25); of a raw video, a steady rate in the place of its time stamps.
         crop: x, y, width, height to keep of a raw recording, in its pixels.
         size: width, height to store a raw recording at.
         workers: threads; all cores by default. The bytes do not depend on it.
@@ -124,7 +124,7 @@ def make_options(
     layout: str | None,
     names: dict[str, str] | None,
     time_format: str | None,
-    fps: float | Fraction,
+    fps: float | Fraction | None,
     crop: tuple[int, int, int, int] | None,
     size: tuple[int, int] | None,
     workers: int | None,
@@ -142,14 +142,14 @@ def make_options(
         raise SourceError(f"expected an offset in seconds, got {offset}")
     if decimal not in (None, ".", ","):
         raise SourceError(f"expected a decimal sign of . or , , got {decimal!r}")
-    if not 0 < fps <= 10_000:
+    if fps is not None and not 0 < fps <= 10_000:
         raise SourceError(f"expected frames a second above 0 and at most 10000, got {fps}")
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers < 1:
         raise SourceError(f"expected at least one worker, got {workers}")
-    rate = Fraction(fps).limit_denominator(1_000_000)
+    rate = Fraction(25 if fps is None else fps).limit_denominator(1_000_000)
     return Options(
-        layout=layout, names=dict(names or {}), time_format=time_format, fps=rate, crop=crop, size=size,
+        layout=layout, names=dict(names or {}), time_format=time_format, fps=rate, steady=fps is not None, crop=crop, size=size,
         workers=workers, only=tuple(only), allow_damaged=allow_damaged,
         offset=Fraction(offset).limit_denominator(1_000_000_000),
         current_hz=None if current_hz is None else Fraction(current_hz).limit_denominator(1_000_000),

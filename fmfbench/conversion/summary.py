@@ -17,7 +17,7 @@ from fmfbench.sources.source import Source, SourceRecording
 from fmfbench.store.reader import Recording, StoreReader
 from fmfbench.store.schema import SPLITS, UNLABELLED, video_spec
 
-__all__ = ["describe", "describe_source", "format_description", "gaps"]
+__all__ = ["describe", "describe_source", "format_description", "gaps", "recording_lines"]
 
 # What a conversion was seen to do on two cores, in bytes of video a second: for the estimate of a dry run.
 _BYTES_PER_SECOND = 200e6
@@ -78,7 +78,7 @@ def format_description(facts: dict[str, Any]) -> str:
     """The same facts for a person, one recording a paragraph."""
     lines = [f"{facts.get('store') or facts['source']}  (layout {facts['layout']})"]
     for r in facts["recordings"]:
-        lines += ["", *_recording_lines(r)]
+        lines += ["", *recording_lines(r)]
     lines.append("")
     found = f"{counted(len(facts['recordings']), 'recording')}, {counted(facts['frames'], 'frame')}"
     total = f"{found}, {_counts(facts['splits'])}"
@@ -149,7 +149,7 @@ def _common(
     }
 
 
-def _recording_lines(r: dict[str, Any]) -> list[str]:
+def recording_lines(r: dict[str, Any]) -> list[str]:
     rate = f"{r['frame_rate']:.2f} fps" if r["frame_rate"] else "no rate"
     chunks = ""
     if "store_chunks" in r:

@@ -62,6 +62,7 @@ def _options(attributes: Mapping[str, Any], workers: int) -> Options:
         names=dict(given.get("map", {})),
         time_format=given.get("time_format"),
         fps=Fraction(given.get("fps", 25)),
+        steady="fps" in given,
         crop=tuple(given["crop"]) if "crop" in given else None,
         size=tuple(given["size"]) if "size" in given else None,
         workers=workers,

@@ -11,10 +11,10 @@ __all__ = ["KINDS", "FileKind", "identify"]
 
 KINDS = (
     "MAT file v7.3", "MAT file v6 or v7", "MAT file v4", "MAT file, big-endian", "HDF5 file", "Octave HDF5 file",
-    "video",     "table", "Excel workbook", "old Excel workbook", "JSON", "text", "Git LFS pointer", "web page", "empty file",
-    "zip archive", "gzip archive", "7z archive", "rar archive", "tar archive", "bzip2 archive", "xz archive", "PDF",
-    "picture", "sound", "NumPy file", "Parquet file", "unfinished download", "macOS side file", "link to nowhere",
-    "folder", "store", "unknown",
+    "video", "table", "Excel workbook", "old Excel workbook", "JSON", "text", "Git LFS pointer", "web page",
+    "empty file", "zip archive", "gzip archive", "7z archive", "rar archive", "tar archive", "bzip2 archive",
+    "xz archive", "PDF", "picture", "sound", "NumPy file", "Parquet file", "unfinished download", "macOS side file",
+    "link to nowhere", "folder", "store", "unknown",
 )  # fmt: skip
 """Every value of `is` in `doctor --json`."""
 

@@ -44,7 +44,7 @@ def read_recording(path: Path, options: Options) -> tuple[SourceRecording, tuple
         path,
         crop=options.crop,
         size=options.size,
-        fps=None if options.fps == _NOMINAL_RATE else options.fps,
+        fps=options.fps if options.steady or options.fps != _NOMINAL_RATE else None,
         stream=_stream(options),
         allow_damaged=options.allow_damaged,
         threads=options.workers,

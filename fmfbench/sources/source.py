@@ -52,6 +52,7 @@ class Options:
     names: dict[str, str] = field(default_factory=dict)  # ours -> the file's
     time_format: str | None = None
     fps: Fraction = Fraction(25)
+    steady: bool = False  # `fps` was given: it stands in the place of a raw video's time stamps
     crop: tuple[int, int, int, int] | None = None  # x, y, width, height in source pixels
     size: tuple[int, int] | None = None  # width, height to store
     workers: int = 1
@@ -71,7 +72,7 @@ class Options:
             out["map"] = dict(sorted(self.names.items()))
         if self.time_format is not None:
             out["time_format"] = self.time_format
-        if self.fps != 25:
+        if self.fps != 25 or self.steady:
             out["fps"] = str(self.fps)
         if self.crop is not None:
             out["crop"] = list(self.crop)

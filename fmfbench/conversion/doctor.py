@@ -1,0 +1,331 @@
+"""What lies at a path, what is wrong with it, and the one command that converts it.
+
+A diagnosis opens the path as `convert` does, with the options that its own refusals name, until one way works. Nothing
+is guessed that `convert` would not take: where readings of a time or a decimal sign remain, they are told, and no
+command is given.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from fmfbench.conversion.summary import describe_source, recording_lines
+from fmfbench.errors import FmfbenchError, SourceError
+from fmfbench.sources.kinds import FileKind, identify
+from fmfbench.sources.layout import LAYOUTS, VIDEO_SUFFIXES, open_source
+from fmfbench.sources.matlab.mat import open_mat
+from fmfbench.sources.source import Options, Source, binary_blocks
+from fmfbench.sources.table.currents import TABLE_SUFFIXES
+
+__all__ = ["Diagnosis", "FileReport", "diagnose"]
+
+_MOST_FILES = 2000
+_DEPTH = 4
+_READ_BYTES = 256 << 20  # sources up to this are read to their end; of larger ones facts and indices only
+_SHOWN = 25
+_SYNONYMS = {
+    "video": ("video", "videos", "frames", "images", "img", "rgb", "vid", "movie"),
+    "data": ("data", "video", "frames", "images"),
+    "current": ("current", "currents", "i", "iabc", "amps", "cur"),
+    "label": ("label", "labels", "mask", "masks", "gt", "annotation", "ground_truth"),
+    "train_test_index": ("train_test_index", "index", "split", "train_test", "idx", "traintestindex"),
+}
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One file: what it is, what is wrong with it, what to do ("" where nothing is)."""
+
+    path: str
+    is_: str
+    problem: str = ""
+    remedy: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        return {"path": self.path, "is": self.is_, "problem": self.problem, "remedy": self.remedy}
+
+
+@dataclass(kw_only=True)
+class Diagnosis:
+    """What is at a path.
+
+    Attributes:
+        path: what was asked for.
+        files: every file, with what is wrong with it.
+        layout: as `convert` detects it, or None.
+        command: what converts it, or None.
+        problems: why not all of it converts as it is, in the words of `convert`.
+        recordings: facts of what the command converts, as `convert --dry-run --json` tells them.
+        hints: what to look at before trusting it.
+    """
+
+    path: str
+    files: list[FileReport] = field(default_factory=list)
+    layout: str | None = None
+    command: str | None = None
+    problems: list[str] = field(default_factory=list)
+    recordings: list[dict[str, Any]] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self) | {"files": [f.to_dict() for f in self.files]}
+
+    def to_text(self) -> str:
+        """A page for people."""
+        lines = [f"{self.path}  (layout {self.layout or 'unknown'})", ""]
+        kinds: dict[str, int] = {}
+        for report in self.files:
+            if not report.problem:
+                kinds[report.is_] = kinds.get(report.is_, 0) + 1
+        lines += [f"  {count:5d} {name}" for name, count in sorted(kinds.items())]
+        bad = [report for report in self.files if report.problem]
+        for report in bad[:_SHOWN]:
+            lines += [f"  wrong {report.path}: {report.problem}"]
+            if report.remedy:
+                lines += [f"        -> {report.remedy}"]
+        if len(bad) > _SHOWN:
+            lines.append(f"  and {len(bad) - _SHOWN} more files with a problem")
+        told = {report.problem for report in bad}
+        for problem in self.problems:
+            if problem not in told:
+                lines.append(f"  problem {problem}")
+        for recording in self.recordings[:_SHOWN]:
+            lines += ["", *recording_lines(recording)]
+        if len(self.recordings) > _SHOWN:
+            lines += ["", f"and {len(self.recordings) - _SHOWN} more recordings"]
+        lines += ["", *(f"hint    {hint}" for hint in self.hints)]
+        lines.append("Nothing here converts as it is." if self.command is None else "To convert it:")
+        if self.command is not None:
+            lines.append(f"  {self.command}")
+        return "\n".join(lines)
+
+
+def diagnose(path: str | Path) -> Diagnosis:
+    """Look at a file or folder as `convert` would.
+
+    Raises:
+        SourceError: nothing is there.
+
+    >>> diagnose("fmf.zarr.part")
+    Traceback (most recent call last):
+    fmfbench.errors.SourceError: fmf.zarr.part: no such file or folder
+    """
+    path = Path(path)
+    if not path.exists() and not path.is_symlink():
+        raise SourceError(f"{path}: no such file or folder")
+    out = Diagnosis(path=str(path))
+    kinds = {p: identify(p) for p in _files(path)}
+    for place, options, refused in _attempts(path, kinds):
+        source, error = _try(place, options)
+        if source is None:
+            if str(error) not in out.problems and (refused or not out.problems):
+                out.problems.append(str(error))
+            continue
+        out.layout = source.layout
+        out.recordings = _facts(source)
+        out.command = _command(place, options)
+        out.hints = _hints(out.recordings)
+        break
+    if out.layout is None:
+        out.layout = _likely_layout(path, kinds)
+    out.files = [_report(p, kind, out.problems) for p, kind in kinds.items()]
+    return out
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """The files of a folder, a few levels down; of a file, what belongs to it by name."""
+    if not path.is_dir():
+        yield path
+        beside = [
+            p for p in sorted(path.parent.iterdir()) if p != path and p.stem == path.stem and p.is_file()
+        ]
+        mine = (*VIDEO_SUFFIXES, *TABLE_SUFFIXES)
+        yield from (p for p in beside if path.suffix.lower() in mine and p.suffix.lower() in mine)
+        return
+    count = 0
+    for p in sorted(path.rglob("*")):
+        if count >= _MOST_FILES:
+            return
+        if len(p.relative_to(path).parts) <= _DEPTH and (not p.is_dir() or p.is_symlink()):
+            count += 1
+            yield p
+
+
+def _attempts(path: Path, kinds: dict[Path, FileKind]) -> Iterator[tuple[Path, Options, bool]]:
+    """(place, options, whether a refusal is worth telling), the plainest first."""
+    yield path, Options(), True
+    said = _refusal(path, Options())
+    yield from ((path, options, True) for options in _remedies(path, said))
+    names = _names(path)
+    if len(names) > 1:
+        good = tuple(n for n in names if _refusal(path, Options(only=(n,))) == "")
+        if good:
+            yield path, Options(only=good), True
+        for name in names:
+            said = _refusal(path, Options(only=(name,)))
+            for options in _remedies(path, said):
+                yield path, replace(options, only=(name,)), True
+    for video in (p for p in kinds if p != path and path.is_file() and p.suffix.lower() in VIDEO_SUFFIXES):
+        yield video, Options(), False
+    if path.is_dir():
+        for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+            if any(folder in p.parents for p in kinds):
+                yield folder, Options(), False
+                yield from (
+                    (folder, options, False) for options in _remedies(folder, _refusal(folder, Options()))
+                )
+
+
+def _remedies(path: Path, said: str) -> Iterator[Options]:
+    """Options that a refusal names, where they leave no choice to a person."""
+    if "--only" in said and (named := re.findall(r"--only (\S+)", said)):
+        yield Options(only=tuple(named))
+    if "--map" in said and path.is_file():
+        yield from (Options(names=names) for names in _mappings(path))
+    if "--layout" in said:
+        for layout in LAYOUTS:
+            yield Options(layout=layout)
+    if "--current-hz" in said:
+        yield Options(current_hz=Fraction(2))
+    if "--allow-damaged" in said:
+        yield Options(allow_damaged=True)
+
+
+def _mappings(path: Path) -> Iterator[dict[str, str]]:
+    """Variables that other names are clearly meant for."""
+    try:
+        with open_mat(path) as mat:
+            there = list(mat.variables)
+    except FmfbenchError:
+        return
+    for wanted in (("video", "current", "label", "train_test_index"), ("data", "label"), ("data",)):
+        names: dict[str, str] = {}
+        for ours in wanted:
+            found = [t for t in there if t.casefold() in _SYNONYMS[ours] and t not in names.values()]
+            if len(found) == 1:
+                names[ours] = found[0]
+        if len(names) == len(wanted):
+            yield {ours: theirs for ours, theirs in names.items() if ours != theirs}
+
+
+def _names(path: Path) -> list[str]:
+    """Names of the recordings that a folder may hold."""
+    if not path.is_dir():
+        return []
+    files = [p for p in path.iterdir() if not p.name.startswith(".") and p.is_file()]
+    stems = [p.stem for p in files if p.suffix.lower() in (".mat", *VIDEO_SUFFIXES)]
+    return sorted(set(stems)) if len(stems) == len(set(stems)) else []
+
+
+def _refusal(path: Path, options: Options) -> str:
+    """What `convert` would say against it, "" where it would begin."""
+    try:
+        open_source(path, options)
+    except (FmfbenchError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _try(path: Path, options: Options) -> tuple[Source | None, Exception | None]:
+    """The source, read to its end where it is small, or why not."""
+    try:
+        source = open_source(path, options)
+        if sum(p.stat().st_size for p in source.files) > _READ_BYTES:
+            return _scanned(source), None
+        return _read_through(source), None
+    except (FmfbenchError, OSError) as error:
+        return None, error
+
+
+def _scanned(source: Source) -> Source:
+    return replace(
+        source, recordings=tuple(r.unmeasured.scanned() if r.unmeasured else r for r in source.recordings)
+    )
+
+
+def _read_through(source: Source) -> Source:
+    """Every frame and label, so that damage within is met now."""
+    recordings = []
+    for recording in source.recordings:
+        if recording.unmeasured is not None:
+            notes = [note for _, note in recording.unmeasured.timed_blocks(64, [])]
+            recordings.append(replace(recording.unmeasured.measured(notes), unmeasured=None))
+            continue
+        for _ in recording.video.blocks(64):
+            pass
+        if recording.pixel_labels is not None:
+            for _ in binary_blocks(recording.pixel_labels.blocks(64), recording.name):
+                pass
+        recordings.append(recording)
+    return replace(source, recordings=tuple(recordings))
+
+
+def _facts(source: Source) -> list[dict[str, Any]]:
+    facts: list[dict[str, Any]] = describe_source(source)["recordings"]
+    return facts
+
+
+def _command(path: Path, options: Options) -> str:
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    parts = ["fmfbench", "convert", str(path), f"{re.sub(r'[^0-9A-Za-z._-]+', '_', name) or 'fmf'}.zarr"]
+    if options.layout is not None:
+        parts += ["--layout", options.layout]
+    for ours, theirs in sorted(options.names.items()):
+        parts += ["--map", f"{ours}={theirs}"]
+    for only in options.only:
+        parts += ["--only", only]
+    if options.current_hz is not None:
+        parts += ["--current-hz", str(options.current_hz)]
+    if options.allow_damaged:
+        parts += ["--allow-damaged"]
+    return shlex.join(parts)
+
+
+def _hints(recordings: list[dict[str, Any]]) -> list[str]:
+    out = []
+    if any(r["height"] == r["width"] for r in recordings):
+        out.append(
+            "frames are square: whether they are upright shows only in a picture, `fmfbench view STORE -o view.png`"
+        )
+    if any(r["height"] > 512 or r["width"] > 512 for r in recordings):
+        out.append(
+            "frames are large: keep the furnace alone with --crop X,Y,W,H and store it smaller with --size 64x64"
+        )
+    return out
+
+
+def _likely_layout(path: Path, kinds: dict[Path, FileKind]) -> str | None:
+    suffixes = {p.suffix.lower() for p in kinds}
+    if path.is_dir() and any(p.is_dir() and p.name == "videos" for p in path.rglob("videos")):
+        return "v2"
+    if suffixes & set(VIDEO_SUFFIXES):
+        return "recording"
+    return None
+
+
+def _report(path: Path, kind: FileKind, problems: list[str]) -> FileReport:
+    problem, remedy = kind.problem, kind.remedy
+    name = kind.name
+    if kind.name.startswith(("MAT file v", "HDF5")):
+        name, own = _mat_kind(path, kind.name)
+        problem = problem or own
+    if not problem:
+        own = next((p for p in problems if p.startswith(f"{path}: ")), "")
+        problem, _, remedy = own.removeprefix(f"{path}: ").partition("; ")
+    return FileReport(str(path), name, problem, remedy)
+
+
+def _mat_kind(path: Path, name: str) -> tuple[str, str]:
+    try:
+        with open_mat(path):
+            return name, ""
+    except FmfbenchError as error:
+        text = str(error).removeprefix(f"{path}: ")
+        return ("Octave HDF5 file" if "Octave's own HDF5" in text else name), text
