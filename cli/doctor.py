@@ -12,7 +12,7 @@ from .options import LOCAL, json_option
 
 @click.command("doctor", short_help="What is at a path, and how to convert it.")
 @click.argument("path", type=LOCAL)
-@json_option("the diagnosis")
+@json_option()
 def command(path: Path, as_json: bool) -> None:
     """Say what is at PATH, what is wrong with it, and the command that converts it.
 

@@ -149,7 +149,8 @@ def make_options(
         raise SourceError(f"expected at least one worker, got {workers}")
     rate = Fraction(25 if fps is None else fps).limit_denominator(1_000_000)
     return Options(
-        layout=layout, names=dict(names or {}), time_format=time_format, fps=rate, steady=fps is not None, crop=crop, size=size,
+        layout=layout, names=dict(names or {}), time_format=time_format, fps=rate, crop=crop, size=size,
+        steady=fps is not None,
         workers=workers, only=tuple(only), allow_damaged=allow_damaged,
         offset=Fraction(offset).limit_denominator(1_000_000_000),
         current_hz=None if current_hz is None else Fraction(current_hz).limit_denominator(1_000_000),

@@ -122,17 +122,14 @@ def diagnose(path: str | Path) -> Diagnosis:
         raise SourceError(f"{path}: no such file or folder")
     out = Diagnosis(path=str(path))
     kinds = {p: identify(p) for p in _files(path)}
-    for place, options, refused in _attempts(path, kinds):
-        source, error = _try(place, options)
-        if source is None:
-            if str(error) not in out.problems and (refused or not out.problems):
-                out.problems.append(str(error))
-            continue
-        out.layout = source.layout
-        out.recordings = _facts(source)
-        out.command = _command(place, options)
-        out.hints = _hints(out.recordings)
-        break
+    for place, options in _ways(path, kinds, out.problems):
+        source = _open_through(place, options, [])
+        if source is not None:
+            out.layout = source.layout
+            out.recordings = _facts(source)
+            out.command = _command(place, options)
+            out.hints = _hints(out.recordings)
+            break
     if out.layout is None:
         out.layout = _likely_layout(path, kinds)
     out.files = [_report(p, kind, out.problems) for p, kind in kinds.items()]
@@ -158,44 +155,61 @@ def _files(path: Path) -> Iterator[Path]:
             yield p
 
 
-def _attempts(path: Path, kinds: dict[Path, FileKind]) -> Iterator[tuple[Path, Options, bool]]:
-    """(place, options, whether a refusal is worth telling), the plainest first."""
-    yield path, Options(), True
-    said = _refusal(path, Options())
-    yield from ((path, options, True) for options in _remedies(path, said))
-    names = _names(path)
-    if len(names) > 1:
-        good = tuple(n for n in names if _refusal(path, Options(only=(n,))) == "")
-        if good:
-            yield path, Options(only=good), True
-        for name in names:
-            said = _refusal(path, Options(only=(name,)))
-            for options in _remedies(path, said):
-                yield path, replace(options, only=(name,)), True
-    for video in (p for p in kinds if p != path and path.is_file() and p.suffix.lower() in VIDEO_SUFFIXES):
-        yield video, Options(), False
-    if path.is_dir():
-        for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
-            if any(folder in p.parents for p in kinds):
-                yield folder, Options(), False
-                yield from (
-                    (folder, options, False) for options in _remedies(folder, _refusal(folder, Options()))
-                )
+def _ways(path: Path, kinds: dict[Path, FileKind], problems: list[str]) -> Iterator[tuple[Path, Options]]:
+    """Places and options that convert, the plainest first; what stands against the others goes to `problems`."""
+    whole = _way(path, Options(), problems)
+    if whole is not None:
+        yield path, whole
+    if path.is_file():
+        for video in (p for p in kinds if p != path and p.suffix.lower() in VIDEO_SUFFIXES):
+            if (way := _way(video, Options(), problems)) is not None:
+                yield video, way
+        return
+    for layout in LAYOUTS:
+        names = _names(path, layout)
+        if len(names) > 1:
+            base = Options(layout=layout)
+            good = tuple(
+                n for n in names if _open_through(path, replace(base, only=(n,)), problems) is not None
+            )
+            if good and (way := _way(path, replace(base, only=good), problems)) is not None:
+                yield path, way
+            for name in names:
+                if (way := _way(path, replace(base, only=(name,)), problems)) is not None:
+                    yield path, way
+    for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        if any(folder in p.parents for p in kinds) and (way := _way(folder, Options(), problems)) is not None:
+            yield folder, way
 
 
-def _remedies(path: Path, said: str) -> Iterator[Options]:
+def _way(path: Path, options: Options, problems: list[str]) -> Options | None:
+    """The options, or those and what the refusals of them name, with which a place converts."""
+    said: list[str] = []
+    found = options if _open_through(path, options, said) is not None else None
+    for more in [] if found else _remedies(path, options, said[0] if said else ""):
+        again: list[str] = []
+        if _open_through(path, more, again) is not None:
+            found = more
+            break
+        for yet in _remedies(path, more, again[0]):  # a partial tree of damaged files, say
+            if found is None and _open_through(path, yet, []) is not None:
+                found = yet
+        if found is not None:
+            break
+    problems += [text for text in said if text not in problems]
+    return found
+
+
+def _remedies(path: Path, options: Options, said: str) -> Iterator[Options]:
     """Options that a refusal names, where they leave no choice to a person."""
-    if "--only" in said and (named := re.findall(r"--only (\S+)", said)):
-        yield Options(only=tuple(named))
-    if "--map" in said and path.is_file():
-        yield from (Options(names=names) for names in _mappings(path))
-    if "--layout" in said:
-        for layout in LAYOUTS:
-            yield Options(layout=layout)
-    if "--current-hz" in said:
-        yield Options(current_hz=Fraction(2))
-    if "--allow-damaged" in said:
-        yield Options(allow_damaged=True)
+    if "--only" in said and not options.only and (named := re.findall(r"--only (\S+)", said)):
+        yield replace(options, only=tuple(named))
+    if "--map" in said and path.is_file() and not options.names:
+        yield from (replace(options, names=names) for names in _mappings(path))
+    if "--current-hz" in said and options.current_hz is None:
+        yield replace(options, current_hz=Fraction(2))
+    if "--allow-damaged" in said and not options.allow_damaged:
+        yield replace(options, allow_damaged=True)
 
 
 def _mappings(path: Path) -> Iterator[dict[str, str]]:
@@ -215,33 +229,25 @@ def _mappings(path: Path) -> Iterator[dict[str, str]]:
             yield {ours: theirs for ours, theirs in names.items() if ours != theirs}
 
 
-def _names(path: Path) -> list[str]:
-    """Names of the recordings that a folder may hold."""
-    if not path.is_dir():
-        return []
+def _names(path: Path, layout: str) -> list[str]:
+    """Names of the recordings of a layout that a folder may hold, where each is one file's."""
+    suffixes = {"v1": (".mat",), "recording": VIDEO_SUFFIXES}.get(layout, ())
     files = [p for p in path.iterdir() if not p.name.startswith(".") and p.is_file()]
-    stems = [p.stem for p in files if p.suffix.lower() in (".mat", *VIDEO_SUFFIXES)]
+    stems = [p.stem for p in files if p.suffix.lower() in suffixes]
     return sorted(set(stems)) if len(stems) == len(set(stems)) else []
 
 
-def _refusal(path: Path, options: Options) -> str:
-    """What `convert` would say against it, "" where it would begin."""
-    try:
-        open_source(path, options)
-    except (FmfbenchError, OSError) as error:
-        return str(error)
-    return ""
-
-
-def _try(path: Path, options: Options) -> tuple[Source | None, Exception | None]:
-    """The source, read to its end where it is small, or why not."""
+def _open_through(path: Path, options: Options, problems: list[str]) -> Source | None:
+    """The source, read to its end where it is small; or None, and why not."""
     try:
         source = open_source(path, options)
         if sum(p.stat().st_size for p in source.files) > _READ_BYTES:
-            return _scanned(source), None
-        return _read_through(source), None
+            return _scanned(source)
+        return _read_through(source)
     except (FmfbenchError, OSError) as error:
-        return None, error
+        if str(error) not in problems:
+            problems.append(str(error))
+        return None
 
 
 def _scanned(source: Source) -> Source:
