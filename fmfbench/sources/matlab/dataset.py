@@ -7,6 +7,7 @@ long as the recording. Never frame by frame: that would inflate such chunks once
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -58,7 +59,7 @@ def missing_filter(dataset: h5py.Dataset) -> str | None:
         if h5py.h5z.filter_avail(number):
             continue
         with suppress(ImportError):
-            import hdf5plugin  # noqa: F401 - registers its filters
+            importlib.import_module("hdf5plugin")  # where the user has installed it, it brings its filters
 
             if h5py.h5z.filter_avail(number):
                 continue
