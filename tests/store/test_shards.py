@@ -6,6 +6,7 @@ import pickle
 import random
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import pytest
 import zarr
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fmfbench.errors import DamageError, StoreError
+from fmfbench.store import shards
 from fmfbench.store.schema import ArraySpec, mask_spec, parse_array, video_spec
 from fmfbench.store.shards import ArrayReader, decode_shard, encode_shard, is_whole_shard, shard_problems
 from fmfbench.store.writer import replace_file, write_document
@@ -146,3 +148,18 @@ def test_metadata_that_zarr_would_take_but_we_did_not_write_is_refused(
     zarr.save_array(tmp_path / "plain", values)
     with pytest.raises(StoreError, match="not an array that fmfbench wrote"):
         ArrayReader(tmp_path / "plain")
+
+
+def test_a_checksum_holds_exactly_where_it_is_that_of_the_bytes_before_it() -> None:
+    """Against the plain definition, on right bytes and with one bit turned anywhere."""
+    rng = np.random.default_rng(3)
+    for length in (1, 2, 5, 64, 1000):
+        data = rng.bytes(length)
+        whole = data + google_crc32c.value(data).to_bytes(4, "little")
+        assert shards._holds(whole)
+        for bit in rng.integers(0, 8 * len(whole), 50).tolist():
+            changed = bytearray(whole)
+            changed[bit // 8] ^= 1 << bit % 8
+            assert not shards._holds(bytes(changed))
+    assert not shards._holds(b"")
+    assert not shards._holds(bytes(4))
