@@ -20,7 +20,7 @@ from .groups import SuggestingGroup
 SECTIONS = {
     "Begin": ("demo", "simulate"),
     "Recordings and stores": ("doctor", "convert", "merge", "info", "view", "verify", "audit"),
-    "Labels": ("annotate", "split", "labels"),
+    "Labels": ("studio", "annotate", "split", "labels"),
     "Models": ("models", "train", "predict"),
     "Scores": ("score", "compare", "board", "outliers", "reproduce"),
 }

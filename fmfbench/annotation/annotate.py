@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,7 @@ def annotate(
     on_raw: bool = False,
     workers: int | None = None,
     progress: bool = False,
+    advance: Callable[[int], object] = lambda frames: None,
 ) -> list[str]:
     """Propagate keyframes to every frame of their recordings, refine the masks, and write both as layers.
 
@@ -77,6 +78,7 @@ def annotate(
         on_raw: the boxes were drawn on the raw video, before the crop that the store records.
         workers: threads; all cores by default. The bytes do not depend on it.
         progress: show a bar on stderr.
+        advance: called with the number of frames done, layer by layer.
 
     Returns:
         Paths of the layers and class labels written, relative to the store: empty when all were there already.
@@ -117,12 +119,17 @@ def annotate(
             layers += _refined_layers(drawn, refined, coarse, vote, margin, threads)
     total = sum(data.recordings[layer.recording].num_frames for layer in layers)
     with tqdm(total=total, unit="frame", desc="annotate", disable=None if progress else True) as bar:
+
+        def done(frames: int) -> None:
+            bar.update(frames)
+            advance(frames)
+
         default = (refined or boxes) if as_default and layers else None
         return write_layers(
             local_path(data.path),
             layers,
             default,
-            bar.update,
+            done,
             class_labels=labels,
             replace_class_labels=as_default,
         )

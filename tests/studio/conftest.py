@@ -1,0 +1,17 @@
+"""The studio's fixtures."""
+
+import pytest
+
+pytest.importorskip("starlette")
+
+from conftest_studio import (
+    browser,
+    hostile_store,
+    launch,
+    look,
+    own_store,
+    prediction_files,
+    studio,
+)
+
+__all__ = ["browser", "hostile_store", "launch", "look", "own_store", "prediction_files", "studio"]
