@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def command(
         workers=workers,
         cache=cache,
     )
-    click.echo(f"{run}: finished; next: fmfbench predict {run} --data {data} -o predictions.npz")
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
+        click.echo(f"{run}: finished; next: fmfbench predict {run} --data {data} -o predictions.npz")
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

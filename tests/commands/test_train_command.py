@@ -1,0 +1,45 @@
+"""`torchrun -m fmfbench train`: what the help advises works, on two processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from fmfbench_cli.main import main
+
+SMALL = {
+    "protocol.num_frames": "2",
+    "protocol.current_seconds": "16",
+    "dim": "24",
+    "depth": "1",
+    "epochs": "1",
+    "batch_size": "64",
+}
+
+
+def test_the_help_advises_torchrun() -> None:
+    text = CliRunner().invoke(main, ["train", "--help"]).output
+    assert re.search(r"torchrun --nproc-per-node=\d+ -m fmfbench train", text)
+
+
+def test_two_processes_train_by_module_name(awkward_store: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "fmfbench"]
+    settings = [word for item in SMALL.items() for word in ("--set", "=".join(item))]
+    arguments = ["train", "informer", "--data", str(awkward_store), "--out", str(tmp_path / "run"), *settings]
+    done = subprocess.run(
+        [sys.executable, *launcher, *arguments, "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("finished; next: fmfbench predict") == 1  # rank 0 speaks for all
+    assert (tmp_path / "run" / "last.safetensors").is_file()
