@@ -228,7 +228,9 @@ def make_loader(
         start_method: "fork", "spawn" or "forkserver" for worker processes, also where threads would do; by
             default the platform's own. All but "fork" need `if __name__ == "__main__":` around a script's loop.
         buffer_bytes: for "block", frames and masks held in memory at most.
-        layout, dtype, keys: what batches look like, in the place of the dataset's own (see `WindowDataset`).
+        layout: what batches look like, in the place of the dataset's own (see `WindowDataset`).
+        dtype: the same of their type.
+        keys: the same of their names.
 
     Raises:
         WindowError: sizes or ranks that make no sense.

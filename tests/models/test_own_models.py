@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from conftest_pages import blocks
 from fmfbench_cli.main import main
 
 from fmfbench.errors import InputError
@@ -21,11 +22,11 @@ from fmfbench_models.reproduce import reproduce
 ROOT = Path(__file__).parents[2]
 
 
-def readme_block(language, holding):
-    """The code block of README.md that holds a text: what users are told is what is run here."""
-    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split("```")[1::2]
-    (found,) = [block for block in blocks if block.startswith(language) and holding in block]
-    return found.removeprefix(language)
+def tutorial_block(holding):
+    """The code block of the tutorial that holds a text: what users are told is what is run here."""
+    page = (ROOT / "docs" / "tutorials" / "own_model.md").read_text(encoding="utf-8")
+    (found,) = [block.text for block in blocks(page) if holding in block.text]
+    return found
 
 
 @pytest.fixture
@@ -52,11 +53,11 @@ def install(tmp_path, monkeypatch):
     forget()
 
 
-def test_the_readmes_model_is_listed_trained_predicted_and_a_row_of_the_table(
+def test_the_tutorials_model_is_listed_trained_predicted_and_a_row_of_the_table(
     install, furnace_store, tmp_path
 ):
-    code = readme_block("python", "class MyModel")
-    project = tomllib.loads(readme_block("toml", "fmfbench.models"))["project"]
+    code = tutorial_block("class MyModel")
+    project = tomllib.loads(tutorial_block('fmfbench.models"]'))["project"]
     assert project["entry-points"]["fmfbench.models"] == {"mymodel": "mypackage.mymodel:REGISTRATION"}
     assert project["name"]
     assert project["version"]  # pip installs nothing without
