@@ -47,21 +47,23 @@ def simulate(length: int, rate: float, tau: float, rng: np.random.Generator) -> 
 
 
 def covered(lengths: tuple[int, ...], rate: float, tau: float, rng: np.random.Generator, resamples: int):
-    """(block interval holds 1 - rate, iid bootstrap does, width of the first)."""
+    """(block interval holds 1 - rate, iid bootstrap does, width of the first, whether there was one)."""
     wrong = np.concatenate([simulate(length, rate, tau, rng) for length in lengths])
     recording = np.repeat(np.arange(len(lengths)), lengths)
     times = np.concatenate([np.arange(length) for length in lengths]) * round(FRAME_SECONDS * 1e9)
     blocks = cut_blocks(recording, times, correlation_seconds(wrong.astype(float), recording, times))
     accuracy = 1 - wrong.mean()
-    interval = proportion_interval(accuracy, replicates_of(wrong, blocks, resamples, rng), blocks)
-    assert interval.low is not None
-    assert interval.high is not None
+    errors = block_sums(blocks, np.stack([wrong, ~wrong], axis=1).astype(np.int64))
+    bearing = int(np.count_nonzero(errors, axis=0).min())
+    interval = proportion_interval(accuracy, replicates_of(wrong, blocks, resamples, rng), blocks, bearing)
     iid = np.quantile(rng.binomial(len(wrong), accuracy, resamples) / len(wrong), [0.025, 0.975])
     truth = 1 - rate
+    given = interval.low is not None and interval.high is not None
     return (
-        interval.low <= truth <= interval.high,
+        interval.low <= truth <= interval.high if given else np.nan,
         iid[0] <= truth <= iid[1],
-        interval.high - interval.low,
+        interval.high - interval.low if given else np.nan,
+        given,
     )
 
 
@@ -80,14 +82,32 @@ def main() -> None:
     parser.add_argument("--only", choices=LENGTHS, help="one row group of the table")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    print("| test frames | correlation time | error rate | block interval | mean width | iid bootstrap |")
-    print("|---|---|---|---|---|---|")
+    head = (
+        "test frames",
+        "correlation time",
+        "error rate",
+        "segments",
+        "given",
+        "block interval",
+        "mean width",
+    )
+    print(f"| {' | '.join(head)} | iid bootstrap |")
+    print("|---|---|---|---|---|---|---|---|")
     chosen = {options.only: LENGTHS[options.only]} if options.only else LENGTHS
     for (name, lengths), tau, rate in product(chosen.items(), (1.0, 4.0, 16.0), (0.02, 0.20)):
         rng = np.random.default_rng([options.seed, sum(lengths), int(tau), int(rate * 100)])
         rows = np.array([covered(lengths, rate, tau, rng, options.resamples) for _ in range(options.repeats)])
-        block, iid, width = rows.mean(axis=0)
-        print(f"| {name} | {tau:g} s | {rate:.0%} | {block:.1%} | {width:.3f} | {iid:.1%} |", flush=True)
+        block, iid, width, given = np.nanmean(rows.astype(float), axis=0)
+        segments = sum(lengths) * FRAME_SECONDS / (tau / rate + tau / (1 - rate))
+        cells = (
+            f"{tau:g} s",
+            f"{rate:.0%}",
+            f"{segments:.1f}",
+            f"{given:.0%}",
+            f"{block:.1%}",
+            f"{width:.3f}",
+        )
+        print(f"| {name} | {' | '.join(cells)} | {iid:.1%} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,6 +41,9 @@ from .options import (
     is_flag=True,
     help="Allow files predicted on differently corrupted input (predict --corrupt).",
 )
+@click.option(
+    "--report", type=LOCAL, help="Write a page that stands alone: both scores and their differences."
+)
 @json_option()
 def command(
     *,
@@ -55,6 +59,7 @@ def command(
     seed: int,
     per_second: bool,
     across_corruption: bool,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """Compare two prediction files on the same samples: each metric's difference with a 95 % interval.
@@ -65,10 +70,14 @@ def command(
     Example:
       fmfbench compare fmformer.npz r3d.npz --data fmf.zarr
     """
+    from fmfbench.files.problems import check_ending, check_target
     from fmfbench.scoring.compare import compare
 
     if (data is None) == (labels is None):
         raise InputError("compare: expected exactly one of --data STORE and --labels FILE")
+    if report is not None:
+        check_target(report)
+        check_ending(report, (".html", ".htm"), "a page")
     result = compare(
         first,
         second,
@@ -82,4 +91,15 @@ def command(
         per_second=per_second,
         across_corruption=across_corruption,
     )
+    if report is not None:
+        from fmfbench.board.several import write_scores_page
+        from fmfbench.scoring.score import opened, score
+
+        source = opened(data or labels or Path())
+        drawn: dict[str, Any] = {"resamples": resamples, "block_seconds": block_seconds, "seed": seed}
+        asked: dict[str, Any] = {"context": context, "protocol": protocol, "per_second": per_second}
+        scores = [score(path, source, split, **drawn, **asked) for path in (first, second)]
+        write_scores_page(
+            report, [first, second], scores, source, across_corruption=across_corruption, **drawn, **asked
+        )
     print_result(result.to_dict(), result.to_markdown(), as_json)

@@ -114,8 +114,8 @@ def command(
         scores, failed = _score_all(file, source, split, options)
     else:
         scores, failed = [score(file, source, split, **options)], {}
-    if report is not None:
-        _report(report, scores[0], file, source, split, options)
+    if report is not None and scores:
+        _report(report, scores, file, source, split, options)
     text = scores_markdown(scores) if file.is_dir() else scores[0].to_markdown()
     for path, content in ((None if printed else markdown, text + "\n"), (csv_file, score_csv(scores))):
         if path is not None:
@@ -162,7 +162,7 @@ def _check_outputs(
             continue
         check_target(target)
         check_ending(target, endings, what)
-        if name in ("report", "bundle") and file.is_dir():
+        if name == "bundle" and file.is_dir():
             raise InputError(f"{file}: --{name} is for one file, got a folder")
     if run is not None and written["bundle"] is None:
         raise InputError("score: --run expects --bundle, which its facts go into")
@@ -187,15 +187,27 @@ def _run_facts(run: Path) -> dict[str, Any]:
 
 
 def _report(
-    path: Path, scored: Score, file: Path, source: StoreReader | Labels, split: str, options: dict[str, Any]
+    path: Path,
+    scores: list[Score],
+    file: Path,
+    source: StoreReader | Labels,
+    split: str,
+    options: dict[str, Any],
 ) -> None:
     from fmfbench.exchange.labels import Labels
     from fmfbench.plots.report import write_report
     from fmfbench.scoring.score import read_for
 
     asked = {name: options[name] for name in ("context", "protocol", "per_second")}
+    if file.is_dir():
+        from fmfbench.board.several import write_scores_page
+
+        chosen = {name: options[name] for name in ("resamples", "block_seconds", "seed")}
+        files = [file / each.file for each in scores]
+        write_scores_page(path, files, scores, source, **chosen, **asked)
+        return
     found, rows = read_for(file, source, split, **asked)
-    write_report(path, scored, found, rows, None if isinstance(source, Labels) else source)
+    write_report(path, scores[0], found, rows, None if isinstance(source, Labels) else source)
 
 
 def _score_all(

@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fmfbench.board.bundle import Bundle, differences, read_bundle, unpacked
-from fmfbench.board.page import board_page
+from fmfbench.board.page import board_page, row_document
 from fmfbench.errors import InputError, PredictionError
 from fmfbench.exchange.labels import Labels
 from fmfbench.files.markdown import table
@@ -64,22 +64,13 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in board.json."""
-        document = self.score.to_dict()
-        known = [f for f in self.score.shown() if f.low is not None and f.high is not None]
-        return {
-            "model": self.model,
-            "bundle": self.bundle.path.name,
-            "metrics": {figure.name: figure.value for figure in self.score.shown()},
-            "intervals": {figure.name: figure.interval() for figure in known},
-            "undefined": {f.name: f.reason for f in self.score.shown() if f.value is None},
-            "corrupt": self.corrupt,
-            "warnings": list(self.score.warnings),
-            "recordings": document["recordings"],
-            "around_onset": document["around_onset"],
-            "facts": {name: self.fact(name) for name in _FACTS},
-            "report": self.report,
-            "receipt": document["receipt"],
-        }
+        return row_document(
+            self.score,
+            model=self.model,
+            file=self.bundle.path.name,
+            facts={name: self.fact(name) for name in _FACTS},
+            report=self.report,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,16 @@ from fmfbench.plots.page import interval_bar, page, table_html
 from fmfbench.plots.palette import FALSE, INK, PREDICTED, TRUTH
 from fmfbench.scoring.figures import figure_text, interval_text
 from fmfbench.scoring.metrics import COUNT_METRICS, METRICS, Figure, metric
+from fmfbench.scoring.provenance import corruption_of
+from fmfbench.scoring.result import Score
+from fmfbench.scoring.simultaneous import AllPairs
 
-__all__ = ["board_page"]
+__all__ = ["board_page", "row_document", "scores_page"]
 
+_LINKS = (
+    '<p class="key"><a href="board.json">board.json</a>, <a href="board.csv">CSV</a>, '
+    '<a href="board.md">Markdown</a></p>'
+)
 _WORLDS = (("video-missing", "video lost"), ("current-missing", "current lost"))
 _SCRIPT = """
 const table=document.querySelector('#board'),body=table.tBodies[0],filter=document.querySelector('#filter');
@@ -44,23 +51,68 @@ border:1px solid var(--rule);min-width:200px;max-width:100%;font:inherit}.matrix
 @media(max-width:600px){#board td:first-child{max-width:120px;min-width:96px}}</style>"""
 
 
-def board_page(board: Mapping[str, Any]) -> str:
-    """The page of a board, from what its board.json holds."""
+def row_document(
+    score: Score,
+    *,
+    model: str,
+    file: str,
+    facts: Mapping[str, float | None] | None = None,
+    report: str | None = None,
+) -> dict[str, Any]:
+    """One score as a row of board.json; `file` is the bundle's or the prediction file's name."""
+    document = score.to_dict()
+    known = [f for f in score.shown() if f.low is not None and f.high is not None]
+    return {
+        "model": model,
+        "bundle": file,
+        "metrics": {figure.name: figure.value for figure in score.shown()},
+        "intervals": {figure.name: figure.interval() for figure in known},
+        "undefined": {f.name: f.reason for f in score.shown() if f.value is None},
+        "corrupt": corruption_of(score.meta),
+        "warnings": list(score.warnings),
+        "recordings": document["recordings"],
+        "around_onset": document["around_onset"],
+        "facts": dict(facts or {}),
+        "report": report,
+        "receipt": document["receipt"],
+    }
+
+
+def scores_page(scores: Sequence[Score], comparison: Mapping[str, AllPairs]) -> str:
+    """Several scores of one split on a page of their own: as a board, without bundles."""
+    first = scores[0]
+    board = {
+        "fmfbench": first.receipt["fmfbench"],
+        "protocol_card": first.receipt["protocol_card"],
+        "fingerprint": first.fingerprint,
+        "split": first.split,
+        "sample_set": first.sample_set,
+        "num_samples": first.num_samples,
+        "rows": [
+            row_document(each, model=str(each.meta.get("model", each.file))[:80], file=each.file)
+            for each in scores
+        ],
+        "comparison": {name: pairs.to_dict() for name, pairs in comparison.items()},
+    }
+    return board_page(board, title=f"{len(scores)} prediction files, split {first.split}", files=False)
+
+
+def board_page(board: Mapping[str, Any], *, title: str | None = None, files: bool = True) -> str:
+    """The page of a board, from what its board.json holds; `files` links the tables beside it."""
     rows: Sequence[Mapping[str, Any]] = board["rows"]
     clean = [row for row in rows if row["corrupt"] is None]
-    title = f"Board: {len(rows)} bundles, split {board['split']}"
+    title = title or f"Board: {len(rows)} bundles, split {board['split']}"
     facts = (
         f"{board['num_samples']} samples of split {board['split']}, {board['sample_set']}; data {board['fingerprint'][:16]}; "
-        f"fmfbench {board['fmfbench']}, protocol card {board['protocol_card']}. Every figure was computed anew from the "
-        "predictions in its bundle; 95 % intervals."
+        f"fmfbench {board['fmfbench']}, protocol card {board['protocol_card']}. Every figure was computed from the "
+        "predictions themselves; 95 % intervals."
     )
     parts = [
         _STYLE,
         f"<h1>{escape(title)}</h1><p>{escape(facts)}</p>",
         _tools(len(clean) < len(rows)),
         _main_table(rows),
-        '<p class="key"><a href="board.json">board.json</a>, <a href="board.csv">CSV</a>, '
-        '<a href="board.md">Markdown</a></p>',
+        _LINKS if files else "",
         _comparison(board["comparison"]),
         _recordings(rows),
         _onset(clean),
@@ -278,7 +330,7 @@ def _claimed(row: Mapping[str, Any]) -> str:
 def _proof() -> str:
     return (
         "<h2>What a receipt proves</h2><p>That the predictions with this sha256 give these figures on the data with this "
-        "fingerprint: the board computed them again. It does not prove which model made the predictions, what it was "
+        "fingerprint: they were computed from them for this page. It does not prove which model made the predictions, what it was "
         "trained on, or that nobody looked at the labels: a model's name, parameters and training time are claims of "
         "whoever made the bundle.</p>"
     )

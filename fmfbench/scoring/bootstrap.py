@@ -37,6 +37,7 @@ LEVEL = 0.95
 BLOCKS_PER_CORRELATION = 6.0
 SHORTEST_BLOCK_SECONDS = 5.0
 FEWEST_BLOCKS = 6
+FEWEST_BEARING = 5
 LONGEST_CORRELATION_SECONDS = 16.0
 FEWEST_RESAMPLES = 20
 MOST_WEIGHTS = 25_000_000  # 200 MB
@@ -205,13 +206,20 @@ def block_weights(blocks: Blocks, resamples: int, seed: int = 0) -> NDArray[np.f
     return weights
 
 
-def proportion_interval(value: float, replicates: NDArray[np.float64], blocks: Blocks) -> Interval:
+def proportion_interval(
+    value: float, replicates: NDArray[np.float64], blocks: Blocks, bearing: int | None = None
+) -> Interval:
     """95 % interval of a statistic between 0 and 1 from its bootstrap replicates (Korn and Graubard 1998).
 
     The effective sample size v(1-v)/var, with var the replicates' variance raised for what blocks of finite
     length miss, is shrunk by the squared ratio of the normal to the t quantile and put into the exact
     (Clopper-Pearson) binomial interval. Where nothing varies no correlation can be seen, and a sample is
     counted for each 32 s, as errors correlated over 16 s would leave.
+
+    Args:
+        bearing: how many blocks carry the value (`metrics.bearing_blocks`). The variance has no more degrees of
+            freedom than these less one, and with one to four of them no interval is given: what so few episodes say
+            of the next hundred was seen to be wrong too often. None leaves both out.
     """
     from scipy.special import betaincinv, stdtrit  # half of a command's start-up time, so not above
 
@@ -221,7 +229,13 @@ def proportion_interval(value: float, replicates: NDArray[np.float64], blocks: B
     variance = long_run_variance(replicates, blocks)
     size = min(blocks.duration / (2 * LONGEST_CORRELATION_SECONDS), float(len(blocks)))
     if 0 < value < 1 and variance > 0:
-        quantile = float(stdtrit(degrees_of_freedom(replicates, blocks), (1 + LEVEL) / 2))
+        degrees = degrees_of_freedom(replicates, blocks)
+        if bearing is not None:
+            if 0 < bearing < FEWEST_BEARING:
+                reason = f"cannot be had: only {bearing} blocks of {blocks.seconds:.1f} s carry it, expected "
+                return Interval(low=None, high=None, reason=f"{reason}at least {FEWEST_BEARING}")
+            degrees = min(degrees, max(bearing - 1.0, 2.0))
+        quantile = float(stdtrit(degrees, (1 + LEVEL) / 2))
         shrink = (NormalDist().inv_cdf((1 + LEVEL) / 2) / quantile) ** 2
         size = min(value * (1 - value) / variance * shrink, float(len(blocks.of_sample)))
     hits, misses, tail = value * size, (1 - value) * size, (1 - LEVEL) / 2

@@ -79,7 +79,7 @@ class Comparison:
                 number(row["second"]),
                 number(row["difference"]),
                 "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}",
-                row["verdict"],
+                row["verdict"] + (f", {row['better']} is better" if row["better"] else ""),
             )
             for name, row in self.rows.items()
         ]

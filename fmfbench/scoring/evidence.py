@@ -24,6 +24,7 @@ from fmfbench.scoring.metrics import (
     PIXEL_RANK_METRICS,
     RANK_METRICS,
     Figure,
+    bearing_blocks,
     count_metrics,
     count_replicates,
     metric,
@@ -154,7 +155,8 @@ def gather_evidence(
     blocks = error_blocks([counts], labels, block_seconds)
     weights = block_weights(blocks, resamples, seed)
     metrics, reasons = count_metrics(counts.frame_total, counts.pixel_total, no_pixels_reason(labels))
-    replicates = count_replicates(weights @ block_sums(blocks, counts.columns()))
+    sums = block_sums(blocks, counts.columns())
+    replicates = count_replicates(weights @ sums)
     matched = match_events(labels.class_label, found.decision, labels.recording, labels.frame_time)
     ranking, no_ranking = _pixel_ranking(found, labels, blocks, aupro_limit)
     recordings = {
@@ -169,7 +171,7 @@ def gather_evidence(
         orientation = orientation_warning(ious)
     return Evidence(
         figures=(
-            *count_figures(metrics, reasons, replicates, blocks),
+            *count_figures(metrics, reasons, replicates, blocks, bearing_blocks(sums)),
             *rank_figures(labels.class_label, found.score, blocks, weights[:RANK_RESAMPLES]),
             *pixel_rank_figures(ranking, no_ranking, blocks, weights[:RANK_RESAMPLES]),
             *event_figures(matched, resamples, seed),

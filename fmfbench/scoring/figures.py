@@ -39,9 +39,11 @@ _TAIL = 0.025
 Floats = NDArray[np.float64]
 
 
-def with_interval(name: str, value: float, replicates: Floats, blocks: Blocks) -> Figure:
+def with_interval(
+    name: str, value: float, replicates: Floats, blocks: Blocks, bearing: int | None = None
+) -> Figure:
     """A share between 0 and 1 with the interval of its replicates."""
-    found = proportion_interval(value, replicates, blocks)
+    found = proportion_interval(value, replicates, blocks, bearing)
     return Figure(name=name, value=value, low=found.low, high=found.high, reason=found.reason)
 
 
@@ -55,6 +57,7 @@ def count_figures(
     reasons: Mapping[str, str],
     replicates: Mapping[str, Floats] | None = None,
     blocks: Blocks | None = None,
+    bearing: Mapping[str, int] | None = None,
 ) -> tuple[Figure, ...]:
     """Of the metrics of counts; without replicates they have no intervals."""
     figures = []
@@ -65,7 +68,11 @@ def count_figures(
         elif replicates is None or blocks is None:
             figures.append(Figure(name=name, value=value, reason="no intervals were asked for"))
         else:
-            figures.append(with_interval(name, value, replicates[name], blocks))
+            figures.append(
+                with_interval(
+                    name, value, replicates[name], blocks, None if bearing is None else bearing[name]
+                )
+            )
     return tuple(figures)
 
 

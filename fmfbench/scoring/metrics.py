@@ -28,6 +28,7 @@ __all__ = [
     "RANK_METRICS",
     "Figure",
     "Metric",
+    "bearing_blocks",
     "count_metrics",
     "count_replicates",
     "metric",
@@ -377,6 +378,25 @@ def count_replicates(counts: NDArray[Any], names: tuple[Metric, ...] | None = No
         for entry in names or tuple(_BY_NAME[name] for name in COUNT_METRICS):
             quotients = entry.formula(*(columns[:4] if entry.counted == "frames" else columns[4:]))
             found[entry.name] = np.asarray(sum(a / b for a, b in quotients) / len(quotients), np.float64)
+    return found
+
+
+def bearing_blocks(sums: NDArray[Any]) -> dict[str, int]:
+    """In how many blocks both sides of each metric of counts are seen, from block sums (B, 8).
+
+    A value is carried by the blocks in which something goes wrong as much as by those in which something goes right:
+    the fewer of the two, over the metric's quotients. An interval's degrees of freedom cannot be more.
+    """
+    columns = np.asarray(sums).T
+    found = {}
+    for name in COUNT_METRICS:
+        entry = _BY_NAME[name]
+        quotients = entry.formula(*(columns[:4] if entry.counted == "frames" else columns[4:]))
+        found[name] = min(
+            int(np.count_nonzero(side > 0))
+            for a, b in quotients
+            for side in (a, np.asarray(b) - np.asarray(a))
+        )
     return found
 
 

@@ -130,7 +130,8 @@ def test_a_folder_gives_one_table(store, files):
     ("arguments", "words"),
     [
         (("score", "EMPTY", "--data", "STORE"), "got none"),
-        (("score", "FILES", "--data", "STORE", "--report", "r.html"), "for one file"),
+        (("score", "FILES", "--data", "STORE", "--bundle", "r.fmfb"), "for one file"),
+        (("compare", "A", "A", "--data", "STORE", "--report", "r.pdf"), "a name for a page, ending in .html"),
         (("score", "A", "--data", "STORE", "--report", "none/r.html"), "existing folder"),
         (("score", "A", "--data", "NONE"), "NONE"),
         (("score", "A", "--data", "STORE", "--split", "dev"), "dev"),
@@ -193,3 +194,16 @@ def test_the_strict_sample_set_is_scored(store, tmp_path):
     assert document["num_samples"] == len(ids)
     refused = run("score", path, "--data", store, "--split", "train", code=2).stderr
     assert "--context strict --protocol short" in refused
+
+
+def test_pages_of_a_folder_and_of_a_pair(store, files, tmp_path):
+    run("score", files, "--data", store, "--report", tmp_path / "folder.html")
+    run("compare", files / "a.npz", files / "b.npz", "--data", store, "--report", tmp_path / "pair.html")
+    for name in ("folder", "pair"):
+        text = (tmp_path / f"{name}.html").read_text()
+        assert '<meta name="viewport"' in text
+        assert "Who can be told apart" in text
+        assert "a.npz" in text
+        assert "b.npz" in text
+        assert "board.json" not in text
+        assert "://" not in text

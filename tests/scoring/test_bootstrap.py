@@ -153,3 +153,26 @@ def test_more_weights_than_memory_should_hold_are_refused():
     assert block_weights(blocks, 20).shape == (20, 3000)
     with pytest.raises(InputError, match="got 10000 x 3000; ask for longer blocks"):
         block_weights(blocks, 10_000)
+
+
+@pytest.mark.parametrize(("bearing", "degrees"), [(5, 4), (20, 19), (1000, 98), (None, 98)])
+def test_no_more_degrees_than_blocks_that_bear_the_value(bearing, degrees):
+    _, _, blocks = make_blocks()
+    replicates = 0.9 + 0.02 * norm.ppf((np.arange(1000) + 0.5) / 1000)
+    found = proportion_interval(0.9, replicates, blocks, bearing)
+    size = 0.9 * 0.1 / replicates.var() * (norm.ppf(0.975) / t.ppf(0.975, degrees)) ** 2
+    assert found.low == pytest.approx(beta.ppf(0.025, 0.9 * size, 0.1 * size + 1))
+
+
+@pytest.mark.parametrize("bearing", [1, 4])
+def test_too_few_episodes_have_no_interval(bearing):
+    _, _, blocks = make_blocks()
+    replicates = 0.9 + 0.02 * norm.ppf((np.arange(1000) + 0.5) / 1000)
+    found = proportion_interval(0.9, replicates, blocks, bearing)
+    assert found.low is None
+    assert found.reason == f"cannot be had: only {bearing} blocks of 10.0 s carry it, expected at least 5"
+
+
+def test_none_at_all_has_the_one_sided_bound():
+    _, _, blocks = make_blocks()
+    assert proportion_interval(1.0, np.ones(100), blocks, 0) == proportion_interval(1.0, np.ones(100), blocks)

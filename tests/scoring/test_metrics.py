@@ -7,6 +7,7 @@ from fmfbench.scoring.counts import Confusion, confusion, mask_counts, pixel_con
 from fmfbench.scoring.metrics import (
     COUNT_METRICS,
     METRICS,
+    bearing_blocks,
     count_metrics,
     count_replicates,
     metric,
@@ -192,3 +193,17 @@ def test_a_constant_answer_is_perfect_in_the_metrics_that_are_not_overall():
         best = 1.0 if metric(name).higher_is_better else 0.0
         values = [count_metrics(counts, counts)[0][name] for counts in always.values()]
         assert (best in values) == (not metric(name).overall)
+
+
+def test_bearing_blocks_by_hand():
+    """Of five blocks: errors in two, misses in one, abnormal samples in three."""
+    sums = np.zeros((5, 8), int)
+    sums[:, 0] = 10  # normal samples that are right, in every block
+    sums[0, 1] = 2  # false positives
+    sums[1, 2] = 1  # a miss
+    sums[1:4, 3] = 4
+    sums[:, 4] = 50
+    sums[2:, 7] = 5
+    sums[4, 5] = 1
+    assert bearing_blocks(sums) == {"accuracy": 2, "f1": 2, "fdr": 1, "mdr": 1, "miou": 1}
+    assert bearing_blocks(np.zeros((3, 8))) == dict.fromkeys(COUNT_METRICS, 0)
