@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fmfbench.errors import InputError
+from fmfbench.files.leavings import without_leavings
 
 from .options import LOCAL, json_option
 
@@ -142,7 +143,7 @@ def _train(folder: Path, data: Dataset, seed: int, models: dict[str, Any]) -> It
 
 def _clear(folder: Path, tell: Callable[[str], None]) -> None:
     """Make way for a demo: what an earlier one made goes, whatever else lies in its folder stays."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and not without_leavings(folder.iterdir())):
         return
     if not (folder / _MARK).exists():
         raise InputError(f"{folder}: expected a new or empty folder or an earlier demo's; choose another")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fmfbench.errors import InputError, PredictionError
+from fmfbench.files.leavings import without_leavings
 
 from .options import (
     LOCAL,
@@ -219,7 +220,7 @@ def _score_all(
 
     from fmfbench.scoring.score import score
 
-    files = sorted(folder.glob("*.npz"))
+    files = sorted(without_leavings(folder.glob("*.npz")))
     if not files:
         raise InputError(f"{folder}: expected prediction files (*.npz) in the folder, got none")
     scores, failed = [], {}

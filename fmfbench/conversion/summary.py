@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from fmfbench.errors import FailedError
 from fmfbench.files.remote import Place, RemotePath
 from fmfbench.files.wording import counted
 from fmfbench.sources.source import Source, SourceRecording
+from fmfbench.store.digest import file_names
 from fmfbench.store.reader import Recording, StoreReader
 from fmfbench.store.schema import SPLITS, UNLABELLED, video_spec
 
@@ -230,4 +229,4 @@ def _folder_bytes(path: Place) -> int | None:
             return sum(path.sizes().values())
         except FailedError:
             return None
-    return sum(Path(folder, f).stat().st_size for folder, _, files in os.walk(path) for f in files)
+    return sum((path / name).stat().st_size for name in file_names(path))

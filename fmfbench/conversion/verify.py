@@ -20,8 +20,9 @@ from fmfbench.conversion.findings import Findings, Report
 from fmfbench.conversion.verify_recording import ARRAYS, ShardReader, check_recording
 from fmfbench.conversion.verify_source import compare_with_source
 from fmfbench.errors import StoreError
+from fmfbench.files.leavings import is_leaving, without_leavings
 from fmfbench.files.remote import Place, RemotePath, parse_place
-from fmfbench.store.digest import digest_of, file_names, file_sha256
+from fmfbench.store.digest import as_we_wrote, digest_of, document_sha256, file_names, file_sha256
 from fmfbench.store.fingerprint import Fingerprint
 from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT, SCHEMA, ArraySpec, parse_array, parse_group
 from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE
@@ -60,6 +61,7 @@ def verify(
 
     Raises:
         StoreError: nothing is at `store`, or it never was a store of fmfbench.
+        SourceError: `source` is not there, or holds no recordings: that says nothing of the store.
     """
     store = parse_place(store)
     _check_is_store(store)
@@ -142,6 +144,7 @@ def _take_inventory(store: Place, findings: Findings) -> Inventory:
         trusted = attributes.get(DIGEST_KEY) == digest_of(sums, raw)
         parse_group(store)
         _check_root(attributes, findings)
+        _remark_on_consolidated(raw, ROOT, findings)
         if not trusted:
             findings.damaged(ROOT, "metadata", "was changed: its digest no longer holds")
     except FileNotFoundError:
@@ -157,7 +160,8 @@ def _take_inventory(store: Place, findings: Findings) -> Inventory:
         attributes = None
     there = set(files)
     for name in sorted(set(sums) - there if trusted else ()):
-        findings.damaged(name, "file", "is absent")
+        if not any(map(is_leaving, name.split("/"))):  # version 0.1.0 listed those that it met
+            findings.damaged(name, "file", "is absent")
     for name in sorted(there - set(sums) - {ROOT} if trusted else ()):
         findings.damaged(name, "file", "is extra: no conversion wrote it")
     return Inventory(files=files, attributes=attributes, sums=sums, trusted=trusted)
@@ -185,7 +189,7 @@ def _recording_names(store: Place, inventory: Inventory) -> list[str]:
         if name.startswith("recordings/") and name.count("/") > 1
     }
     if isinstance(store, Path) and (store / "recordings").is_dir():  # empty folders too
-        names |= {path.name for path in (store / "recordings").iterdir() if path.is_dir()}
+        names |= {path.name for path in without_leavings((store / "recordings").iterdir()) if path.is_dir()}
     if inventory.trusted:  # what is extra is reported as such, and is no recording
         listed = {name.split("/")[1] for name in inventory.sums if name.count("/") > 1}
         names = listed
@@ -213,6 +217,7 @@ def _check_documents(
         try:
             if _is_group(path, wanted):
                 parse_group(store / path)
+                _remark_on_consolidated((store / name).read_bytes(), name, findings)
             else:
                 spec = parse_array(store / path)
                 if as_written or not inventory.trusted:
@@ -226,6 +231,13 @@ def _check_documents(
     return specs
 
 
+def _remark_on_consolidated(raw: bytes, name: str, findings: Findings) -> None:
+    if as_we_wrote(raw) != raw:
+        findings.remark(
+            name, "metadata", "holds consolidated metadata that another program wrote; it is ignored"
+        )
+
+
 def _is_group(path: str, wanted: set[str]) -> bool:
     depth = path.count("/")
     return path == "recordings" or depth == 1 or (depth == 2 and path.split("/")[2] not in ARRAYS)
@@ -233,7 +245,7 @@ def _is_group(path: str, wanted: set[str]) -> bool:
 
 def _is_as_listed(store: Place, name: str, inventory: Inventory) -> bool:
     try:
-        return inventory.sums.get(name) == file_sha256(store / name)
+        return inventory.sums.get(name) == document_sha256(store / name)
     except OSError:
         return False
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.conversion.findings import Findings
-from fmfbench.errors import FmfbenchError
+from fmfbench.errors import FmfbenchError, SourceError
 from fmfbench.files.remote import Place
 from fmfbench.sources.layout import open_source
 from fmfbench.sources.source import FrameStream, Options, SourceRecording
@@ -33,14 +33,17 @@ def compare_with_source(
 ) -> None:
     """Read `path` as the conversion did, and note every difference as damage.
 
-    What of the store cannot be read is left out; it has been named. A source that cannot be read is itself a
-    difference.
+    What of the store cannot be read is left out; it has been named.
+
+    Raises:
+        SourceError: there is nothing to compare with at `path`, which says nothing of the store.
     """
     try:
         source = open_source(path, _options(attributes or {}, workers))
     except (FmfbenchError, OSError) as error:
-        findings.damaged(str(path), "source", f"cannot be compared: {_own_words(error, path)}")
-        return
+        raise SourceError(
+            f"{path}: expected the source that {store} was converted from: {_own_words(error, path)}"
+        ) from error
     theirs = {r.name: r for r in source.recordings}
     for name in sorted(set(theirs) ^ set(names)):
         where = "the source" if name in theirs else "the store"

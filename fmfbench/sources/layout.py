@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from fmfbench.errors import SourceError
+from fmfbench.files.leavings import without_leavings
 from fmfbench.sources.kinds import identify
 from fmfbench.sources.matlab.mat import open_mat
 from fmfbench.sources.source import Options, Source, SourceRecording
@@ -78,8 +79,9 @@ def recordings_at(path: Path) -> str | None:
     suffixes = (".mat", *VIDEO_SUFFIXES)
     if not path.is_dir():
         return "a recording" if path.is_file() and path.suffix.lower() in suffixes else None
-    trees = (path / "videos", *(p / "videos" for p in path.iterdir()))
-    there = any(p.is_dir() for p in trees) or any(p.suffix.lower() in suffixes for p in path.iterdir())
+    entries = without_leavings(path.iterdir())
+    trees = (path / "videos", *(p / "videos" for p in entries))
+    there = any(p.is_dir() for p in trees) or any(p.suffix.lower() in suffixes for p in entries)
     return "a folder of recordings" if there else None
 
 
@@ -265,7 +267,7 @@ def _visible(path: Path) -> bool:
 
 
 def _listing(path: Path) -> str:
-    names = sorted(p.name + ("/" if p.is_dir() else "") for p in path.iterdir())
+    names = sorted(p.name + ("/" if p.is_dir() else "") for p in without_leavings(path.iterdir()))
     return ", ".join(names[:8]) + (" ..." if len(names) > 8 else "") if names else "an empty folder"
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fmfbench.clock import NS, nominal_times
 from fmfbench.errors import SourceError
+from fmfbench.files.leavings import without_leavings
 from fmfbench.sources.alignment import alignment_remarks, refuse_apart
 from fmfbench.sources.source import Options, SourceRecording
 from fmfbench.sources.table.currents import TABLE_SUFFIXES, StampedCurrent, read_raw_currents
@@ -64,7 +65,7 @@ def table_of(path: Path) -> Path:
     """
     found = [
         p
-        for p in sorted(path.parent.iterdir())
+        for p in sorted(without_leavings(path.parent.iterdir()))
         if p.stem == path.stem and p.suffix.lower() in TABLE_SUFFIXES and p.is_file()
     ]
     if not found:

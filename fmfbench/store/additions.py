@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import DamageError, FailedError, InputError
+from fmfbench.files.leavings import is_leaving
 from fmfbench.files.lock import target_lock
 from fmfbench.store.digest import file_names, file_sha256
 from fmfbench.store.fingerprint import LabelFacts
@@ -80,7 +81,7 @@ def adopt_others(writer: StoreWriter, data: StoreReader, new: Iterable[str]) -> 
     """
     listed: dict[str, str] = data.attributes[FILES_KEY]
     there = file_names(data.path)
-    lost = sorted(set(listed) - set(there))
+    lost = sorted(name for name in set(listed) - set(there) if not any(map(is_leaving, name.split("/"))))
     if lost:
         raise DamageError(f"{data.path}: {lost[0]} is missing; the store is damaged: run `fmfbench verify`")
     for name in there:

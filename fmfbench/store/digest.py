@@ -15,10 +15,11 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from fmfbench.files.leavings import is_leaving
 from fmfbench.files.remote import Place, RemotePath
 from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT, document_bytes, group_document
 
-__all__ = ["digest_of", "file_names", "file_sha256", "seal", "store_digest"]
+__all__ = ["as_we_wrote", "digest_of", "document_sha256", "file_names", "file_sha256", "seal", "store_digest"]
 
 _PIECE = 1 << 20
 
@@ -37,7 +38,7 @@ def store_digest(path: Path, known: Mapping[str, str] | None = None) -> str:
 
 def digest_of(sums: Mapping[str, str], root: bytes) -> str:
     """The digest of a store, from the sha256 of its other files and its root `zarr.json`."""
-    pairs = {**sums, ROOT: hashlib.sha256(_blank_digest(root)).hexdigest()}
+    pairs = {**sums, ROOT: hashlib.sha256(_blank_digest(as_we_wrote(root))).hexdigest()}
     total = hashlib.sha256()
     for name in sorted(pairs):
         total.update(f"{name}\0{pairs[name]}\n".encode())
@@ -70,14 +71,38 @@ def file_sha256(path: Place, stop: Event | None = None) -> str:
 
 
 def file_names(path: Place) -> list[str]:
-    """Every file below `path`, links too, by its path relative to it, sorted."""
+    """Every file below `path`, links too, by its path relative to it, sorted; without what systems leave behind."""
     if isinstance(path, RemotePath):
-        return sorted(path.sizes())
+        return sorted(name for name in path.sizes() if not any(map(is_leaving, name.split("/"))))
     found = []
     for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if not is_leaving(name)]
         links = [name for name in folders if Path(folder, name).is_symlink()]
-        found += [Path(folder, name).relative_to(path).as_posix() for name in (*files, *links)]
+        kept = [name for name in files if not is_leaving(name)]
+        found += [Path(folder, name).relative_to(path).as_posix() for name in (*kept, *links)]
     return sorted(found)
+
+
+def as_we_wrote(raw: bytes) -> bytes:
+    """A group's `zarr.json` without the consolidated metadata that another program put into it.
+
+    `zarr.consolidate_metadata` copies the metadata of everything below into a group's document. That copy is no part of
+    a store here: sums are taken without it, nothing reads it, and what writes the document anew leaves it out.
+    """
+    if b'"consolidated_metadata"' not in raw:
+        return raw
+    try:
+        document = json.loads(raw)
+        others = {key: value for key, value in document.items() if key != "consolidated_metadata"}
+        plain = group_document(others["attributes"])
+        return document_bytes(plain) if others == plain else raw
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return raw
+
+
+def document_sha256(path: Place) -> str:
+    """sha256 of a `zarr.json`, as it was written here."""
+    return hashlib.sha256(as_we_wrote(path.read_bytes())).hexdigest()
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
@@ -87,7 +112,11 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def _sums(path: Path, known: Mapping[str, str]) -> dict[str, str]:
-    return {name: known.get(name) or file_sha256(path / name) for name in file_names(path) if name != ROOT}
+    return {name: known.get(name) or _sum(path, name) for name in file_names(path) if name != ROOT}
+
+
+def _sum(path: Path, name: str) -> str:
+    return document_sha256(path / name) if name.endswith("/" + ROOT) else file_sha256(path / name)
 
 
 def _blank_digest(root: bytes) -> bytes:

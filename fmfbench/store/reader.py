@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import StoreError, WindowError
 from fmfbench.files.html import html_table
+from fmfbench.files.leavings import without_leavings
 from fmfbench.files.remote import Place, RemotePath, parse_place
 from fmfbench.store.schema import FILES_KEY, ROOT, SCHEMA, SPLITS, parse_group
 from fmfbench.store.shards import ArrayReader
@@ -110,7 +111,10 @@ class Recording:
         if isinstance(self.path, RemotePath):  # as the root lists them: no request of its own
             return self._listed_layers
         folder = self.path / "labels"
-        return tuple(sorted(p.parent.name for p in folder.glob("*/zarr.json"))) if folder.is_dir() else ()
+        if not folder.is_dir():
+            return ()
+        layers = without_leavings(path.parent for path in folder.glob("*/zarr.json"))
+        return tuple(sorted(path.name for path in layers))
 
     def layer(self, name: str) -> ArrayReader:
         """The label layer `name`; StoreError when there is none."""

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from fmfbench.errors import SourceError, StoreError
+from fmfbench.files.leavings import is_leaving
 from fmfbench.files.remote import Place
 
 __all__ = [
@@ -227,11 +228,12 @@ def check_name(name: str, where: object) -> str:
     Raises:
         SourceError: no system, Zarr or text file would take the name.
     """
-    reserved = not name.strip(".") or name == ROOT or name.startswith("__")
+    reserved = not name.strip(".") or name == ROOT or name.startswith("__") or is_leaving(name)
     if reserved or not name.isprintable() or set(name) & set("/\\"):
         raise SourceError(
             f"{where}: a recording cannot be called {name!r}; a name is printable text without / or \\, "
-            f"not only points, not {ROOT!r} and without __ in front: rename the file"
+            f"not only points, not {ROOT!r}, not what a system leaves in folders and without __ in "
+            "front: rename the file"
         )
     return name
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from fmfbench.errors import StoreError
 from fmfbench.files.atomic import exchange
+from fmfbench.files.leavings import without_leavings
 from fmfbench.files.lock import target_lock
 from fmfbench.files.remote import Place, RemotePath
 from fmfbench.store.digest import file_names, file_sha256, seal, store_digest
@@ -302,8 +303,8 @@ class StoreWriter:
             return True
         if not self.part.is_dir() or self.part.is_symlink():
             return False
-        there = {path.name for path in self.part.iterdir()}
-        return there <= {self.root.name, _JOURNAL + _SUFFIX} and not any(self.root.glob("*"))
+        there = {path.name for path in without_leavings(self.part.iterdir())}
+        return there <= {self.root.name, _JOURNAL + _SUFFIX} and not without_leavings(self.root.glob("*"))
 
     def _take_up(self, journal: dict[str, Any]) -> bool:
         """Clean the half-made store of what was not committed; False where it is not the journal's."""

@@ -25,6 +25,7 @@ from typing import Any
 
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError
+from fmfbench.files.leavings import is_leaving
 
 __all__ = ["Stopwatch", "Workplace", "read_json", "write_bytes", "write_json", "write_text"]
 
@@ -95,7 +96,7 @@ class Workplace:
 
 
 def is_foreign(path: Path) -> bool:
-    return not (path.name.startswith(".") and path.name.endswith(".tmp"))
+    return not (path.name.startswith(".") and path.name.endswith(".tmp")) and not is_leaving(path.name)
 
 
 class Stopwatch:

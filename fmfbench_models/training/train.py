@@ -25,6 +25,7 @@ from tqdm import tqdm
 import fmfbench
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError, TrainingError
+from fmfbench.files.leavings import without_leavings
 from fmfbench.files.local import local_path
 from fmfbench.files.remote import parse_place
 from fmfbench.torch import WindowDataset, WindowLoader, make_loader
@@ -407,7 +408,7 @@ class _Run:
                 raise InputError(
                     f"{self.out}: holds a run with other {', '.join(differing)}; choose another folder or delete it"
                 )
-        elif self.out.is_dir() and any(self.out.iterdir()):
+        elif self.out.is_dir() and without_leavings(self.out.iterdir()):
             raise InputError(
                 f"{self.out}: expected a new or empty folder, or a run to resume, got other files"
             )

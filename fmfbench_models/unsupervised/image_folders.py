@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import SourceError
+from fmfbench.files.leavings import without_leavings
 
 __all__ = ["Category", "TestImage", "find_categories", "read_category", "read_images", "read_masks"]
 
@@ -105,7 +106,7 @@ def read_category(folder: Path) -> Category:
 def images_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    return sorted(p for p in without_leavings(folder.iterdir()) if p.suffix.lower() in ENDINGS)
 
 
 def masks_in(folder: Path) -> dict[str, Path]:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import FmfbenchError, InputError
+from fmfbench.files.leavings import without_leavings
 from fmfbench.scoring.metrics import metric
 from fmfbench.scoring.ranks import auroc, rank, rank_replicates
 
@@ -36,7 +37,7 @@ class ResultFolder:
                 raise InputError(
                     f"{path}: holds results of other {', '.join(differing)}; choose another folder or delete it"
                 )
-        elif not all(unfinished(entry) for entry in path.iterdir()):
+        elif not all(unfinished(entry) for entry in without_leavings(path.iterdir())):
             raise InputError(f"{path}: expected a new or empty folder, or results to resume, got other files")
         else:
             self.write("settings", own)

@@ -16,7 +16,7 @@ from conftest_tree import TreeRecording, write_tree
 import fmfbench
 from fmfbench.conversion.findings import Report
 from fmfbench.conversion.verify import verify
-from fmfbench.errors import StoreError
+from fmfbench.errors import SourceError, StoreError
 from fmfbench.store.digest import file_names, seal
 from fmfbench.store.schema import mask_spec, parse_array, parse_group
 from fmfbench.store.shards import ArrayReader, encode_shard
@@ -287,10 +287,12 @@ def test_differences_of_tables_and_recordings_from_the_source(
     }  # fmt: skip
 
 
-def test_a_source_that_cannot_be_read_is_damage(whole: Path, tmp_path: Path) -> None:
-    [finding] = verify(whole, tmp_path / "absent").damage
-    assert finding.check == "source"
-    assert "no such file" in finding.message
+def test_a_source_that_is_none_says_nothing_of_the_store(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.mat").write_text("no recording")
+    for name in ("absent", "empty", "text.mat"):
+        with pytest.raises(SourceError, match="expected the source that .* was converted from"):
+            verify(whole, tmp_path / name)
 
 
 def test_what_never_was_a_store_is_bad_input(tmp_path: Path) -> None:
