@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from fmfbench.errors import InputError
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.interface import Model
 from fmfbench_models.official import is_official, official_config, remap_official
+from fmfbench_models.parts.torch_file import read_torch_file
 from fmfbench_models.registry import create_model, plain, registration
 
 __all__ = ["load_checkpoint", "read_tensors", "save_checkpoint", "write_tensors"]
@@ -136,14 +136,7 @@ def load_official(path: str | os.PathLike[str]) -> Model:
     """A released FmFormer state dict (`torch.save`d, read with weights_only=True) as a model of preset
     `official`."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{path}: expected a state dict of plain tensors, got a file that torch refuses: {reason}"
-        ) from None
-    try:
-        state = _unwrapped(state)
+        state = _unwrapped(read_torch_file(path))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if not is_official(state):

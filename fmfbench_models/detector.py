@@ -18,6 +18,7 @@ from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.inference.engine import EngineName, make_engine
 from fmfbench_models.inference.predict import model_protocol
 from fmfbench_models.interface import Model
+from fmfbench_models.training.parallel import check_device
 
 __all__ = ["Detection", "Detector"]
 
@@ -56,7 +57,7 @@ class Detector:
         engine: EngineName = "torch",
     ) -> None:
         loaded = model if isinstance(model, Model) else load_checkpoint(model)
-        self.model = loaded.to(device).eval()
+        self.model = loaded.to(check_device(device)).eval()
         self._engine = make_engine(self.model, engine)
         self.protocol = model_protocol(self.model, protocol)
         kept = (self.protocol.num_frames - 1) * self.protocol.stride + 1

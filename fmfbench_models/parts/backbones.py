@@ -9,17 +9,16 @@ configuration E). Without classifiers, and cut where a model stops reading. Noth
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fmfbench.errors import InputError
+from fmfbench_models.parts.torch_file import read_torch_file
 
 __all__ = [
     "ResNet18",
@@ -213,12 +212,12 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         if start[8:9] == b"{":  # safetensors: eight bytes of length, then JSON
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except (SafetensorError, RuntimeError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: expected a state dict of plain tensors, got a file that torch refuses: {reason}"
+            f"{path}: expected safetensors, got a file that cannot be read as such: {reason}"
         ) from None
+    state = read_torch_file(path)
     if not isinstance(state, dict):
         raise InputError(f"{path}: expected a state dict, got {type(state).__name__}")
     return state

@@ -18,6 +18,7 @@ from fmfbench_models.registry import create_model, registration
 from fmfbench_models.reproduce.experiment import Row, Training, variant_of
 from fmfbench_models.reproduce.work import Work
 from fmfbench_models.reproduce.workplace import read_json
+from fmfbench_models.training.parallel import check_device
 from fmfbench_models.training.samples import fit_and_validation, held_out_part
 from fmfbench_models.training.settings import Settings
 from fmfbench_models.training.step import make_optimiser, make_step, to_device, to_float32
@@ -32,7 +33,7 @@ class Estimator:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.device = torch.device(work.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(check_device(work.device))
         self._costs: dict[str, dict[str, Any]] = {}
         self._batches: dict[tuple[Any, ...], tuple[Batch, float]] = {}
 

@@ -26,6 +26,7 @@ from fmfbench_models.reproduce.markdown import document_markdown
 from fmfbench_models.reproduce.picture import draw_lengths
 from fmfbench_models.reproduce.work import Work
 from fmfbench_models.reproduce.workplace import Workplace, write_bytes, write_json, write_text
+from fmfbench_models.training.parallel import check_device
 
 __all__ = ["is_simulated", "plan", "reproduce"]
 
@@ -202,6 +203,7 @@ def prepare(
         raise InputError(f"every: expected 1 or more, got {every}")
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(parse_place(data))
+    check_device(device)
     epochs = epochs or size.epochs
     every = None if every == size.options.get("every", 1) else every  # said or not, it is the same work
     ending = "" if every is None else f"-every{every}"

@@ -13,7 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["World", "gather_by_id", "joined", "sum_over_ranks"]
+from fmfbench.errors import InputError
+
+__all__ = ["World", "check_device", "gather_by_id", "joined", "sum_over_ranks"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,18 @@ class World:
             dist.barrier()
 
 
+def check_device(device: str | None = None) -> str:
+    """The device asked for, by default a GPU where there is one; InputError where it cannot be had."""
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        why = "this PyTorch is built for CPUs" if torch.version.cuda is None else "PyTorch sees none"
+        raise InputError(
+            f"device {device}: expected a GPU, got none ({why}); take cpu, or leave the device out"
+        )
+    return device
+
+
 @contextmanager
 def joined(device: str | None = None) -> Iterator[World]:
     """The processes that run this together; alone unless started by torchrun. nccl on GPUs, gloo on CPUs.
@@ -38,7 +52,7 @@ def joined(device: str | None = None) -> Iterator[World]:
     Several runs in one launch stand inside one `joined`, and share its group: torchrun's store still holds the
     addresses of a group that has ended, so a second one could wait for them for ever.
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    kind = check_device(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(0, 1, torch.device(kind))
