@@ -31,6 +31,13 @@ from .options import LOCAL, json_option, print_result, seed_option, threads_opti
     metavar="states|frames",
     help="Hidden states written beside the data; frames: also each frame's clean scene and heat.",
 )
+@click.option(
+    "--signature",
+    default="mixed",
+    show_default=True,
+    metavar="mixed|calm|rough",
+    help="Which way semi-molten melt moves the current: drawn for each event, or always one way.",
+)
 @click.option("--twin", is_flag=True, help="The same furnace without any anomaly: all labels 0.")
 @click.option("--gallery", type=LOCAL, help="Also draw a picture of typical moments (PNG).")
 @click.option(

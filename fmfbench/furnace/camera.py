@@ -8,20 +8,28 @@ from scipy.special import ndtri
 
 from fmfbench.furnace.streams import Stream
 
-__all__ = ["BLOCK", "Encoder", "expose"]
+__all__ = ["BLOCK", "Encoder", "expose", "tone"]
 
 FloatArray = npt.NDArray[np.float32]
 
-READ_NOISE = 2.6  # grey levels squared, chosen
-SHOT_NOISE = 0.035  # grey levels squared per grey level
-DEAD_ZONE = 5.0  # luma DCT coefficients lose this much; chosen, as of a light MJPEG stream
+READ_NOISE = 6.0  # grey levels squared, chosen: a pixel is the mean of many of the camera's
+SHOT_NOISE = 0.016  # grey levels squared per grey level
+DEAD_ZONE = 1.6  # luma DCT coefficients lose this much; chosen, as of a light MJPEG stream
 BLOCK = 8
+KNEE, SHOULDER = 200.0, 70.0  # grey levels; white is reached by light of 480
 _GAUSS = ndtri((np.arange(256) + 0.5) / 256.0).astype(np.float32)
 
 
+def tone(light: FloatArray) -> FloatArray:
+    """The camera's answer to (...) grey levels of light, in place: straight up to KNEE, then ever flatter to white."""
+    over = np.maximum(light - np.float32(KNEE), np.float32(0.0))
+    np.minimum(light, np.float32(KNEE), out=light)
+    light += over / (np.float32(1.0) + over * np.float32(1.0 / SHOULDER))
+    return np.clip(light, np.float32(0.0), np.float32(255.0), out=light)
+
+
 def expose(light: FloatArray, stream: Stream) -> FloatArray:
-    """Add the sensor's noise to (n, H, W, 3) grey levels, clipped at white; its variance grows with the light."""
-    light = np.clip(light, np.float32(0.0), np.float32(255.0), out=light)
+    """Add the sensor's noise to (n, H, W, 3) grey levels 0..255, in place; its variance grows with the light."""
     noise = _GAUSS[stream.bytes(light.size)].reshape(light.shape)
     noise *= np.sqrt(np.float32(READ_NOISE) + np.float32(SHOT_NOISE) * light)
     light += noise

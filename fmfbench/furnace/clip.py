@@ -22,7 +22,7 @@ SCALE = 6
 PIECE_SECONDS = 3.0  # of each moment, which is in the middle
 TRACE_SECONDS = 60.0  # of current beneath, ending with the frame
 TRACE_HEIGHT = 96  # pixels
-AMPERES = (5000.0, 14000.0)  # at the trace's foot and top
+AMPERES = (0.0, 16000.0)  # at the trace's foot and top
 
 
 def write_clip(path: str | Path, *, preset: str = "small", seed: int = 0, recording: int = 0) -> Path:

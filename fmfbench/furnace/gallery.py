@@ -38,14 +38,16 @@ class Moment:
 def find_moments(furnace: Furnace) -> tuple[Moment, ...]:
     """One frame of each kind, as far as the recording has it.
 
-    Normal, onset, apex, offset, mist over an anomaly, glare without one, a reflection without one.
+    Normal, onset, apex, offset, mist over an anomaly, glare without one, a reflection and splashes without one.
     """
     plan = furnace.plan
     abnormal = plan.class_label.astype(bool)
     mist, glare = furnace.mist_depth, furnace.glare_level
-    shine = np.zeros(plan.frames, dtype=np.float32)
+    shine, sparks = (np.zeros(plan.frames, dtype=np.float32) for _ in range(2))
     for patch in furnace.reflections:
         np.maximum.at(shine, np.arange(patch.first, patch.last), patch.strength)
+    for drop in furnace.splashes:
+        np.add.at(sparks, np.arange(drop.first, drop.last), drop.strength)
     clear = (mist < 0.4) & (glare < 5.0)
     moments = []
     normal = np.flatnonzero(~abnormal & clear & (shine < 5.0))
@@ -63,6 +65,7 @@ def find_moments(furnace: Furnace) -> tuple[Moment, ...]:
         ("glare without an anomaly", np.where(glare < 200.0, glare, 0.0) * ~abnormal),
         ("blinding glare over an anomaly", np.where(glare > 250.0, glare, 0.0) * abnormal),
         ("reflection without an anomaly", shine * ~abnormal * clear),
+        ("splashes without an anomaly", sparks * ~abnormal * clear),
     ):
         if weight.max(initial=0.0) > 0.0:
             moments.append(Moment(title, int(weight.argmax())))

@@ -1,7 +1,7 @@
-"""Flame glare, which blinds the camera for moments, and red reflections, which look like the anomaly.
+"""Flame glare, which washes the frame out for moments, and reflections of flames, which look like the anomaly.
 
 Both move and flicker, and neither knows of the anomaly. Where they come from is in the paper (light impact from the
-furnace flame, Figs. 1 and 5); shapes, times and strengths are chosen.
+furnace flame, Figs. 1 and 5; hard case 1 of its results); times and strengths are chosen.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fmfbench.furnace.anomaly import soft_step
 from fmfbench.furnace.episodes import Episode, envelope, plan_episodes
 from fmfbench.furnace.plan import Plan
-from fmfbench.furnace.shell import MOUTH
 from fmfbench.furnace.streams import red_noise
 from fmfbench.furnace.timing import FRAMES_PER_SECOND
 
@@ -23,26 +21,28 @@ __all__ = ["Reflection", "draw_reflection", "glare_level", "glare_veil", "plan_r
 FloatArray = npt.NDArray[np.float32]
 
 GLARE_PAUSE = (9.0, 130.0)  # s
-GLARE_SECONDS = (0.7, 5.0)
-GLARE_FLANK = 0.25
-GLARE_WEAK, GLARE_BLINDING = (60.0, 170.0), (300.0, 620.0)  # grey levels added below the rim
-GLARE_BLINDING_SHARE = 0.35
-GLARE_FLICKER = 0.16
-GLARE_COLOUR = (1.0, 0.86, 0.62)
+GLARE_SECONDS = (0.8, 6.0)
+GLARE_FLANK = 0.3
+GLARE_WEAK, GLARE_BLINDING = (50.0, 150.0), (260.0, 560.0)  # grey levels added where the flame stands
+GLARE_BLINDING_SHARE = 0.4
+GLARE_FLICKER = 0.14
+GLARE_COLOUR = (1.0, 0.97, 0.84)
+GLARE_REACH = (0.5, 0.9)  # of the frame, over which it falls to a half
 
 REFLECTION_PAUSE = (8.0, 130.0)
-REFLECTION_SECONDS = (1.0, 5.5)
-REFLECTION_STRENGTH = (22.0, 120.0)  # grey levels of red
-REFLECTION_ORANGE = (0.42, 0.6)  # green over red: light of flames is more orange than hot steel
-REFLECTION_SPEED = (0.16, 0.36)  # frame widths a second
+REFLECTION_SECONDS = (0.6, 3.5)
+REFLECTION_STRENGTH = (22.0, 110.0)  # grey levels of red
+REFLECTION_ORANGE = (0.55, 0.8)  # green over red: flame light is yellower than a halo
+REFLECTION_BLUE = 0.12
+REFLECTION_SPEED = (0.16, 0.4)  # frame widths a second
 REFLECTION_FLICKER = (0.2, 0.55)  # relative deviation
 REFLECTION_FLICKER_SECONDS = 0.14
-REFLECTION_ROWS, REFLECTION_COLUMNS = (0.34, 0.9), (0.14, 0.86)  # of the frame: on the shell
-REFLECTION_RADIUS = (0.045, 0.14)  # of the frame's width
+REFLECTION_ROWS, REFLECTION_COLUMNS = (0.2, 0.94), (0.06, 0.94)  # of the frame
+REFLECTION_RADIUS = (0.03, 0.09)  # of the frame's width
 
 
 def glare_level(plan: Plan, seconds: npt.NDArray[np.float64]) -> tuple[FloatArray, tuple[Episode, ...]]:
-    """(T,) grey levels of glare just below the rim, and the episodes it comes in."""
+    """(T,) grey levels of glare where the flame stands, and the episodes it comes in."""
     level = np.zeros(len(seconds))
     scale = max(plan.pace, 0.4)
     pause = (GLARE_PAUSE[0] * scale, GLARE_PAUSE[1] * scale)
@@ -67,11 +67,12 @@ def peak_glare(episode: Episode) -> float:
 
 
 def glare_veil(plan: Plan) -> FloatArray:
-    """(H, W) 0..1, how the glare spreads over the frame from the mouth."""
+    """(H, W) 0..1, how the glare spreads over the frame from a place at its top."""
+    stream = plan.stream("veil")
     down = ((np.arange(plan.height) + 0.5) / plan.height)[:, None]
     across = ((np.arange(plan.width) + 0.5) / plan.width)[None, :]
-    distance = np.hypot((across - 0.5) * 0.8, np.maximum(down - MOUTH, 0.0))
-    return (1.0 / (1.0 + (distance / 0.62) ** 2)).astype(np.float32)
+    distance = np.hypot((across - stream.uniform(0.1, 0.9)) * 0.7, down)
+    return (1.0 / (1.0 + (distance / stream.uniform(*GLARE_REACH)) ** 3)).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +145,6 @@ def draw_reflection(reflection: Reflection, start: int, stop: int, height: int, 
         reflection.radius[1]
     )
     square = (row * row)[:, :, None] + (column * column)[:, None, :]
-    shape = soft_step((np.float32(1.0) - square) * np.float32(0.8) + np.float32(0.5))
+    shape = np.exp(np.float32(-1.1) * square)
     out[first - start : last - start] = shape * reflection.strength[own, None, None]
     return out

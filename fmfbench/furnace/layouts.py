@@ -46,7 +46,8 @@ def write_recording(
     (folder / "truth").mkdir(exist_ok=True)
     part = target.with_name(target.name + ".part")
     visibility = np.empty(furnace.plan.frames, dtype=np.float32)
-    blocks = _noting(drawing.blocks(furnace), visibility)
+    pixels = np.empty((furnace.plan.frames, 3), dtype=np.uint16)
+    blocks = _noting(drawing.blocks(furnace), visibility, pixels)
     if layout == "v2":
         _write_v2(folder / TREE, part, furnace, blocks, mat or MAT_VERSIONS[0])
     elif layout == "v1":
@@ -55,7 +56,7 @@ def write_recording(
         from fmfbench.furnace.raw import write_raw
 
         write_raw(part, target.with_suffix(".csv"), furnace, blocks)
-    write_arrays(folder / "truth" / f"{name}.npz", truth_arrays(furnace, visibility))
+    write_arrays(folder / "truth" / f"{name}.npz", truth_arrays(furnace, visibility, pixels))
     if truth == "frames":
         _write_truth_frames(folder / "truth" / f"{name}.h5", furnace, drawing)
     part.replace(target)
@@ -116,10 +117,15 @@ def _write_truth_frames(path: Path, furnace: Furnace, drawing: Drawing) -> None:
     part.replace(path)
 
 
-def _noting(blocks: Iterator[Block], visibility: npt.NDArray[np.float32]) -> Iterator[Block]:
-    """Pass blocks on and keep their visibility."""
+def _noting(
+    blocks: Iterator[Block], visibility: npt.NDArray[np.float32], pixels: npt.NDArray[np.uint16]
+) -> Iterator[Block]:
+    """Pass blocks on, keep their visibility and how many pixels are hot, labelled and both."""
     for block in blocks:
-        visibility[block.start : block.start + len(block.video)] = block.visibility
+        own = slice(block.start, block.start + len(block.video))
+        visibility[own] = block.visibility
+        for column, mask in enumerate((block.hot, block.label, block.hot & block.label)):
+            pixels[own, column] = mask.sum(axis=(1, 2), dtype=np.uint16)
         yield block
 
 

@@ -27,10 +27,10 @@ HAZE_SECONDS = 12.0
 EPISODE_PAUSE = (6.0, 56.0)  # s
 EPISODE_SECONDS = (3.5, 9.0)
 FLANK_SECONDS = 0.9
-THIN, THICK = (0.5, 2.6), (4.2, 8.5)  # peak optical depth; THICK hides everything
+THIN, THICK = (0.5, 2.6), (3.6, 7.5)  # peak optical depth; THICK hides everything
 THICK_SHARE = 0.7
-STRUCTURE = 0.34  # relative deviation of the depth over the frame
-COLOUR = (168.0, 170.0, 174.0)
+STRUCTURE = 0.4  # relative deviation of the depth over the frame
+BRIGHTNESS = (1.02, 1.05, 1.1)  # of the mist over the light that falls on it
 
 
 def mist_depth(plan: Plan, seconds: npt.NDArray[np.float64]) -> tuple[FloatArray, tuple[Episode, ...]]:
@@ -77,10 +77,10 @@ class Mist:
         self._profile = (0.82 + 0.36 * down).astype(np.float32)  # denser low down, where the water lands
 
     def structure(self, time: IntArray) -> tuple[FloatArray, FloatArray]:
-        """(n, H, W) relative depth, about 1 and never below 0.25, and (n, H, W) the layers' brightness -1..1."""
+        """(n, H, W) relative depth, about 1 and never below 0.22, and (n, H, W) the layers' brightness -1..1."""
         first, second = (
             layer.frames((time * down) // SECOND, (time * right) // SECOND)
             for layer, (down, right) in zip(self._layers, self._winds, strict=True)
         )
         shape = (1.0 + STRUCTURE * (0.8 * first + 0.6 * second)) * self._profile
-        return np.maximum(shape, 0.25, out=shape), 0.7 * first - 0.5 * second
+        return np.maximum(shape, 0.22, out=shape), 0.7 * first - 0.5 * second

@@ -59,7 +59,10 @@ class Plan:
     timing: Timing
     split: npt.NDArray[np.uint8]  # (T,) 0 train, 1 test, 2 unused
     events: tuple[Event, ...]
-    anomaly_free: bool  # a twin: the same furnace, mist and light, without spot or signature
+    anomaly_free: bool  # a twin: the same furnace, mist and light, without hot place or signature
+    signature: str = (
+        "mixed"  # which way the current goes in an event: drawn for each, or always "calm" or "rough"
+    )
 
     @property
     def frames(self) -> int:
@@ -152,7 +155,9 @@ def parse_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def make_plan(preset: Preset, index: int, seed: int, *, anomaly_free: bool = False) -> Plan:
+def make_plan(
+    preset: Preset, index: int, seed: int, *, anomaly_free: bool = False, signature: str = "mixed"
+) -> Plan:
     """The plan of the preset's recording number `index` (from 0)."""
     size = preset.recordings[index]
     name = f"{NAME}-{index + 1}"
@@ -174,6 +179,7 @@ def make_plan(preset: Preset, index: int, seed: int, *, anomaly_free: bool = Fal
         split=split,
         events=plan_events(open_stream(seed, name, "events"), split, preset.pace),
         anomaly_free=anomaly_free,
+        signature=signature,
     )
 
 

@@ -1,4 +1,7 @@
-"""The furnace shell under changing light, and the flames at its mouth. Grey levels are linear, 0..255."""
+"""The furnace shell, which fills the frame: soft, low in contrast, with streaks, stains, ribs and thin lines.
+
+One view for each recording, drawn from its seed. Everything is relative: 1 is the shell's mean reflectance.
+"""
 
 from __future__ import annotations
 
@@ -6,131 +9,137 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import gaussian_filter, zoom
 
 from fmfbench.furnace.plan import Plan
-from fmfbench.furnace.streams import Stream, red_noise
-from fmfbench.furnace.texture import DriftingTexture, smooth_noise
-from fmfbench.furnace.timing import FRAMES_PER_SECOND, SECOND
+from fmfbench.furnace.streams import Stream
+from fmfbench.furnace.texture import smooth_noise
 
-__all__ = ["MOUTH", "Flames", "Light", "draw_shell", "make_light"]
+__all__ = ["Shell", "draw_shell"]
 
 FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+Float64Array = npt.NDArray[np.float64]
 
-MOUTH = 0.2  # share of the frame's height above the shell's rim
-STEEL = (80.0, 77.0, 76.0)  # grey levels of the lit shell, R G B
-BACKGROUND = (34.0, 32.0, 33.0)
-FIRELIGHT = (46.0, 25.0, 10.0)  # added by the flames just below the rim
-FLAME_REACH = 0.3  # share of the height over which firelight falls to 1/e
-
-LIGHT_DRIFT = 0.16  # log deviation of the daylight and lamps
-LIGHT_DRIFT_SECONDS = 70.0
-TINT_DRIFT = 0.04
-FLICKER = 0.28  # relative deviation of the flames, frame to frame
-FLICKER_SECONDS = 0.12
-SURGE = 0.3  # relative deviation of the flames over seconds
-SURGE_SECONDS = 4.0
-FLAME_RISE = 9.0  # frame heights in 10 s: 0.9 of the frame per second
+STREAKS = (0.05, 0.12)  # relative deviation; upright, where water runs down
+STAINS = (0.03, 0.13)
+GRAIN = (0.022, 0.055)
+RIBS = (0.0, 0.07)  # depth of the stiffening bands
+LINES = (1, 5)  # scratches and old cracks
+LINE_DEPTH = (0.1, 0.34)
+FALL = (0.2, 0.5)  # how much darker the foot is than the top
+AMBIENT_CONTRAST = 1.4  # power of the reflectance
+SOFTNESS = 0.5  # pixels of a frame 64 wide
+FLAME_REACH = (0.28, 0.6)  # of the frame, over which light from the top falls to 1/e
+BAND = (0.14, 0.34)  # width of the lit band at a side
+BAND_EDGE = (0.06, 0.3)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Light:
-    """Per frame: daylight (T,), its warmth (T,) around 0, and the flames' strength (T,), about 1."""
+class Shell:
+    """One view of the shell."""
 
-    day: FloatArray
-    warmth: FloatArray
-    flame: FloatArray
-
-
-def make_light(plan: Plan) -> Light:
-    """Slow drift of the workshop's light and the fast flicker of the flames, one value per frame."""
-    count = plan.frames
-    drift = _slow(plan.stream("daylight"), count, LIGHT_DRIFT_SECONDS)
-    warmth = _slow(plan.stream("warmth"), count, LIGHT_DRIFT_SECONDS)
-    flicker = red_noise(plan.stream("flicker"), count, FLICKER_SECONDS * FRAMES_PER_SECOND)
-    surge = red_noise(plan.stream("surge"), count, SURGE_SECONDS * FRAMES_PER_SECOND)
-    return Light(
-        day=np.exp(LIGHT_DRIFT * drift).astype(np.float32),
-        warmth=(TINT_DRIFT * warmth).astype(np.float32),
-        flame=np.clip(1.0 + FLICKER * flicker + SURGE * surge, 0.15, 2.2).astype(np.float32),
-    )
+    reflectance: FloatArray  # (H, W, 3), about 1, in flame light
+    diffuse: FloatArray  # the same in ambient light, which flatters less: more contrast
+    reach: FloatArray  # (2, H, W) 0..1, how much of a flame's light comes there from its two places
 
 
-def draw_shell(plan: Plan) -> tuple[FloatArray, FloatArray]:
-    """The still scene: (H, W, 3) colour under unit light, and (H, W) how much of firelight reaches a pixel."""
+def draw_shell(plan: Plan) -> Shell:
+    """The shell of a recording and where flame light falls on it."""
     stream = plan.stream("shell")
     height, width = plan.height, plan.width
-    down = ((np.arange(height) + 0.5) / height)[:, None]
-    across = ((np.arange(width) + 0.5) / width)[None, :]
-    centre, radius = 0.5 + 0.04 * (stream.uniform() - 0.5), 0.42 + 0.03 * stream.uniform()
-    around = (across - centre) / radius
-    on_shell = np.clip((1.0 - np.abs(around)) * radius * width + 0.5, 0.0, 1.0)
-    rim = MOUTH - 0.05 * np.sqrt(np.clip(1.0 - around * around, 0.0, 1.0)) + 0.04
-    on_shell = on_shell * np.clip((down - rim) * height + 0.5, 0.0, 1.0)
-    roundness = 0.22 + 0.78 * np.sqrt(np.clip(1.0 - around * around, 0.0, 1.0))
-    texture = 1.0 + 0.11 * smooth_noise(stream, height, width, height / 1.5, 2.0, slope=1.0)
-    ribs = 1.0 - 0.22 * _ribs(stream, down, height)
-    seams = 1.0 - 0.2 * np.clip(1.0 - np.abs(around - (stream.uniform() - 0.5)) * radius * width, 0.0, 1.0)
-    rust = np.clip(0.5 + 0.5 * smooth_noise(stream, height, width, height / 1.0, 4.0), 0.0, 1.2)
-    steel = np.array(STEEL) + rust[..., None] * np.array([14.0, 1.0, -8.0])
-    sheen = 1.0 + 0.3 * np.exp(-(((around + 0.35) / 0.2) ** 2))  # a lamp's light along the wet cylinder
-    shade = roundness * texture * ribs * seams * sheen
-    dark = np.array(BACKGROUND) * (1.0 + 0.15 * smooth_noise(stream, height, width, height, 3.0))[..., None]
-    floor = np.clip((down - 0.93) * height, 0.0, 1.0)[..., None]
-    colour = (on_shell[..., None] * shade[..., None] * steel + (1.0 - on_shell[..., None]) * dark) * (
-        1 - 0.45 * floor
+    down, across = _places(height, width)
+    tall = smooth_noise(stream, max(4, height // 5), width, width / 2.0, 2.5, slope=0.9)
+    streaks = zoom(tall, (height / tall.shape[0], 1.0), order=1)[:height]
+    stains = np.clip(smooth_noise(stream, height, width, height / 1.0, 3.0, slope=1.5) - 0.3, 0.0, 2.2)
+    grain = smooth_noise(stream, height, width, 6.0, 2.0, slope=0.3)
+    shade = (
+        (1.0 + 0.5 * stream.uniform(*FALL) - stream.uniform(*FALL) * down)
+        * (1.0 - stream.uniform(0.05, 0.3) * (2.0 * (across - stream.uniform(0.3, 0.7))) ** 2)
+        * (1.0 + stream.uniform(*STREAKS) * streaks * (0.6 + 0.4 * down))
+        * (1.0 - stream.uniform(*STAINS) * stains)
+        * (1.0 + stream.uniform(*GRAIN) * grain)
+        * (1.0 - stream.uniform(*RIBS) * _ribs(stream, down, height))
     )
-    reach = np.exp(-np.clip(down - rim, 0.0, None) / FLAME_REACH) * (0.25 + 0.75 * on_shell) * texture
-    return colour.astype(np.float32), reach.astype(np.float32)
+    shade = shade * _lines(stream, height, width) * _fold(stream, down, across)
+    shade = gaussian_filter(shade, SOFTNESS * width / 64.0, mode="nearest")
+    warmth = 0.05 * smooth_noise(stream, height, width, height / 1.0, 5.0)[..., None]
+    colour = shade[..., None] * (1.0 + warmth * np.array([1.0, 0.1, -1.0]))
+    if stream.uniform() < 0.4:
+        colour = _bolt(stream, colour)
+    reach = np.stack([_from_top(stream, down, across), _from_side(stream, height, width)])
+    return Shell(
+        reflectance=colour.astype(np.float32),
+        diffuse=(colour**AMBIENT_CONTRAST).astype(np.float32),
+        reach=reach.astype(np.float32),
+    )
 
 
-class Flames:
-    """Tongues of fire above the rim: noise that rises, thinned with height."""
-
-    def __init__(self, plan: Plan) -> None:
-        height, width = plan.height, plan.width
-        self.rows = max(4, round(0.36 * height))
-        stream = plan.stream("flames")
-        tile = smooth_noise(stream, 4 * height, 4 * width, 0.8 * height, 4.0, slope=1.3)
-        self._texture = DriftingTexture(tile, self.rows, width, 2)
-        down = ((np.arange(self.rows) + 0.5) / height)[:, None]
-        across = ((np.arange(width) + 0.5) / width)[None, :]
-        base = MOUTH + 0.02 - 0.03 * np.cos((across - 0.5) * np.pi)
-        above = (base - down) / MOUTH
-        wide = np.clip(1.0 - np.abs(across - 0.5) / 0.44, 0.0, 1.0)
-        self._profile = (
-            np.where(above >= 0.0, 1.0 - 1.15 * above, 1.0 + 7.0 * above) - 0.85 * (1.0 - wide) ** 2
-        )
-        self._profile = self._profile.astype(np.float32)
-        self._speed = round(FLAME_RISE / 10.0 * height * 2)  # tile pixels a second
-
-    def brightness(self, time: IntArray, strength: FloatArray) -> FloatArray:
-        """(n, rows, W) 0..1, the flames' brightness in the frame's top rows at times (n,) ns."""
-        moved = -(time * self._speed) // SECOND
-        noise = self._texture.frames(moved, moved // 9)
-        level = self._profile + 0.33 * noise + 0.55 * (strength[:, None, None] - 1.0) - 0.22
-        return np.clip(level, 0.0, 1.0, out=level)
-
-    @staticmethod
-    def colour(brightness: FloatArray) -> FloatArray:
-        """(..., 3) grey levels of fire: red first, then yellow, then white."""
-        b = brightness
-        return np.stack([255.0 * np.minimum(1.0, 1.9 * b), 225.0 * b, 165.0 * b * b], axis=-1).astype(
-            np.float32
-        )
+def _places(height: int, width: int) -> tuple[Float64Array, Float64Array]:
+    """(H, 1) and (1, W) places of pixels as shares of the frame."""
+    return ((np.arange(height) + 0.5) / height)[:, None], ((np.arange(width) + 0.5) / width)[None, :]
 
 
-def _slow(stream: Stream, count: int, seconds: float) -> npt.NDArray[np.float64]:
-    """(count,) smooth noise of deviation about 1: knots each second, joined linearly."""
-    knots = red_noise(stream, count // FRAMES_PER_SECOND + 2, seconds)
-    return np.interp(np.arange(count) / FRAMES_PER_SECOND, np.arange(len(knots)), knots)
+def _from_top(stream: Stream, down: Float64Array, across: Float64Array) -> Float64Array:
+    """(H, W) flame light from above, stronger at one end of the rim."""
+    reach, lean = stream.uniform(*FLAME_REACH), stream.uniform(-0.5, 0.5)
+    ripple = smooth_noise(stream, len(down), across.size, len(down) / 1.0, 6.0)
+    slant = down + lean * (across - 0.5)
+    return np.exp(-np.clip(slant, 0.0, None) / reach) * (1.0 + 0.07 * ripple)
 
 
-def _ribs(stream: Stream, down: npt.NDArray[np.float64], height: int) -> npt.NDArray[np.float64]:
+def _from_side(stream: Stream, height: int, width: int) -> Float64Array:
+    """(H, W) flame light along one side, with a ragged edge."""
+    down, across = _places(height, width)
+    if stream.uniform() < 0.5:
+        across = 1.0 - across
+    edge = smooth_noise(stream, height, width, height / 1.5, 4.0)
+    inside = (stream.uniform(*BAND) - across + 0.05 * edge) / stream.uniform(*BAND_EDGE)
+    step = np.clip(0.5 + inside, 0.0, 1.0)
+    ripple = smooth_noise(stream, height, width, height / 2.0, 3.0)
+    band = step * step * (3.0 - 2.0 * step) * (1.0 + 0.08 * ripple)
+    return np.asarray(0.9 * band * (1.0 - 0.3 * down) + 0.35 * np.exp(-across / 0.4) * (1.0 - 0.6 * down))
+
+
+def _ribs(stream: Stream, down: Float64Array, height: int) -> Float64Array:
     """(H, 1) 0..1, the stiffening bands around the shell."""
     bands = np.zeros_like(down)
-    at = MOUTH + 0.1 + 0.05 * stream.uniform()
-    while at < 0.95:
-        bands = np.maximum(bands, np.clip(1.3 - np.abs(down - at) * height / 1.2, 0.0, 1.0))
-        at += 0.2 + 0.06 * stream.uniform()
+    at = 0.12 * stream.uniform()
+    while at < 1.0:
+        bands = np.maximum(bands, np.clip(1.3 - np.abs(down - at) * height / 1.3, 0.0, 1.0))
+        at += 0.09 + 0.12 * stream.uniform()
     return bands
+
+
+def _lines(stream: Stream, height: int, width: int) -> Float64Array:
+    """(H, W) about 1: wandering dark lines one pixel wide, each with a lit lip beside it."""
+    out = np.ones((height, width))
+    for _ in range(stream.integer(*LINES)):
+        row, column = stream.uniform(0.1, 0.9) * height, stream.uniform(0.05, 0.95) * width
+        heading, depth = stream.uniform(0.0, 6.283), stream.uniform(*LINE_DEPTH)
+        for _ in range(int(stream.uniform(0.1, 0.5) * width)):
+            heading += 0.45 * float(stream.normals(1)[0])
+            row, column = row + np.sin(heading), column + np.cos(heading)
+            y, x = int(row), int(column)
+            if not (0 <= y < height - 1 and 0 <= x < width):
+                break
+            out[y, x] = 1.0 - depth
+            out[y + 1, x] = max(out[y + 1, x], 1.0 + 0.4 * depth)
+    return out
+
+
+def _fold(stream: Stream, down: Float64Array, across: Float64Array) -> Float64Array:
+    """(H, W) about 1: a plate or fold at the foot, brighter or darker than the shell above it."""
+    top = stream.uniform(0.72, 1.1) + stream.uniform(-0.25, 0.25) * (across - 0.5)
+    step = stream.uniform(-0.16, 0.16)
+    side = np.clip((across - stream.uniform(0.0, 0.6)) * 30.0, 0.0, 1.0)
+    return 1.0 + step * np.clip((down - top) * 40.0, 0.0, 1.0) * side
+
+
+def _bolt(stream: Stream, colour: Float64Array) -> Float64Array:
+    """Put a dark round head into an upper corner."""
+    height, width = colour.shape[:2]
+    down, across = _places(height, width)
+    column = 0.02 if stream.uniform() < 0.5 else 0.98
+    distance = np.hypot((down - stream.uniform(0.06, 0.2)) * height, (across - column) * width)
+    head = np.clip(1.2 + 0.03 * width - distance, 0.0, 1.0)[..., None]
+    return np.asarray(colour * (1.0 - 0.55 * head) + 0.1 * head * np.array([0.0, 0.1, 0.5]))

@@ -21,6 +21,7 @@ from fmfbench.errors import InputError
 from fmfbench.files.local import local_path
 from fmfbench.files.lock import target_lock
 from fmfbench.furnace import NAME, VERSION
+from fmfbench.furnace.current import SIGNATURES
 from fmfbench.furnace.drawing import Drawing
 from fmfbench.furnace.events import TEST, TRAIN, UNUSED
 from fmfbench.furnace.layouts import LAYOUTS, is_finished, write_index, write_recording
@@ -41,7 +42,8 @@ Written by fmfbench's `simulate` (parameters: fmf-sim.json). Layout {layout}; co
     fmfbench convert THIS_FOLDER fmf-sim.zarr
 It has the form of FMF-Benchmark's recordings, so that everything can be tried and tested before the real data is at
 hand. A figure measured on it is a figure on FMF-Sim, and says nothing about the real furnace or the real benchmark.
-truth/ holds what no camera and no ammeter sees (occlusion, event times, the signature's course): for analysis only.
+truth/ holds what no camera and no ammeter sees (occlusion, event times, what is hot and how far the labels are from
+it, the signature's course): for analysis only.
 Dates in the files are fictional.
 """
 
@@ -56,13 +58,15 @@ def simulate(
     *,
     truth: str = "states",
     anomaly_free: bool = False,
+    signature: str = "mixed",
     progress: bool = False,
 ) -> dict[str, Any]:
     """Write one preset of FMF-Sim into the folder `out`, which `convert` then takes.
 
     A run that was killed resumes where the same call finds it: finished files are kept. `truth` is "states" or
     "frames" (also the clean scene and the heat of every frame). `anomaly_free` makes the twin: the same furnace,
-    light and mist without spot or signature, all labels 0. `workers` are threads. `progress` shows a bar on
+    light and mist without hot place or signature, all labels 0. `signature` says which way the current goes in an
+    event: "mixed" draws it for each, "calm" and "rough" set it. `workers` are threads. `progress` shows a bar on
     standard error if that is a terminal.
 
     Returns:
@@ -76,6 +80,7 @@ def simulate(
     _parse_choice("layout", layout, LAYOUTS)
     _parse_choice("MAT version", mat, MAT_VERSIONS)
     _parse_choice("truth", truth, ("states", "frames"))
+    _parse_choice("signature", signature, SIGNATURES)
     if workers < 1:
         raise InputError(f"workers: expected 1 or more, got {workers}; name a number of threads")
     if not 0 <= seed < 2**63:
@@ -89,6 +94,7 @@ def simulate(
         "layout": layout,
         "mat": None if layout == "recording" else mat,
         "anomaly_free": anomaly_free,
+        "signature": signature,
         "truth": truth,
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +115,10 @@ def _write(
     """Write what is not there yet; returns the plans and the names of the recordings that were."""
     seed, layout, twin = parameters["seed"], parameters["layout"], parameters["anomaly_free"]
     _claim(folder, parameters)
-    plans = [make_plan(size, k, seed, anomaly_free=twin) for k in range(len(size.recordings))]
+    signature = parameters["signature"]
+    plans = [
+        make_plan(size, k, seed, anomaly_free=twin, signature=signature) for k in range(len(size.recordings))
+    ]
     kept, tracks = [], {}
     with Drawing(workers, total=sum(plan.frames for plan in plans), progress=progress) as drawing:
         for plan in plans:

@@ -1,4 +1,4 @@
-"""The picture: light, flames, mist, glare, reflections, the spot, the camera."""
+"""The picture: light, shell, mist, glare, reflections, splashes, the anomaly, the camera."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from fmfbench.furnace import glare, mist, shell
-from fmfbench.furnace.anomaly import draw_glow, draw_masks, soft_step
-from fmfbench.furnace.camera import DEAD_ZONE, Encoder, expose
+from fmfbench.furnace import glare, mist
+from fmfbench.furnace.anomaly import MOST_PIECES, count_pieces, draw_glow, draw_masks, soft_step
+from fmfbench.furnace.camera import DEAD_ZONE, KNEE, READ_NOISE, SHOT_NOISE, Encoder, expose, tone
+from fmfbench.furnace.light import STATES
 from fmfbench.furnace.plan import PRESETS, Plan, make_plan
-from fmfbench.furnace.render import BLOCK_FRAMES, HOT, INCANDESCENCE, Block, Furnace
+from fmfbench.furnace.render import BLOCK_FRAMES, Block, Furnace
+from fmfbench.furnace.splashes import draw_splashes
 from fmfbench.furnace.streams import open_stream
 from fmfbench.furnace.texture import DriftingTexture, smooth_noise
 from fmfbench.furnace.timing import SECOND
@@ -39,12 +41,31 @@ def spectrum(values: np.ndarray, low: float, high: float) -> float:
     return float(power[(frequency >= low) & (frequency < high)].mean())
 
 
-def test_light_drifts_slowly_and_flames_flicker_fast(long_furnace: Furnace) -> None:
+def test_light_jumps_drifts_and_flickers(long_furnace: Furnace) -> None:
     light = long_furnace.light
-    assert spectrum(light.day, 0.001, 0.01) > 1000.0 * spectrum(light.day, 0.5, 5.0)
-    assert spectrum(light.flame, 1.0, 3.0) > 0.001 * spectrum(light.flame, 0.001, 0.01)
-    assert 0.08 < np.log(light.day).std() < 0.3
-    assert np.abs(np.diff(light.flame)).mean() > 20.0 * np.abs(np.diff(light.day)).mean()
+    steps = np.flatnonzero(np.diff(light.state))
+    lengths = np.diff(steps) / 25.0
+    assert 6.0 < np.median(lengths) < 40.0
+    assert len(set(light.state.tolist())) == len(STATES)
+    # within a state little changes; from one to the next the ambient colour does, in at most 1.2 s
+    jumps = np.abs(light.ambient[np.minimum(steps + 31, len(light.state) - 1)] - light.ambient[steps]).sum(
+        axis=1
+    )
+    calm = np.abs(light.ambient[steps] - light.ambient[steps - 31]).sum(axis=1)
+    assert np.median(jumps) > 8.0 * np.median(calm[lengths.min() > 3.0 or calm >= 0.0])
+    brightness = light.flame.mean(axis=1) / light.ambient.mean(axis=1)
+    assert spectrum(brightness, 1.0, 3.0) > 1e-5 * spectrum(brightness, 0.001, 0.01)
+    assert light.ambient.min() > 0.0
+
+
+def test_shell_fills_the_frame(long_furnace: Furnace) -> None:
+    shell = long_furnace.shell
+    assert shell.reflectance.shape == (64, 64, 3)
+    assert shell.reflectance[..., 1].min() > 0.25
+    assert shell.reflectance[..., 1].max() < 2.0
+    top, side = shell.reach
+    assert top[:8].mean() > 2.0 * top[-8:].mean()
+    assert max(side[:, :8].mean(), side[:, -8:].mean()) > 2.0 * min(side[:, :8].mean(), side[:, -8:].mean())
 
 
 def test_smooth_noise_follows_its_slope() -> None:
@@ -85,7 +106,7 @@ def test_mist_moves(furnace: Furnace) -> None:
     layer = mist.Mist(furnace.plan)
     time = furnace.time[:64]
     shape, _ = layer.structure(time)
-    assert shape.min() >= 0.25
+    assert shape.min() >= 0.22
     assert shape.mean() == pytest.approx(1.0, abs=0.25)
     flat = shape - shape.mean(axis=0)
     near = np.corrcoef(flat[0].ravel(), flat[1].ravel())[0, 1]
@@ -109,7 +130,7 @@ def test_glare_comes_and_goes(long_furnace: Furnace) -> None:
 
 def test_reflections_move_and_flicker(long_furnace: Furnace) -> None:
     patches = [p for p in long_furnace.reflections if p.last - p.first > 50]
-    assert len(patches) > 30
+    assert len(patches) > 12
     travel = [np.hypot(p.row[-1] - p.row[0], p.column[-1] - p.column[0]) / (len(p.row) / 25) for p in patches]
     assert np.median(travel) > 2.0  # pixels a second
     middle = [p.strength[20:-20] for p in patches]
@@ -118,17 +139,13 @@ def test_reflections_move_and_flicker(long_furnace: Furnace) -> None:
     present = np.zeros(long_furnace.plan.frames, dtype=bool)
     for patch in long_furnace.reflections:
         present[patch.first : patch.last] = True
-    assert 0.03 < present.mean() < 0.2
-
-
-def test_reflections_are_more_orange_than_a_spot_of_their_brightness(long_furnace: Furnace) -> None:
-    for patch in long_furnace.reflections:
-        assert patch.orange > INCANDESCENCE[1] + HOT * float(np.median(patch.strength))
+    assert 0.02 < present.mean() < 0.2
 
 
 def test_reflection_is_drawn_inside_its_frames_only(furnace: Furnace) -> None:
-    patch = furnace.reflections[2]
+    patch = max(furnace.reflections, key=lambda own: own.last - own.first)
     drawn = glare.draw_reflection(patch, patch.first - 5, patch.last + 5, 48, 64)
+    assert drawn.max() > 5.0
     assert (drawn[:5] == 0).all()
     assert (drawn[-5:] == 0).all()
     whole = drawn[5:-5]
@@ -146,29 +163,92 @@ def test_mask_and_class_label_agree_in_every_frame(preset: str, k: int) -> None:
     np.testing.assert_array_equal(label.any(axis=(1, 2)), plan.class_label[:stop].astype(bool))
 
 
-def test_spot_grows_to_its_apex_and_fades(furnace: Furnace) -> None:
-    for spot in furnace.spots:
+def test_splashes_are_dots_that_fly_or_stick_and_know_nothing_of_the_anomaly(long_furnace: Furnace) -> None:
+    drops = long_furnace.splashes
+    assert len(drops) > 200
+    moved = np.array([np.hypot(d.row[-1] - d.row[0], d.column[-1] - d.column[0]) for d in drops])
+    length = np.array([d.last - d.first for d in drops]) / 25.0
+    stuck = moved == 0.0
+    assert 0.2 < stuck.mean() < 0.6
+    assert length[~stuck].max() < 1.2
+    assert length[stuck].max() > 15.0
+    present = np.zeros(long_furnace.plan.frames, dtype=bool)
+    for drop in drops[:120]:
+        present[drop.first : drop.last] = True
+        light = draw_splashes((drop,), drop.first, drop.first + 1, 64, 64)
+        assert light is not None
+        if light.max() > 0.1:
+            assert 1 <= (light > 0.5 * light.max()).sum() <= 6
+    twin = Furnace(make_plan(PRESETS["full"], 1, 0, anomaly_free=True))
+    assert [(d.first, d.last, d.width) for d in twin.splashes] == [(d.first, d.last, d.width) for d in drops]
+
+
+def test_area_is_exact_largest_at_the_apex_and_published(long_furnace: Furnace) -> None:
+    shares = []
+    for spot in long_furnace.spots[:12]:
         event = spot.event
-        masks = draw_masks((spot,), event.onset, event.offset + 1, 48, 64)
+        masks = draw_masks((spot,), event.onset, event.offset + 1, 64, 64)
         area = masks.sum(axis=(1, 2), dtype=np.int64)
+        np.testing.assert_array_equal(area, spot.area)
         peak = event.apex - event.onset
-        assert area.argmax() <= peak
-        assert area[peak] == area.max()
-        assert (np.diff(area[: peak + 1]) >= 0).all()
-        assert (np.diff(area[peak:]) <= 0).all()
-        assert 0 < area[0] < 0.6 * area[peak]
-        assert 20 <= area[peak] <= 0.15 * 48 * 64
+        assert area[peak] == area.max() <= 0.026 * 64 * 64
+        assert 2 <= area[0] < 0.6 * area[peak]
+        assert area[-1] < 0.7 * area[peak]
+        rising = area[: peak + 1]
+        assert rising[: len(rising) // 3].mean() < rising[-len(rising) // 3 :].mean()
+        assert np.abs(np.diff(area)).max() <= max(1, 0.05 * area[peak])  # it grows, it does not jump
+        shares.append(100.0 * area / 4096)
+    assert 0.2 < np.median(np.concatenate(shares)) < 1.1
 
 
-def test_glow_lags_the_mask_and_outlives_it(furnace: Furnace) -> None:
+def test_pieces_are_ragged_appear_and_merge(long_furnace: Furnace) -> None:
+    most, ratio = [], []
+    for spot in long_furnace.spots:
+        areas = np.unique(spot.area)
+        pieces = count_pieces(spot.rank[None] < areas[:, None, None])
+        assert 1 <= pieces.min() <= pieces.max() <= MOST_PIECES
+        most.append(int(pieces.max()))
+        rows, columns = np.nonzero(spot.rank < areas[-1])
+        spread = np.sqrt(np.linalg.eigvalsh(np.cov([rows, columns]) + np.eye(2) / 12))
+        ratio.append(spread[1] / spread[0])
+    assert {1, 2, 3} == set(most)
+    assert np.max(ratio) > 2.0  # some run along a crack
+
+
+def test_count_pieces_equals_one_frame_at_a_time() -> None:
+    from scipy.ndimage import label
+
+    rng = np.random.default_rng(3)
+    masks = (rng.random((40, 7, 9)) < rng.random((40, 1, 1)) * 0.5).astype(np.uint8)
+    masks[5] = 0
+    wanted = [label(mask, structure=np.ones((3, 3)))[1] for mask in masks]
+    np.testing.assert_array_equal(count_pieces(masks), wanted)
+
+
+def test_glow_lags_the_heat_and_outlives_it(furnace: Furnace) -> None:
     spot = furnace.spots[1]
     event = spot.event
-    assert spot.glow[0] < 0.2 * spot.glow.max() < spot.glow[25]  # a second later it is there
-    assert spot.glow.argmax() >= event.apex - event.onset
+    assert spot.glow[0] < 0.3 * spot.glow.max() < spot.glow[25]  # a second later it is there
     glow = draw_glow((spot,), event.offset + 1, event.offset + 3, 48, 64)
-    assert glow.max() > 3.0
+    assert glow is not None
+    assert glow.max() > 0.02
     assert draw_masks((spot,), event.offset + 1, event.offset + 3, 48, 64).max() == 0
-    assert spot.glow[-1] < 1.0
+    assert spot.glow[-1] < 0.01
+    assert draw_glow((spot,), spot.last, spot.last + 9, 48, 64) is None
+
+
+def test_core_is_white_or_yellow_and_its_halo_red(long_furnace: Furnace) -> None:
+    """The glow alone, on black: hottest in the middle, and the further out the redder."""
+    spot = max(long_furnace.spots, key=lambda own: int(own.area.max()))
+    frame = spot.event.apex
+    glow = draw_glow((spot,), frame, frame + 1, 64, 64)
+    assert glow is not None
+    lit = long_furnace._heated(np.zeros((1, 64, 64, 3), np.float32), glow)[0]
+    core = lit[spot.rank < 4].mean(axis=0)
+    rim = lit[(spot.rank >= spot.area.max()) & (spot.rank < 1.5 * spot.area.max())].mean(axis=0)
+    assert core.min() > 0.4 * core.max()
+    assert core[0] > 190.0
+    assert rim[0] > 1.5 * rim[1] > 1.5 * rim[2]
 
 
 def test_soft_step() -> None:
@@ -203,8 +283,18 @@ def test_camera_noise_grows_with_light() -> None:
     dark = expose(np.full((4, 32, 32, 3), 20.0, np.float32), open_stream(0, "a", "sensor"))
     bright = expose(np.full((4, 32, 32, 3), 220.0, np.float32), open_stream(0, "a", "sensor"))
     assert dark.mean() == pytest.approx(20.0, abs=0.1)
-    assert dark.std() == pytest.approx(np.sqrt(2.6 + 0.035 * 20), rel=0.05)
-    assert bright.std() == pytest.approx(np.sqrt(2.6 + 0.035 * 220), rel=0.05)
+    assert dark.std() == pytest.approx(np.sqrt(READ_NOISE + SHOT_NOISE * 20), rel=0.05)
+    assert bright.std() == pytest.approx(np.sqrt(READ_NOISE + SHOT_NOISE * 220), rel=0.05)
+
+
+def test_tone_is_straight_then_flattens_and_ends_at_white() -> None:
+    light = np.array([-5.0, 0.0, 90.0, KNEE, KNEE + 1.0, 300.0, 480.0, 1e6], dtype=np.float32)
+    got = tone(light.copy())
+    np.testing.assert_allclose(got[:4], [0.0, 0.0, 90.0, KNEE])
+    assert got[4] == pytest.approx(KNEE + 1.0, abs=0.02)
+    assert (np.diff(got) >= 0.0).all()
+    assert got[5] == pytest.approx(241.18, abs=0.01)
+    assert got[-1] == 255.0
 
 
 def test_any_block_is_drawn_alone(furnace: Furnace) -> None:
@@ -226,28 +316,27 @@ def test_mask_stays_true_where_nothing_is_seen(furnace: Furnace) -> None:
     assert block.visibility[k] < 0.05
     assert block.clean is not None
     clean, seen = (v[k].astype(float) for v in (block.clean, block.video))
-    assert redness(clean, mask) > 5.0
-    assert abs(redness(seen, mask)) < 4.0
+    assert brightness(clean, mask) > 20.0
+    assert abs(brightness(seen, mask)) < 8.0
 
 
-def redness(frame: np.ndarray, mask: np.ndarray) -> float:
-    """How much redder the mask's inside is than a ring around it."""
+def brightness(frame: np.ndarray, mask: np.ndarray) -> float:
+    """How much brighter the mask's inside is than a ring around it."""
     from scipy.ndimage import binary_dilation
 
-    ring = binary_dilation(mask, iterations=5) & ~binary_dilation(mask, iterations=2)
-    red = frame[..., 0] - frame[..., 2]
-    return float(red[mask].mean() - red[ring].mean())
+    ring = binary_dilation(mask, iterations=6) & ~binary_dilation(mask, iterations=3)
+    return float(frame[mask].mean() - frame[ring].mean())
 
 
-def test_spot_is_red_where_it_is_seen(furnace: Furnace, blocks: list[Block]) -> None:
+def test_heat_is_bright_where_it_is_seen(blocks: list[Block]) -> None:
     seen = [
-        redness(block.video[k].astype(float), block.label[k].astype(bool))
+        brightness(block.video[k].astype(float), block.hot[k].astype(bool))
         for block in blocks
         for k in range(len(block.video))
-        if block.label[k].sum() > 30 and block.visibility[k] > 0.8
+        if block.hot[k].sum() >= 6 and block.visibility[k] > 0.8
     ]
     assert len(seen) > 100
-    assert np.median(seen) > 15.0
+    assert np.median(seen) > 30.0
 
 
 def test_whole_frame_statistics_do_not_tell_the_label(furnace: Furnace, blocks: list[Block]) -> None:
@@ -275,16 +364,6 @@ def test_twin_is_the_same_furnace_without_its_spots(furnace: Furnace) -> None:
 def _shows(furnace: Furnace, k: int) -> list[bool]:
     frames = range(k * BLOCK_FRAMES, min((k + 1) * BLOCK_FRAMES, furnace.plan.frames))
     return [any(s.event.onset <= f < s.last for s in furnace.spots) for f in frames]
-
-
-def test_flames_burn_above_the_rim(furnace: Furnace) -> None:
-    flames = shell.Flames(furnace.plan)
-    bright = flames.brightness(furnace.time[:200], furnace.light.flame[:200])
-    rim = round(shell.MOUTH * 48)
-    assert bright.shape == (200, flames.rows, 64)
-    assert bright[:, rim - 4 : rim, 16:48].mean() > 0.3
-    assert bright[:, rim + 5 :].max() == 0.0
-    assert bright[:, 0].mean() < 0.2
 
 
 def test_plan_is_the_only_state(furnace: Furnace) -> None:

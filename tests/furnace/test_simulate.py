@@ -200,6 +200,7 @@ def test_refuses_a_folder_of_something_else(tree: Path, tmp_path: Path) -> None:
         {"truth": "all"},
         {"workers": 0},
         {"seed": -1},
+        {"signature": "wild"},
     ],
 )
 def test_wrong_options_leave_nothing(tmp_path: Path, wrong: dict[str, Any]) -> None:
@@ -234,13 +235,53 @@ def test_truth_describes_every_frame(tree: Path) -> None:
     assert (keyframes["schema"], keyframes["size"]) == (1, [32, 24])
     with h5py.File(tree / "pixel-level/videos/FMF-Sim-1.mat") as file:
         label = file["label"][:].transpose(0, 2, 1)
-    for track in keyframes["recordings"]["FMF-Sim-1"]["tracks"]:
+    hot = np.stack([Furnace(plan).draw_hot(f, f + 1)[0] for f in range(plan.frames)])
+    boxed = np.zeros_like(hot)
+    tracks = keyframes["recordings"]["FMF-Sim-1"]["tracks"]
+    assert [track["id"] for track in tracks] == list(range(len(tracks)))
+    for track in tracks:
+        assert track["onset"] <= track["apex"] <= track["offset"]
+        frames = [key["frame"] for key in track["keyframes"]]
+        assert (frames[0], frames[-1]) == (track["onset"], track["offset"])
+        assert frames == sorted(set(frames))
         for key in track["keyframes"]:
             x0, y0, x1, y1 = key["box"]
-            mask = label[key["frame"]]
-            assert mask[y0:y1, x0:x1].sum() == mask.sum() > 0
-            assert mask[y0].any()
-            assert mask[:, x1 - 1].any()
+            assert 0 <= x0 < x1 <= 32
+            assert 0 <= y0 < y1 <= 24
+            boxed[key["frame"], y0:y1, x0:x1] = 1
+    common = {f for t in tracks for f in range(t["onset"], t["offset"] + 1)}
+    assert common == set(np.flatnonzero(plan.class_label).tolist())
+    first = tracks[0]["keyframes"][0]["frame"]
+    assert (hot[first] <= boxed[first]).all()
+    np.testing.assert_array_equal(got["hot_pixels"], hot.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(got["label_pixels"], label.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(got["common_pixels"], (label & hot).sum(axis=(1, 2)))
+    overlap = (
+        got["common_pixels"].sum() / (got["label_pixels"] + got["hot_pixels"] - got["common_pixels"]).sum()
+    )
+    assert 0.25 < overlap < 0.95  # close to what is hot, and not the same
+
+
+@pytest.mark.parametrize(("signature", "wanted"), [("calm", {-1}), ("rough", {1}), ("mixed", {-1, 1})])
+def test_signature_moves_the_current_its_way_and_nothing_else(
+    tree: Path, tmp_path: Path, signature: str, wanted: set[int]
+) -> None:
+    simulate(tmp_path / "a", "tiny", signature=signature)
+    assert json.loads((tmp_path / "a/fmf-sim.json").read_text())["signature"] == signature
+    one, other = digests(tree), digests(tmp_path / "a")
+    changed = {name for name in one if one[name] != other[name]}
+    assert set(one) == set(other)
+    if signature == "mixed":
+        assert not changed
+    else:  # the video, the labels and the events are what they were
+        currents = {f"pixel-level/currents/{name}.csv" for name in NAMES}
+        assert changed <= {"fmf-sim.json", *currents, *(f"truth/{name}.npz" for name in NAMES)}
+        assert changed & currents  # of recordings whose events were not all drawn so
+    signs = set()
+    for k in range(3):
+        with np.load(tmp_path / f"a/truth/FMF-Sim-{k + 1}.npz") as truth:
+            signs |= set(truth["sign"].tolist())
+    assert signs == wanted
 
 
 def test_truth_frames(tmp_path: Path, tree: Path) -> None:
