@@ -3,10 +3,11 @@
     python benchmarks/annotation_quality.py SIM STORE --radius 3 --radius 7
 
 SIM is a folder that `fmfbench simulate` wrote (layout v2), STORE what `fmfbench convert` made of it; the store is
-read, never written. Keyframes stand on every event's first and last frame and every 2 or 4 seconds between; their
-boxes are the true masks' bounding boxes, loosened by some pixels as a person's are. Prints mIoU (pooled over all
-pixels, mean of both classes, as the benchmark's score) and the IoU of the abnormal class, then the same by how much
-of the spot mist and glare let through. Every figure is on FMF-Sim, not on the real data.
+read, never written; its labels count as true (from FMF-Sim 2.0 on they are themselves boxes propagated and refined).
+Keyframes stand on every event's first and last frame and every 2 or 4 seconds between; their boxes are the true
+masks' bounding boxes, loosened by some pixels as a person's are. Prints mIoU (pooled over all pixels, mean of both
+classes, as the benchmark's score) and the IoU of the abnormal class, then the same by how much of the spot mist and
+glare let through. Every figure is on FMF-Sim, not on the real data.
 """
 
 from __future__ import annotations
