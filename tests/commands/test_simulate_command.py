@@ -9,16 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from fmfbench_cli import main as cli
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(cli._COMMANDS, "simulate", ".simulate")
+from fmfbench_cli.main import main
 
 
 def call(*arguments: Any) -> Result:
-    return CliRunner().invoke(cli.main, ["simulate", *(str(a) for a in arguments)])
+    return CliRunner().invoke(main, ["simulate", *(str(a) for a in arguments)])
 
 
 def test_writes_a_tree_and_says_so(tmp_path: Path) -> None:
@@ -64,7 +59,8 @@ def test_gallery_and_clip(tmp_path: Path) -> None:
         (["--layout", "v3"], "expected one of v2, v1, recording, got 'v3'"),
         (["--mat", "v6"], "expected one of v7.3, v7, got 'v6'"),
         (["--seed", "-1"], "seed: expected 0 to"),
-        (["--workers", "0"], "workers: expected 1 or more"),
+        (["--signature", "wild"], "expected one of mixed, calm, rough, got 'wild'"),
+        (["--workers", "0"], "0 is not in the range x>=1"),
         (["--gallery", "g.gif"], "ends in .png"),
         (["--clip", "c.mp4"], "ends in .avi"),
         (["--gallery", "nowhere/g.png"], "expected an existing folder to write into, got none at nowhere"),
