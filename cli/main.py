@@ -21,7 +21,7 @@ SECTIONS = {
     "Begin": ("demo", "simulate"),
     "Recordings and stores": ("doctor", "convert", "merge", "info", "view", "verify", "audit"),
     "Labels": ("studio", "annotate", "split", "labels"),
-    "Models": ("models", "train", "predict"),
+    "Models": ("models", "train", "predict", "watch"),
     "Scores": ("score", "compare", "board", "outliers", "reproduce"),
 }
 _NAMES = tuple(name for names in SECTIONS.values() for name in names)

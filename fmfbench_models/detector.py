@@ -23,7 +23,7 @@ from fmfbench_models.training.parallel import check_device
 __all__ = ["Detection", "Detector"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detection:
     """What the model says of one frame, and how much of its window was really there.
 
@@ -36,6 +36,18 @@ class Detection:
     mask: NDArray[np.bool_] | None
     video_valid: NDArray[np.bool_]
     current_valid: NDArray[np.bool_]
+
+    @property
+    def abnormal(self) -> bool:
+        """Whether the score is above one half; a tie is normal, as in a prediction file."""
+        return self.score > 0.5
+
+    def __repr__(self) -> str:
+        mask = "no mask" if self.mask is None else f"{int(self.mask.sum())} abnormal pixels"
+        verdict = "abnormal" if self.abnormal else "normal"
+        there = f"{int(self.video_valid.sum())}/{len(self.video_valid)} frames"
+        rows = f"{int(self.current_valid.sum())}/{len(self.current_valid)} currents"
+        return f"Detection({verdict}, score {self.score:.4f}, {mask}, {there}, {rows}, time {self.time})"
 
 
 class Detector:
@@ -81,6 +93,11 @@ class Detector:
     @torch.inference_mode()
     def frame(self, time: int, image: NDArray[np.uint8]) -> Detection:
         """One frame (H, W, 3) uint8 RGB, upright, taken at `time` (ns)."""
+        self.keep(time, image)
+        return self._detect(int(time))
+
+    def keep(self, time: int, image: NDArray[np.uint8]) -> None:
+        """A frame that later windows may need, without judging it."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise InputError(f"detector: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
         if self._frame_time and time <= self._frame_time[-1]:
@@ -92,7 +109,6 @@ class Detector:
         self._frames.append(image)
         self._frame_time.append(int(time))
         self._forget(int(time))
-        return self._detect(int(time))
 
     def _detect(self, time: int) -> Detection:
         line = self._timeline()

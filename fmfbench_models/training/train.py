@@ -229,6 +229,8 @@ class _Run:
                 "name": self.data.name,
                 "fingerprint": self.data.fingerprint,
                 "split": self.data.split_name,
+                "options": self.data.attributes.get("fmfbench.options", {}),
+                "frame_size": sorted({(r.width, r.height) for r in self.data.recordings.values()}),
             },
             "backbone": backbone,
             "seed": self.settings.seed,

@@ -1,0 +1,349 @@
+"""Watching a recording gives the scores of `predict`; watching a camera survives what cameras do."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fmfbench_cli.main import main
+
+import fmfbench
+from fmfbench.exchange.predictions import read_predictions
+from fmfbench.scoring.events import segments
+from fmfbench.sources.source import Options
+from fmfbench.windows.protocol import get_protocol
+from fmfbench_models import create_model
+from fmfbench_models.checkpoint import save_checkpoint
+from fmfbench_models.detector import Detection, Detector
+from fmfbench_models.inference.feeds import Camera, Rows, parse_row
+from fmfbench_models.inference.predict import predict
+from fmfbench_models.inference.watch import options_of, watch_camera
+from fmfbench_models.inference.watch_log import Alarms, WatchLog
+
+av = pytest.importorskip("av")
+
+TINY = {
+    "num_frames": 4,
+    "current_length": 32,
+    "dim": 24,
+    "depth": 1,
+    "mlp_dim": 48,
+    "decoder_channels": [24, 16, 8],
+}
+PROTOCOL = get_protocol("short", current_seconds=16.0)
+
+
+def write_recording(folder: Path, seconds: int = 12, gap: float = 2.5) -> tuple[Path, Path]:
+    """48x36 frames with a gap in the middle, and a table that has gaps and an empty cell."""
+    rng = np.random.default_rng(0)
+    video, table = folder / "run.mkv", folder / "run.csv"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 36, "bgr0"
+        for number in range(25 * seconds):
+            image = rng.integers(0, 255, (36, 48, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="bgr0")
+            shift = round(gap * 25) if number >= 25 * seconds // 2 else 0
+            frame.pts = number + shift
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with open(table, "w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["time", "a", "b", "c"])
+        for k in range(2 * (seconds + 3)):
+            if k not in (9, 10, 11, 12):
+                cells = [f"{v:.1f}" for v in rng.normal(8000, 300, 3)]
+                writer.writerow([f"{k / 2:.1f}", *(["", *cells[1:]] if k == 17 else cells)])
+    return video, table
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_recording(tmp_path_factory.mktemp("raw"))
+
+
+@pytest.fixture(scope="module")
+def store(recording, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("store") / "run.zarr"
+    return fmfbench.convert(recording[0], target, crop=(4, 2, 36, 24), size=(24, 16))
+
+
+@pytest.fixture(scope="module")
+def run(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with weights that tell frames apart, saved as training saves it."""
+    import torch
+
+    torch.manual_seed(3)
+    model = create_model("fmformer", size=[16, 24], **TINY)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(2.5)
+    data = fmfbench.open_dataset(store)
+    kept = {"options": data.attributes["fmfbench.options"], "frame_size": [[24, 16]]}
+    provenance = {**model.meta.provenance, "data": kept}
+    model.meta = replace(model.meta, protocol=PROTOCOL.to_dict(), provenance=provenance)
+    model.eval()
+    return save_checkpoint(tmp_path_factory.mktemp("model") / "m.safetensors", model)
+
+
+def invoke(*arguments: object, **options: object):
+    return CliRunner().invoke(main, ["watch", *map(str, arguments), "--headless"], **options)
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "frames.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("standard_input", [False, True])
+def test_scores_on_a_file_are_those_of_predict(recording, store, run, tmp_path, standard_input: bool) -> None:
+    found = read_predictions(predict(run, store, tmp_path / "p.npz", split="all", device="cpu"))
+    out = tmp_path / "log"
+    video, table = recording
+    if standard_input:
+        done = invoke(run, "--video", video, "--current", "-", "--out", out, input=table.read_bytes())
+    else:
+        done = invoke(run, "--video", video, "--current", table, "--out", out, "--threshold", "0.5")
+    assert done.exit_code == 0, done.output
+    entries = lines(out)
+    score = np.array([entry["score"] for entry in entries])
+    assert np.ptp(score) > 0.01  # a model that says one thing would pass anything
+    assert np.abs(score - found.score).max() <= 1e-5
+    times = fmfbench.open_dataset(store).recordings["run"].frame_time
+    assert [entry["time"] for entry in entries] == times.tolist()
+    assert [entry["frame"] for entry in entries] == list(range(len(times)))
+    assert [entry["abnormal"] for entry in entries] == (score > 0.5).tolist()
+    spans = segments(score > 0.5, np.zeros(len(score), np.int64), times, 2.0)
+    with open(out / "alarms.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(int(r["start"]), int(r["end"])) for r in rows] == [(times[a], times[b]) for a, b in spans]
+    for row, (a, b) in zip(rows, spans, strict=True):
+        assert float(row["peak"]) == pytest.approx(score[a : b + 1][score[a : b + 1] > 0.5].max(), rel=1e-5)
+
+
+def test_what_is_kept_in_the_run_can_be_told_otherwise(recording, run, tmp_path) -> None:
+    video, table = recording
+    detector = Detector(run)
+    assert options_of(detector.model).crop == (4, 2, 36, 24)
+    assert options_of(detector.model).size == (24, 16)
+    assert options_of(detector.model, crop=(0, 0, 48, 36)).crop == (0, 0, 48, 36)
+    first, other = tmp_path / "a", tmp_path / "b"
+    assert invoke(run, "--video", video, "--current", table, "--out", first).exit_code == 0
+    assert (
+        invoke(run, "--video", video, "--current", table, "--out", other, "--crop", "0,0,48,36").exit_code
+        == 0
+    )
+    assert lines(first)[0]["score"] != lines(other)[0]["score"]
+
+
+def test_bad_input_is_one_line(recording, run, tmp_path) -> None:
+    video, table = recording
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "frames.jsonl").write_text("{}\n")
+    cases = [
+        (tmp_path / "nothing", "--video", video, "--current", table),
+        (run, "--video", tmp_path / "nothing.mp4", "--current", table),
+        (run, "--video", video),
+        (run, "--video", video, "--current", tmp_path / "nothing.csv"),
+        (run, "--video", table, "--current", table),
+        (run, "--video", video, "--current", table, "--crop", "1,2,3"),
+        (run, "--video", video, "--current", table, "--crop", "40,0,36,24"),
+        (run, "--video", video, "--current", table, "--size", "64"),
+        (run, "--video", video, "--current", table, "--threshold", "2"),
+        (run, "--video", video, "--current", table, "--out", full),
+        (run, "--video", video, "--current", table, "--out", video),
+    ]
+    for arguments in cases:
+        done = invoke(*arguments)
+        assert done.exit_code == 2, (arguments, done.output)
+        assert done.stderr.count("\n") == 1
+    assert (full / "frames.jsonl").read_text() == "{}\n"
+
+
+def test_interrupted_it_loses_nothing(recording, run, tmp_path) -> None:
+    video, table = recording
+    out = tmp_path / "log"
+    code = "from fmfbench_cli.main import main; main()"
+    command = ["watch", run, "--video", video, "--current", table, "--out", out, "--pace", "--headless"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, [*command, "--threshold", "0"])],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while not (out / "frames.jsonl").exists() or len(lines(out)) < 20:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    count = len(lines(out))
+    assert said.startswith(f"{count} frames judged")
+    rows = list(csv.DictReader((out / "alarms.csv").read_text().splitlines()))
+    assert int(rows[-1]["end"]) == lines(out)[-1]["time"]  # the alarm that still sounded
+
+
+class FakeCamera:
+    """Gives some frames, is lost, comes back."""
+
+    def __init__(self, bursts: list[int], pause: float) -> None:
+        self.bursts, self.pause = list(bursts), pause
+
+    def __call__(self):
+        if not self.bursts:
+            raise OSError("no route to host")
+        count = self.bursts.pop(0)
+        for number in range(count):
+            time.sleep(self.pause)
+            yield np.full((16, 24, 3), number, np.uint8)
+        raise OSError("the stream ended")
+
+
+def test_a_camera_that_is_lost_comes_back(run, tmp_path) -> None:
+    said: list[str] = []
+    log = WatchLog(tmp_path / "log", 0.5, append=True)
+    camera = Camera(FakeCamera([12, 0, 12], 0.02), said.append)
+    camera.start()
+    watch_camera(Detector(run), camera, None, log, say=said.append, ended=lambda: _last(tmp_path) >= 23)
+    camera.stop()
+    log.close()
+    entries = lines(tmp_path / "log")
+    assert entries[-1]["frame"] == 23
+    assert [e["frame"] for e in entries] == sorted({e["frame"] for e in entries})
+    stamps = np.array([e["time"] for e in entries])
+    assert (np.diff(stamps) > 0).all()
+    assert np.diff(stamps).max() > 4e8  # the gap is a gap
+    assert [text.split(" (")[0] for text in said[:2]] == ["the camera is lost", said[1]]
+    assert said[1].startswith("the camera is back after")
+
+
+def _last(folder: Path) -> int:
+    path = folder / "log" / "frames.jsonl"
+    text = path.read_text().splitlines() if path.exists() else []
+    return json.loads(text[-1])["frame"] if text else -1
+
+
+def test_currents_that_stop_are_said_and_padded(run, tmp_path) -> None:
+    read, write = os.pipe()
+    said: list[str] = []
+    stream = os.fdopen(read)
+    rows = Rows(stream, said.append, follow=False)
+    rows.start()
+
+    def measure() -> None:
+        with os.fdopen(write, "w", buffering=1) as pipe:
+            pipe.write("time,a,b,c\n")
+            for pause in (0.1, 0.1, 0.1, 1.6, 0.1, 0.1):
+                time.sleep(pause)
+                pipe.write("21:33:27,7800,8100,7950\n")
+            time.sleep(0.5)
+
+    log = WatchLog(tmp_path / "log", 0.5, append=True)
+    camera = Camera(FakeCamera([1000], 0.03), said.append)
+    thread = threading.Thread(target=measure)
+    thread.start()
+    camera.start()
+    watch_camera(Detector(run), camera, rows, log, say=said.append, ended=lambda: not thread.is_alive())
+    camera.stop()
+    rows.stop()
+    stream.close()
+    log.close()
+    states = [entry.get("current_stale", False) for entry in lines(tmp_path / "log")]
+    changes = [state for k, state in enumerate(states) if k == 0 or states[k - 1] != state]
+    assert changes == [True, False, True, False]
+    told = [text for text in said if "current" in text]
+    assert "a line of currents without three numbers" in " ".join(told)
+    assert sum(text.startswith("no current") for text in told) == 2
+    assert sum(text == "currents arrive again" for text in told) == 2
+
+
+def test_a_slow_model_does_not_lag(run, tmp_path) -> None:
+    """Frames that have newer ones behind them are kept for the windows and not judged."""
+    detector = Detector(run)
+    judge = detector.frame
+
+    def slow(stamp: int, image: np.ndarray) -> Detection:
+        time.sleep(0.15)
+        return judge(stamp, image)
+
+    detector.frame = slow  # type: ignore[method-assign]
+    log = WatchLog(tmp_path / "log", 0.5, append=True)
+    camera = Camera(FakeCamera([60], 0.02), lambda text: None)
+    camera.start()
+    lags = []
+    watch_camera(
+        detector, camera, None, log, say=lambda text: None,
+        show=lambda judged: lags.append(time.time_ns() - judged.found.time),
+        ended=lambda: _last(tmp_path) >= 50,
+    )  # fmt: skip
+    camera.stop()
+    log.close()
+    entries = lines(tmp_path / "log")
+    assert len(entries) < 30
+    assert np.diff([e["frame"] for e in entries]).max() > 1
+    assert np.median(lags) < 1e9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_alarms_are_the_segments_of_abnormal_frames(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.choice([40_000_000, 900_000_000, 1_960_000_000, 2_000_000_000], 300))
+    score = rng.random(300)
+    abnormal = score > 0.8
+    alarms = Alarms()
+    found = [alarms.see(int(t), float(s), bool(a)) for t, s, a in zip(times, score, abnormal, strict=True)]
+    found = [alarm for alarm in [*found, alarms.end()] if alarm is not None]
+    spans = segments(abnormal, np.zeros(300, np.int64), times, 2.0)
+    assert [(a, b) for a, b, _ in found] == [(times[a], times[b]) for a, b in spans]
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        ("1,2,3\n", [1, 2, 3]),
+        ("2023-05-10 21:33:27, 1.5 ,2e3,-3", [1.5, 2000, -3]),
+        ("1;2;3", [1, 2, 3]),
+        ("x\t1\t2\t3", [1, 2, 3]),
+        ("1 2 3", [1, 2, 3]),
+        ("a,b,c", None),
+        ("1,2", None),
+        ("", None),
+        (",,", None),
+    ],
+)
+def test_rows_of_currents(line: str, row: list[float] | None) -> None:
+    assert parse_row(line) == row
+
+
+def test_a_detection_says_itself_shortly() -> None:
+    valid = np.ones(3, bool)
+    found = Detection(5, 0.75, np.eye(2, 3, dtype=bool), valid, np.r_[valid, False])
+    assert found.abnormal
+    assert not replace(found, score=0.5).abnormal
+    assert (
+        repr(found)
+        == "Detection(abnormal, score 0.7500, 2 abnormal pixels, 3/3 frames, 3/4 currents, time 5)"
+    )
+    assert len(repr(replace(found, mask=None))) < 120
+
+
+def test_training_keeps_how_its_store_was_read(furnace_store, options, tmp_path) -> None:
+    from fmfbench_models.training.train import train
+
+    folder = train("fmformer", furnace_store, tmp_path / "r", options={**options, "epochs": 1}, device="cpu")
+    detector = Detector(folder)
+    recording = next(iter(fmfbench.open_dataset(furnace_store).recordings.values()))
+    assert options_of(detector.model).size == (recording.width, recording.height)
+    assert isinstance(options_of(detector.model), Options)
