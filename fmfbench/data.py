@@ -53,6 +53,11 @@ def open_dataset(path: str | Place) -> Dataset:
     Raises:
         StoreError: there is no store of this schema at `path`.
         FailedError: what is behind a URL cannot be reached.
+
+    Example:
+        >>> data = fmfbench.open_dataset("fmf.zarr")
+        >>> list(data.recordings), len(data.sample_ids("test"))
+        (['FMF-Sim-1', 'FMF-Sim-2', 'FMF-Sim-3'], 280)
     """
     path = parse_place(path)
     try:

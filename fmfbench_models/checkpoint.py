@@ -63,7 +63,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def save_checkpoint(path: str | os.PathLike[str], model: Model) -> Path:
-    """Write `model` and its `.meta` to one safetensors file."""
+    """Write `model` and its `.meta` to one safetensors file.
+
+    Example:
+        >>> from fmfbench_models import create_model, load_checkpoint, save_checkpoint
+        >>> model = create_model("informer", current_length=32, dim=24, depth=1)
+        >>> path = save_checkpoint("informer.safetensors", model)
+        >>> load_checkpoint(path).meta.name
+        'informer'
+    """
     meta = replace(model.meta, normalisation=model.input_norm.describe())
     write_tensors(Path(path), model.state_dict(), {"schema": SCHEMA, **asdict(meta)})
     return Path(path)
@@ -75,6 +83,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Model:
 
     What a file is, is told from its content, never from its name. A released checkpoint gets the `official`
     protocol and preset. InputError: nothing there, not such a file, or tensors that do not fit.
+
+    Example:
+        >>> from fmfbench_models import create_model, load_checkpoint, save_checkpoint
+        >>> path = save_checkpoint("vit.safetensors", create_model("vit", size=(16, 16)))
+        >>> model = load_checkpoint(path)
+        >>> model.training, model.meta.config["size"]
+        (False, [16, 16])
     """
     path = Path(path)
     if path.is_dir():

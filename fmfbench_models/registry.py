@@ -127,7 +127,13 @@ def _registrations() -> dict[str, Registration]:
 
 
 def list_models() -> list[str]:
-    """Sorted names of all models, those of installed entry points among them."""
+    """Sorted names of all models, those of installed entry points among them.
+
+    Example:
+        >>> from fmfbench_models import list_models
+        >>> "fmformer" in list_models()
+        True
+    """
     return list(_registrations())
 
 
@@ -144,7 +150,14 @@ def registration(name: str) -> Registration:
 
 @cache
 def model_info(name: str) -> ModelInfo:
-    """What is known of a model by its name; its parameters are counted without allocating them."""
+    """What is known of a model by its name; its parameters are counted without allocating them.
+
+    Example:
+        >>> from fmfbench_models import model_info
+        >>> info = model_info("fmformer")
+        >>> info.modality, info.dense
+        ('both', True)
+    """
     record = registration(name)
     with torch.device("meta"):
         model = record.build(record.config())
@@ -175,6 +188,13 @@ def create_model(name: str, *, preset: str | None = None, **config: Any) -> Mode
     what fmfbench minimises; models whose `model_info(name).training` is not "gradient" want `model.fit` too.
 
     Unknown keys and values of a wrong kind are an InputError. Facts are in `.meta`.
+
+    Example:
+        >>> import torch
+        >>> from fmfbench_models import create_model
+        >>> model = create_model("informer", current_length=32, dim=24, depth=1)
+        >>> model(current=torch.zeros(2, 32, 3)).logits.shape
+        torch.Size([2, 2])
     """
     record = registration(name)
     values: dict[str, Any] = {}

@@ -87,6 +87,12 @@ def annotate(
         AnnotationError: keyframes that do not fit the store, or a layer of that name with other content;
             nothing is written.
         BusyError: another process is writing to the store.
+
+    Example:
+        >>> from fmfbench.annotation.keyframes import read_keyframes
+        >>> drawn = read_keyframes("furnace/truth/keyframes.json")
+        >>> fmfbench.annotate("fmf.zarr", drawn, boxes="drawn", refined=None)
+        ['recordings/FMF-Sim-1/labels/drawn', ...]
     """
     recover(Path(store))
     data = StoreReader.open(Path(store))

@@ -89,6 +89,10 @@ def convert(
         SourceError: the source cannot be converted; nothing is left behind.
         StoreError: the target is in the way.
         FailedError: the disk is full, or the source changed while it was read.
+
+    Example:
+        >>> fmfbench.convert("furnace", "again.zarr").name
+        'again.zarr'
     """
     target = parse_place(target)
     if isinstance(target, RemotePath):

@@ -62,6 +62,10 @@ def verify(
     Raises:
         StoreError: nothing is at `store`, or it never was a store of fmfbench.
         SourceError: `source` is not there, or holds no recordings: that says nothing of the store.
+
+    Example:
+        >>> fmfbench.verify("fmf.zarr").ok
+        True
     """
     store = parse_place(store)
     _check_is_store(store)

@@ -37,6 +37,11 @@ def read_predictions(path: str | os.PathLike[str], target: Target | None = None)
 
     Raises:
         PredictionError: one line with every problem of the file: how many, the first five ids, what to do.
+
+    Example:
+        >>> found = fmfbench.read_predictions("predictions.npz")
+        >>> found.sample_id.shape, float(found.score[0])
+        ((280,), 0.25)
     """
     path = Path(path)
     problems = Problems(str(path))
@@ -77,6 +82,13 @@ def write_predictions(
 
     Raises:
         PredictionError: what `read_predictions` would refuse is not written.
+
+    Example:
+        >>> data = fmfbench.open_dataset("fmf.zarr")
+        >>> ids = data.sample_ids("test")
+        >>> score = np.linspace(0, 1, len(ids))
+        >>> fmfbench.write_predictions("mine.npz", sample_id=ids, score=score, meta={"model": "mine"}).name
+        'mine.npz'
     """
     path = Path(path)
     given = {"sample_id": sample_id, "score": score, "pred": pred, "mask_bits": mask_bits}

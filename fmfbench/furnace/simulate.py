@@ -75,6 +75,11 @@ def simulate(
     Raises:
         InputError: an option that does not exist, or `out` holds something else.
         BusyError: another process is writing into `out`.
+
+    Example:
+        >>> summary = fmfbench.simulate("another", preset="tiny", seed=7)
+        >>> summary["name"], sorted(summary["recordings"])
+        ('FMF-Sim', ['FMF-Sim-1', 'FMF-Sim-2', 'FMF-Sim-3'])
     """
     size = parse_preset(preset)
     _parse_choice("layout", layout, LAYOUTS)

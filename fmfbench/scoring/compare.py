@@ -125,6 +125,12 @@ def compare(
         PredictionError: as `score` does, for either file; the split has no samples; or the files were predicted on
             input corrupted in different ways and `across_corruption` does not ask for that.
         InputError: as `score` does.
+
+    Example:
+        >>> found = fmfbench.compare("predictions.npz", "other.npz", "fmf.zarr")
+        >>> row = found.rows["accuracy"]  # one says always normal, the other always abnormal
+        >>> round(row["first"] + row["second"], 12)
+        1.0
     """
     check_resampling(resamples, block_seconds, seed)
     if isinstance(data, (str, os.PathLike)):

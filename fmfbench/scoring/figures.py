@@ -173,7 +173,7 @@ def figure_text(figure: Figure) -> str:
 
     Example:
         >>> figure_text(Figure(name="f1", value=0.788847, low=0.7153, high=0.8508))
-        '0.79'
+        '0.789'
     """
     if figure.value is None:
         return f"undefined: {figure.reason}"

@@ -95,6 +95,12 @@ def score(
         WindowError: there is no such protocol.
         InputError: a bootstrap that cannot be: too few resamples, blocks without length, a negative seed. Or a
             limit of AUPRO that is not above 0 and at most 1.
+
+    Example:
+        >>> data = fmfbench.open_dataset("fmf.zarr")
+        >>> scored = fmfbench.score("predictions.npz", data, split="test")
+        >>> scored.metrics["fdr"], scored.metrics["mdr"], scored.metrics["miou"]  # always normal, and no masks
+        (0.0, 1.0, None)
     """
     options = {name: value for name, value in locals().items() if name in _DEFAULTS}
     if compat not in (None, "official"):

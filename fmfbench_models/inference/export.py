@@ -60,6 +60,12 @@ def export_onnx(
     Raises:
         InputError: a model without an ONNX form (`model_info(name).no_onnx` says why), or no folder to write into.
         MissingDependencyError: the package onnx is not installed.
+
+    Example:
+        >>> from fmfbench_models import create_model, export_onnx
+        >>> model = create_model("informer", current_length=32, dim=24, depth=1)
+        >>> export_onnx(model, "informer.onnx").name  # doctest: +SKIP
+        'informer.onnx'
     """
     check_exportable(model)
     try:
