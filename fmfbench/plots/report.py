@@ -25,6 +25,7 @@ from fmfbench.scoring import ranks
 from fmfbench.scoring.events import EventCounts, match_events
 from fmfbench.scoring.figures import figure_text, interval_text
 from fmfbench.scoring.metrics import COUNT_METRICS
+from fmfbench.scoring.provenance import corruption_of
 from fmfbench.scoring.result import (
     INTERVAL_WORTH,
     Score,
@@ -84,6 +85,8 @@ def _title(score: Score) -> str:
     title = f"{score.meta.get('model', score.file)!s:.80}, split {score.split}"
     if score.sample_set == "per-second":
         title += ", per-second sample set (not to be compared with figures of every frame)"
+    if (preset := corruption_of(score.meta)) is not None:
+        title += f", CORRUPTED INPUT ({preset})"
     return title
 
 

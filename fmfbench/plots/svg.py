@@ -1,4 +1,8 @@
-"""Figures for a page that must stand alone: SVG and PNG written out, no plotting library, no network."""
+"""Figures for a page that must stand alone: SVG and PNG written out, no plotting library, no network.
+
+Written out rather than drawn by matplotlib: its SVG has no tooltips and holds letters as outlines, so that pages
+grow and cannot be searched, and a timeline of each pixel column's least and greatest value is ours to compute anyway.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,8 @@ class Comparison:
 
     `rows` maps each metric to first, second, difference, low, high, a verdict ("first is higher", "second is higher",
     "cannot be told apart", "the same" or the reason why there is none), and `better`: "first" or "second" where they
-    can be told apart, by the metric's own direction.
+    can be told apart, by the metric's own direction; where they cannot, `needed_hours` of test time would tell a
+    difference of this size.
     """
 
     files: tuple[str, str]
@@ -79,7 +80,7 @@ class Comparison:
                 number(row["second"]),
                 number(row["difference"]),
                 "" if row["low"] is None else f"{row['low']:+.4f} to {row['high']:+.4f}",
-                row["verdict"] + (f", {row['better']} is better" if row["better"] else ""),
+                _told(row),
             )
             for name, row in self.rows.items()
         ]
@@ -216,7 +217,7 @@ def _row(
 ) -> dict[str, Any]:
     if first is None or second is None:
         row = {"first": first, "second": second, "difference": None, "low": None, "high": None}
-        return row | {"verdict": "undefined", "better": None}
+        return row | {"verdict": "undefined", "better": None, "needed_hours": None}
     interval = difference_interval(first - second, first_replicates - second_replicates, blocks)
     return {
         "first": first,
@@ -226,6 +227,7 @@ def _row(
         "high": interval.high,
         "verdict": _verdict(first - second, interval),
         "better": _better(name, interval),
+        "needed_hours": _needed_hours(first - second, interval, blocks),
     }
 
 
@@ -237,6 +239,28 @@ def _verdict(difference: float, interval: Interval) -> str:
     if interval.high < 0:
         return "second is higher"
     return "the same" if difference == interval.low == interval.high == 0 else "cannot be told apart"
+
+
+def _needed_hours(difference: float, interval: Interval, blocks: Blocks) -> float | None:
+    """Test time, in hours, in which a difference as large as the one seen would be told apart, were it real.
+
+    Half an interval shrinks with the root of the time. None where it is told apart already, or nothing differs.
+    """
+    if interval.low is None or interval.high is None or difference == 0:
+        return None
+    half = max(interval.high - difference, difference - interval.low)
+    if abs(difference) > half:
+        return None
+    return blocks.duration / 3600 * (half / abs(difference)) ** 2
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    """A row's verdict, which is better, and what it would take to know."""
+    if row["better"]:
+        return f"{row['verdict']}, {row['better']} is better"
+    if row["needed_hours"] is not None:
+        return f"{row['verdict']}; if it is real, {row['needed_hours']:.2g} h of test time would show it"
+    return str(row["verdict"])
 
 
 def _better(name: str, interval: Interval) -> str | None:

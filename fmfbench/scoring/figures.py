@@ -181,7 +181,7 @@ def figure_text(figure: Figure) -> str:
 
 
 def interval_text(figure: Figure) -> str:
-    """The interval in the same digits, '0.72 to 0.85'; empty where there is none."""
+    """The interval in the same digits, '0.715 to 0.851'; empty where there is none."""
     if figure.low is None or figure.high is None:
         return ""
     decimals = _decimals(figure)

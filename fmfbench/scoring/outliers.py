@@ -32,6 +32,7 @@ from fmfbench.scoring.bootstrap import (
 )
 from fmfbench.scoring.evidence import RANK_RESAMPLES
 from fmfbench.scoring.metrics import OUTLIER_METRICS, count_replicates, metric
+from fmfbench.scoring.provenance import corruption_warnings
 
 __all__ = ["OutlierScore", "score_outliers"]
 
@@ -62,6 +63,7 @@ class OutlierScore:
             "bootstrap": dict(self.bootstrap),
             "outliers": dict(self.outliers),
             "meta": dict(self.meta),
+            "warnings": list(corruption_warnings(self.meta)),
         }
 
     def to_markdown(self) -> str:
@@ -72,8 +74,10 @@ class OutlierScore:
         ]
         made = self.outliers
         kinds = " to ".join(f"{share}" for share in made.get("ratio", ()))
+        warned = [f"**WARNING: {text}**" for text in corruption_warnings(self.meta)]
         return "\n".join(
             [
+                *warned,
                 f"{Path(self.file).name}: {self.num_normal} normal samples and outliers among them, {kinds}, "
                 f"seed {made['seed']}, abnormal by {made.get('abnormal', '?')}",
                 "",

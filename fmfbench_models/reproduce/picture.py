@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+from fmfbench.scoring.metrics import metric
+
 __all__ = ["draw_lengths"]
 
 COLUMNS = {"video": "video, first to last frame (s)", "current": "current (s)"}
 PANELS = (("accuracy",), ("fdr", "mdr"), ("miou",))
-TITLES = {"accuracy": "accuracy", "fdr": "FDR", "mdr": "MDR", "miou": "mIoU"}
 COLORS = {"accuracy": "#1f77b4", "fdr": "#9467bd", "mdr": "#d95f02", "miou": "#1b9e77"}
 PAPER, TRAINED, BROKEN, WAITING = "#222222", "#999999", "#c00000", "#999999"
 WIDTH = 150  # characters of a line below the panels
@@ -49,7 +50,7 @@ def draw_lengths(document: Mapping[str, Any]) -> bytes:
             axes.grid(alpha=0.25)
         bottom, top = line[0].get_ylim()  # shared by the line
         line[0].set_ylim(max(bottom, -0.04), min(top, 1.04))
-        line[0].set_ylabel(", ".join(TITLES[name] for name in names))
+        line[0].set_ylabel(", ".join(metric(name).short for name in names))
         drawn = {
             label: handle
             for axes in line
@@ -78,7 +79,7 @@ def draw_metric(axes: Axes, rows: Sequence[Mapping[str, Any]], name: str) -> Non
     seconds = [row["length"]["seconds"] for row in rows]
     cells = [row["metrics"][name] if row["status"] == "done" else {} for row in rows]
     value, low, high = ([number(cell.get(key)) for cell in cells] for key in ("value", "low", "high"))
-    axes.plot(seconds, value, color=COLORS[name], marker="o", ms=4, lw=1.5, label=TITLES[name])
+    axes.plot(seconds, value, color=COLORS[name], marker="o", ms=4, lw=1.5, label=metric(name).short)
     axes.fill_between(seconds, low, high, color=COLORS[name], alpha=0.18, lw=0)
     # an interval between two gaps has no width to fill
     axes.vlines(seconds, low, high, color=COLORS[name], alpha=0.35, lw=1)
@@ -93,7 +94,7 @@ def draw_paper(axes: Axes, document: Mapping[str, Any], of: str, names: Sequence
     told = "paper, real data" if document["data"]["simulated"] else "paper"
     for name in names:
         if name in reference and of in reference:
-            label = f"{TITLES[name]}, {told}"
+            label = f"{metric(name).short}, {told}"
             style: dict[str, Any] = {"marker": "D", "ms": 6, "ls": "none", "mew": 1.3}
             axes.plot(reference[of], reference[name], **style, mfc=COLORS[name], mec=PAPER, label=label)
 

@@ -161,3 +161,22 @@ def test_which_is_better_goes_by_the_metrics_direction(pair, tmp_path):
         assert rows[name]["better"] == "second", name
     assert rows["fdr"]["verdict"] == "first is higher"
     assert rows["miou"]["better"] is None
+
+
+def test_how_much_test_time_a_difference_would_need(pair, tmp_path):
+    """Four times the time halves the interval: a difference of half its half width needs four times the time."""
+    data, first, second = pair
+    ids = data.sample_ids("test")
+    noise = np.random.default_rng(7).random(len(ids))
+    p = np.clip(data.class_labels(ids) * 0.35 + noise * 0.65 + 0.05, 0, 1)
+    other = write_predictions(tmp_path / "other.npz", sample_id=ids, score=p)
+    result = compare(second, other, data, resamples=400)
+    row = result.rows["accuracy"]
+    half = row["high"] - row["difference"]
+    hours = (
+        sum(int((r.split == 1).sum()) * 0.04 + 5 for r in data.recordings.values()) / 3600
+    )  # a gap of 5 s in each
+    assert row["needed_hours"] == pytest.approx(hours * (half / abs(row["difference"])) ** 2, rel=0.01)
+    assert "h of test time would show it" in result.to_markdown()
+    assert compare(first, second, data, resamples=400).rows["accuracy"]["needed_hours"] is None
+    assert compare(first, first, data, resamples=50).rows["accuracy"]["needed_hours"] is None

@@ -139,3 +139,13 @@ def test_a_bootstrap_that_cannot_be_is_refused(made, tmp_path):
         with pytest.raises(InputError):
             score_outliers(path, made, **wrong)
     assert score_outliers(path, made, resamples=20, block_seconds=8.0).bootstrap["block_seconds"] == 8.0
+
+
+def test_corrupted_input_is_said(made, tmp_path):
+    score = np.random.default_rng(0).random(3000)
+    for meta, said in (({}, False), ({"corrupt": "glare"}, True)):
+        found = score_outliers(predicted(tmp_path / "p.npz", made, score, meta=meta), made, resamples=50)
+        assert (
+            "WARNING: CORRUPTED INPUT: predicted under the robustness preset glare" in found.to_markdown()
+        ) == said
+        assert bool(found.to_dict()["warnings"]) == said

@@ -183,3 +183,30 @@ def test_carved_splits_are_scored_from_labels(make_data, tmp_path):
     assert score(path, labels, split="val", resamples=50).metrics["accuracy"] == 1.0
     with pytest.raises(PredictionError, match="not one of train"):
         labels.select("dev")
+
+
+def test_how_a_score_looks_in_a_notebook_and_on_a_prompt(data, guess, save):
+    result = score(save(guess, "<p>.npz"), data)
+    assert repr(result).startswith("<Score <p>.npz, test: accuracy 0.")
+    html = result._repr_html_()
+    assert "&lt;p&gt;.npz" in html
+    assert html.count("<tr>") == 1 + len(result.shown())
+    assert str(result) == result.to_text()
+    assert result.figure("mdr").value == result.metrics["mdr"]
+    with pytest.raises(KeyError):
+        result.figure("nothing")
+
+
+def test_digits_are_those_that_the_interval_supports():
+    from fmfbench.scoring.figures import figure_text, interval_text
+    from fmfbench.scoring.metrics import Figure
+
+    def shown(name, value, low, high):
+        figure = Figure(name=name, value=value, low=low, high=high)
+        return figure_text(figure), interval_text(figure)
+
+    assert shown("f1", 0.788847, 0.7153, 0.8508) == ("0.789", "0.715 to 0.851")
+    assert shown("f1", 0.788847, 0.78421, 0.79311) == ("0.7888", "0.7842 to 0.7931")
+    assert shown("false_alarms_per_hour", 88.61, 0.0, 178.0) == ("89", "0 to 178")
+    assert shown("f1", 0.788847, None, None) == ("0.7888", "")
+    assert figure_text(Figure(name="f1", value=None, reason="why")) == "undefined: why"
