@@ -26,7 +26,7 @@ from fmfbench.version import installed_version
 
 __all__ = ["merge"]
 
-_SAME = ("fmfbench.schema", "fmfbench.layout", "fmfbench.options")
+_SAME = ("fmfbench.schema", "fmfbench.layout")
 
 
 def merge(
@@ -91,22 +91,27 @@ def _recordings(parts: Sequence[StoreReader]) -> dict[str, Recording]:
 
 def _root_attributes(parts: Sequence[StoreReader]) -> dict[str, Any]:
     """What the root says of all recordings together; StoreError where the stores disagree."""
-    first = parts[0]
+    first, shared = parts[0], _shared_attributes(parts[0])
     for part in parts[1:]:
-        for key in _SAME:
-            ours, theirs = first.attributes.get(key), part.attributes.get(key)
-            if ours != theirs:
+        for key, theirs in _shared_attributes(part).items():
+            if shared[key] != theirs:
                 raise StoreError(
-                    f"{part.path}: expected {key} {ours!r} as in {first.path}, got {theirs!r}; "
+                    f"{part.path}: expected {key} {shared[key]!r} as in {first.path}, got {theirs!r}; "
                     "convert both with the same options"
                 )
     return {
-        **{key: first.attributes[key] for key in _SAME if key in first.attributes},
+        **shared,
         "fmfbench.created_by": f"fmfbench {installed_version()}",
         "fmfbench.sources": _sources(parts),
         "fmfbench.default_layer": _default_layer(parts),
         **_default_split(parts),
     }
+
+
+def _shared_attributes(part: StoreReader) -> dict[str, Any]:
+    """What all stores must agree on. Which recordings of a source were asked for is no such thing."""
+    options = {key: value for key, value in part.attributes["fmfbench.options"].items() if key != "only"}
+    return {**{key: part.attributes.get(key) for key in _SAME}, "fmfbench.options": options}
 
 
 def _sources(parts: Sequence[StoreReader]) -> list[Mapping[str, Any]]:
