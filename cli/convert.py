@@ -11,7 +11,7 @@ import click
 from fmfbench.errors import SourceError
 from fmfbench.files.remote import Place
 
-from .options import LOCAL, STORE, json_option, print_result, threads_option
+from .options import LOCAL, STORE, cluster_options, json_option, print_result, threads_option
 
 
 @click.command("convert", short_help="Recordings into a store.")
@@ -59,6 +59,7 @@ from .options import LOCAL, STORE, json_option, print_result, threads_option
     "--overwrite", is_flag=True, help="Replace a finished store; start over a half-made one of other input."
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be converted, and write nothing.")
+@cluster_options()
 @json_option()
 def command(source: Path, target: Place | None, **options: Any) -> None:
     """Convert the recordings in SOURCE into the store TARGET.
@@ -100,7 +101,13 @@ def command(source: Path, target: Place | None, **options: Any) -> None:
     else:
         if target is None:
             raise SourceError("expected TARGET, the store to make, after SOURCE; or --dry-run")
-        path = convert(source, target, **given, overwrite=overwrite, progress=True)
+        if options["scheduler"] is None and options["processes"] is None:
+            path = convert(source, target, **given, overwrite=overwrite, progress=True)
+        else:
+            from fmfbench.conversion.cluster import convert_on, joined_cluster
+
+            with joined_cluster(options["scheduler"], options["processes"]) as client:
+                path = convert_on(client, source, str(target), **given, overwrite=overwrite)
         description = describe(open_dataset(path))
     print_result(description, format_description(description), options["as_json"])
 

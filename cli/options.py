@@ -18,6 +18,7 @@ __all__ = [
     "LocalPath",
     "block_seconds_option",
     "cache_option",
+    "cluster_options",
     "context_option",
     "data_option",
     "device_option",
@@ -157,6 +158,23 @@ def readers_option() -> Decorator[Any]:
 
 def threads_option(text: str = "Threads.  [default: all cores]") -> Decorator[Any]:
     return click.option("--workers", type=click.IntRange(min=1), help=text)
+
+
+def cluster_options() -> Decorator[Any]:
+    """`--scheduler` and `--processes`."""
+
+    def decorate(command: Decorated) -> Decorated:
+        address = click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Work on a Dask cluster, as tcp://host:8786 (fmfbench[dask]).",
+        )
+        count = click.option(
+            "--processes", type=click.IntRange(min=1), help="Work in so many processes of this machine."
+        )
+        return address(count(command))
+
+    return decorate
 
 
 def cache_option() -> Decorator[Any]:

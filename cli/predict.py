@@ -11,6 +11,7 @@ import click
 
 from .options import (
     LOCAL,
+    cluster_options,
     context_option,
     data_option,
     device_option,
@@ -60,6 +61,7 @@ from .options import (
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @device_option()
 @readers_option()
+@cluster_options()
 @json_option()
 def command(
     *,
@@ -78,6 +80,8 @@ def command(
     batch_size: int,
     device: str | None,
     workers: int,
+    scheduler: str | None,
+    processes: int | None,
     as_json: bool,
 ) -> None:
     """Write predictions.npz with the model of RUN: a run folder, a .safetensors, or an official .pth.
@@ -109,23 +113,31 @@ def command(
                 f"--split {split}: expected a split or --outliers, got both; {outliers} says which samples"
             )
         split = str(injected.meta.get("split", "all"))
-    written = predict(
-        run,
-        source,
-        out,
-        transform=transform,
-        outliers=injected,
-        meta=None if corrupt is None else {"corrupt": corrupt},
-        split=split,
-        protocol=protocol,
-        context=context,
-        per_second=per_second,
-        engine=engine,
-        batch_size=batch_size,
-        device=device,
-        workers=workers,
-        pixel_scores=pixel_type if pixel_scores else None,
-    )
+    settings: dict[str, Any] = {
+        "outliers": injected,
+        "split": split,
+        "protocol": protocol,
+        "context": context,
+        "per_second": per_second,
+        "engine": engine,
+        "batch_size": batch_size,
+        "device": device,
+        "workers": workers,
+        "pixel_scores": pixel_type if pixel_scores else None,
+    }
+    if scheduler is None and processes is None:
+        corrupted = None if corrupt is None else {"corrupt": corrupt}
+        written = predict(run, source, out, transform=transform, meta=corrupted, **settings)
+    elif corrupt is not None:
+        raise InputError(
+            "--corrupt: expected one process, got --scheduler or --processes; leave one of them out"
+        )
+    else:
+        from fmfbench.conversion.cluster import joined_cluster
+        from fmfbench_models.inference.cluster import predict_on
+
+        with joined_cluster(scheduler, processes) as client:
+            written = predict_on(client, run, data, out, **settings)
     if os.environ.get("RANK", "0") != "0":  # under torchrun the first process speaks for all
         return
     if as_json:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from .options import LOCAL, json_option, print_result, store_argument, threads_option
+from fmfbench.files.remote import Place
+
+from .options import LOCAL, cluster_options, json_option, print_result, store_argument, threads_option
 
 
 @click.command("verify", short_help="Check every byte and value of a store.")
@@ -14,10 +16,18 @@ from .options import LOCAL, json_option, print_result, store_argument, threads_o
 @click.option("--source", type=LOCAL, help="What it was converted from: compare every value.")
 @click.option("--strict", is_flag=True, help="Remarks fail too.")
 @threads_option()
+@cluster_options()
 @json_option()
 @click.pass_context
 def command(
-    ctx: click.Context, store: Path, source: Path | None, strict: bool, workers: int | None, as_json: bool
+    ctx: click.Context,
+    store: Place,
+    source: Path | None,
+    strict: bool,
+    workers: int | None,
+    scheduler: str | None,
+    processes: int | None,
+    as_json: bool,
 ) -> None:
     """Check every file and value of STORE and report all that is found.
 
@@ -32,7 +42,13 @@ def command(
     """
     from fmfbench.conversion.verify import verify
 
-    report = verify(store, source, workers=workers, progress=True)
+    if scheduler is None and processes is None:
+        report = verify(store, source, workers=workers, progress=True)
+    else:
+        from fmfbench.conversion.cluster import joined_cluster, verify_on
+
+        with joined_cluster(scheduler, processes) as client:
+            report = verify_on(client, store, source, progress=True)
     print_result(report.to_dict(), report.to_text(), as_json)
     if not report.ok or (strict and report.remarks):
         ctx.exit(1)

@@ -36,7 +36,7 @@ from fmfbench.store.upload import staged
 from fmfbench.store.writer import StoreWriter, check_target, file_sha256, is_half_made, open_writer
 from fmfbench.version import installed_version
 
-__all__ = ["convert"]
+__all__ = ["convert", "file_stamps", "make_options"]
 
 SOURCE_LAYER = "source"
 _MOST_LANES = 8  # each holds a shard
@@ -110,7 +110,7 @@ def convert(
     try:
         check_target(target, overwrite=overwrite or is_half_made(target))
         opened = open_source(source, options)
-        stamps = _file_stamps(opened)
+        stamps = file_stamps(opened)
         identity = {"files": stamps, "layout": opened.layout, "options": options.to_dict(), "schema": SCHEMA,
                     "version": installed_version()}  # fmt: skip
         with open_writer(target, identity, overwrite=overwrite) as writer:
@@ -125,13 +125,13 @@ def convert(
 
 
 def make_options(
-    layout: str | None,
-    names: dict[str, str] | None,
-    time_format: str | None,
-    fps: float | Fraction | None,
-    crop: tuple[int, int, int, int] | None,
-    size: tuple[int, int] | None,
-    workers: int | None,
+    layout: str | None = None,
+    names: dict[str, str] | None = None,
+    time_format: str | None = None,
+    fps: float | Fraction | None = None,
+    crop: tuple[int, int, int, int] | None = None,
+    size: tuple[int, int] | None = None,
+    workers: int | None = None,
     *,
     only: Iterable[str] = (),
     allow_damaged: bool = False,
@@ -217,7 +217,7 @@ def _write(
 def _check_unchanged(source: Source, stamps: list[list[Any]], writer: StoreWriter | None = None) -> None:
     """FailedError where a file of the source is not what it was when the conversion began."""
     try:
-        if _file_stamps(source) == stamps:
+        if file_stamps(source) == stamps:
             return
     except OSError:  # no longer there
         pass
@@ -411,7 +411,7 @@ def _commit(writer: StoreWriter, name: str, spec: ArraySpec, index: int, block: 
     writer.commit_shard(name, spec, index, shard_pieces(spec, block))
 
 
-def _file_stamps(source: Source) -> list[list[Any]]:
+def file_stamps(source: Source) -> list[list[Any]]:
     """[path relative to the source, size, time of last change] of every file, in order of path."""
     base = source.path if source.path.is_dir() else source.path.parent
     out = []

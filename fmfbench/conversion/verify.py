@@ -7,9 +7,10 @@ holds when the root is the file that is damaged.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def verify(
     *,
     workers: int | None = None,
     progress: bool = False,
+    executor: Executor | None = None,
 ) -> Report:
     """Check every file of a store, and with `source` every value against the files it was converted from.
 
@@ -58,6 +60,8 @@ def verify(
         source: what `convert` was given.
         workers: threads; all cores by default.
         progress: show a bar on stderr.
+        executor: what reads shards in the place of threads, `workers` at a time, as `conversion.cluster` gives one of
+            many machines, all of which see the store under this path.
 
     Raises:
         StoreError: nothing is at `store`, or it never was a store of fmfbench.
@@ -70,8 +74,13 @@ def verify(
     store = parse_place(store)
     _check_is_store(store)
     findings = Findings()
-    workers = min(8, workers or os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, "fmfbench-verify") as pool:
+    workers = workers or os.cpu_count() or 1
+    workers = min(8, workers) if executor is None else workers
+    with (
+        contextlib.nullcontext(executor)
+        if executor
+        else ThreadPoolExecutor(workers, "fmfbench-verify") as pool
+    ):
         inventory = _take_inventory(store, findings)
         names = _recording_names(store, inventory)
         shards = _check_documents(store, inventory, names, findings)
@@ -287,24 +296,28 @@ def _check_the_rest(
     inventory: Inventory,
     seen: set[str],
     findings: Findings,
-    pool: ThreadPoolExecutor,
+    pool: Executor,
     advance: Any,
 ) -> None:
     """Files that no recording's check has read: shards of arrays whose own metadata are damaged."""
     left = [n for n in inventory.files if n not in seen and not n.endswith("/" + ROOT) and n != ROOT]
     listed = [n for n in left if inventory.trusted and n in inventory.sums]
 
-    def differs(name: str) -> str | None:
-        try:
-            same = file_sha256(store / name) == inventory.sums[name]
-        except OSError as error:
-            return f"cannot be read: {error.strerror}"
-        return None if same else "was changed: it does not match the sum that the root lists"
-
-    for name, message in zip(listed, pool.map(differs, listed), strict=True):
+    messages = pool.map(
+        _differs, [store / name for name in listed], [inventory.sums[name] for name in listed]
+    )
+    for name, message in zip(listed, messages, strict=True):
         advance(1)
         if message is not None:
             findings.damaged(name, "checksum", message)
+
+
+def _differs(file: Place, listed: str) -> str | None:
+    try:
+        same = file_sha256(file) == listed
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None if same else "was changed: it does not match the sum that the root lists"
 
 
 def _check_fingerprints(attributes: dict[str, Any], found: dict[str, str], findings: Findings) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
 import numpy as np
@@ -57,7 +57,7 @@ class ShardReader:
         sums: Mapping[str, str],
         specs: Mapping[str, ArraySpec],
         findings: Findings,
-        pool: ThreadPoolExecutor,
+        pool: Executor,
         workers: int,
         advance: Callable[[int], Any],
     ) -> None:
@@ -77,7 +77,9 @@ class ShardReader:
         spec = self.specs[path]
         waiting: deque[tuple[int, Future[tuple[list[str], Seen | None]]]] = deque()
         for index in range(spec.num_shards):
-            waiting.append((index, self._pool.submit(self._read, path, spec, index, look)))
+            listed = self._sums.get(f"{path}/{spec.shard_key(index)}")
+            task = self._pool.submit(_read_shard, self.store, path, spec, index, listed, look)
+            waiting.append((index, task))
             if len(waiting) >= self._ahead:
                 yield self._finish(path, spec, *waiting.popleft())
         while waiting:
@@ -106,27 +108,33 @@ class ShardReader:
         self._advance(1)
         return first, last, seen
 
-    def _read(
-        self, path: str, spec: ArraySpec, index: int, look: Callable[[NDArray[Any]], Seen]
-    ) -> tuple[list[str], Seen | None]:
-        name = f"{path}/{spec.shard_key(index)}"
-        first, last = spec.shard_range(index)
-        try:
-            data = (self.store / name).read_bytes()
-        except FileNotFoundError:
-            return [], None  # named already, with all files that are absent
-        except OSError as error:
-            return [f"cannot be read: {error.strerror}"], None
-        problems = shard_problems(spec, data, last - first)
-        listed = self._sums.get(name)
-        if not problems and listed is not None and hashlib.sha256(data).hexdigest() != listed:
-            problems = ["was changed: it does not match the sum that the root lists"]
-        if problems:
-            return problems, None
-        try:
-            return [], look(decode_shard(spec, data, last - first))
-        except ValueError as error:
-            return [str(error)], None
+
+def _read_shard(
+    store: Place,
+    path: str,
+    spec: ArraySpec,
+    index: int,
+    listed: str | None,
+    look: Callable[[NDArray[Any]], Seen],
+) -> tuple[list[str], Seen | None]:
+    """What is wrong with a shard, and what `look` makes of its values; on its own, so that it can run elsewhere."""
+    name = f"{path}/{spec.shard_key(index)}"
+    first, last = spec.shard_range(index)
+    try:
+        data = (store / name).read_bytes()
+    except FileNotFoundError:
+        return [], None  # named already, with all files that are absent
+    except OSError as error:
+        return [f"cannot be read: {error.strerror}"], None
+    problems = shard_problems(spec, data, last - first)
+    if not problems and listed is not None and hashlib.sha256(data).hexdigest() != listed:
+        problems = ["was changed: it does not match the sum that the root lists"]
+    if problems:
+        return problems, None
+    try:
+        return [], look(decode_shard(spec, data, last - first))
+    except ValueError as error:
+        return [str(error)], None
 
 
 def check_recording(

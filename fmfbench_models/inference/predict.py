@@ -37,7 +37,7 @@ from fmfbench_models.training.parallel import joined
 from fmfbench_models.training.step import autocast, to_device, to_float32
 from fmfbench_models.training.train import versions
 
-__all__ = ["last_of_each_second", "model_protocol", "predict"]
+__all__ = ["chosen_windows", "last_of_each_second", "model_protocol", "predict"]
 
 
 def model_protocol(model: Model, protocol: str | WindowProtocol | None = None) -> WindowProtocol:
@@ -68,6 +68,7 @@ def predict(
     meta: dict[str, Any] | None = None,
     pixel_scores: str | None = None,
     engine: EngineName = "torch",
+    part: slice | None = None,
 ) -> Path:
     """Write predictions.npz for the samples of a split: scores, and upright masks where the model is dense.
 
@@ -82,6 +83,7 @@ def predict(
         pixel_scores: "float16", "float32" or "uint8" also writes the abnormal probability of each pixel, upright,
             in that type: H*W times 2, 4 or 1 bytes a sample before compression, on disk throughout.
         engine: what runs the model: "torch", "onnx" (ONNX Runtime, on the CPU) or "compile"; see `engine.make_engine`.
+        part: only these of the samples, in order of id; the file says in all else what that of all samples says.
 
     Under `torchrun` every process judges a part, and the first one writes; the file is that of one process.
 
@@ -101,15 +103,7 @@ def predict(
         data = fmfbench.open_dataset(parse_place(data))
     chosen = model_protocol(model, protocol)
     context = context or model.meta.provenance.get("context", "full")
-    windows: Windows
-    if outliers is not None:
-        windows = InjectedWindows(data, outliers, chosen, context)
-    else:
-        windows = data.windows(split, chosen, context, cache=cache)
-        if per_second:
-            windows = last_of_each_second(windows)
-    if not len(windows):
-        raise InputError(f"{data.path}: expected samples of split {split!r}, got none")
+    windows = chosen_windows(data, split, chosen, context, cache, outliers, per_second)
     if pixel_scores is not None:
         check_pixel_type(model, pixel_scores)
     facts = {
@@ -134,6 +128,8 @@ def predict(
         **({} if engine == "torch" else {"engine": engine}),
         **(meta or {}),
     }
+    if part is not None:
+        windows = windows.select(windows.sample_ids[part])
     with joined("cpu" if engine == "onnx" and device is None else device) as world:
         shares = [share_of(len(windows), batch_size, rank, world.size) for rank in range(world.size)]
         share = shares[world.rank]
@@ -163,6 +159,28 @@ def predict(
             del arrays
         world.wait()
     return Path(out)
+
+
+def chosen_windows(
+    data: Dataset,
+    split: str,
+    protocol: WindowProtocol,
+    context: str,
+    cache: str | None = None,
+    outliers: Outliers | None = None,
+    per_second: bool = False,
+) -> Windows:
+    """The windows that a prediction file covers, in order of id; InputError where there are none."""
+    windows: Windows
+    if outliers is not None:
+        windows = InjectedWindows(data, outliers, protocol, context)
+    else:
+        windows = data.windows(split, protocol, context, cache=cache)
+        if per_second:
+            windows = last_of_each_second(windows)
+    if not len(windows):
+        raise InputError(f"{data.path}: expected samples of split {split!r}, got none")
+    return windows
 
 
 def _seen_in_training(model: Model, windows: Windows) -> dict[str, int]:

@@ -36,7 +36,9 @@ def test_parts_merged_are_one_conversion_of_all(layout: str, awkward_tree: Path,
     assert merged.fingerprint == whole.fingerprint
     assert merged.sources_digest == whole.sources_digest
     assert chunks(merged.path) == chunks(whole.path)
-    for key in ("options", "sources", "layout", "default_layer", "name"):
+    by_path = [sorted(d.attributes["fmfbench.sources"], key=lambda s: s["path"]) for d in (merged, whole)]
+    assert by_path[0] == by_path[1]
+    for key in ("options", "layout", "default_layer", "name"):
         assert merged.attributes[f"fmfbench.{key}"] == whole.attributes[f"fmfbench.{key}"], key
     assert verify(merged.path, source).ok
 

@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 
 from fmfbench import open_dataset
+from fmfbench.conversion.cluster import joined_cluster
+from fmfbench.errors import InputError
 from fmfbench.exchange.outliers import read_outliers, write_outliers
 from fmfbench.windows.injection import make_outliers
 from fmfbench_models import create_model, save_checkpoint
+from fmfbench_models.inference import cluster
+from fmfbench_models.inference.cluster import predict_on
 from fmfbench_models.inference.predict import predict
 from fmfbench_models.inference.sharded import share_of
 
@@ -79,6 +83,24 @@ def test_the_file_is_that_of_one_process(run, furnace_store, tmp_path, processes
     torchrun(processes, "predict", run, "-o", many, *options)
     assert members(one) == members(many)
     assert {path.name for path in tmp_path.iterdir()} == {"one.npz", "many.npz"}
+
+
+# Dask leaves sockets to the garbage collector.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_cluster_writes_the_file_of_one_process(run, furnace_store, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_BATCHES_A_TASK", 2)
+    found = make_outliers(open_dataset(furnace_store), split="test", protocol="short", seed=3)
+    options = {"batch_size": 16, "device": "cpu"}
+    with joined_cluster(processes=2) as client:
+        for number, extra in enumerate(
+            ({"pixel_scores": "float16"}, {"per_second": True}, {"outliers": found})
+        ):
+            one = predict(run, furnace_store, tmp_path / f"one{number}.npz", **options, **extra)
+            many = predict_on(client, run, furnace_store, tmp_path / f"many{number}.npz", **options, **extra)
+            assert members(one) == members(many)
+        with pytest.raises(InputError, match="pixel scores: expected"):
+            predict_on(client, run, furnace_store, tmp_path / "none.npz", pixel_scores="int7")
+    assert {path.suffix for path in tmp_path.iterdir()} == {".npz"}
 
 
 def test_outliers_too_and_more_processes_than_batches(run, furnace_store, tmp_path):

@@ -1,0 +1,139 @@
+"""Predicting on many processes or machines through Dask distributed (extra `[dask]`).
+
+Each task writes the prediction file of some whole batches beside the target; when all are there they are joined, in
+order of id, into the file that one process would have written. All machines see model, store and target under the
+same paths. A task that is there already, of an earlier call with the same input, is not done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fmfbench.conversion.cluster import run_tasks
+from fmfbench.data import open_dataset
+from fmfbench.errors import InputError
+from fmfbench.exchange.outliers import Outliers
+from fmfbench.exchange.predictions import read_predictions, write_predictions
+from fmfbench.files.lock import target_lock
+from fmfbench.files.problems import check_target
+from fmfbench.files.remote import Place, parse_place
+from fmfbench_models.checkpoint import load_checkpoint
+from fmfbench_models.inference.predict import chosen_windows, model_protocol, predict
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["predict_on"]
+
+_BATCHES_A_TASK = 64
+
+
+def predict_on(
+    client: Client,
+    model: str | os.PathLike[str],
+    data: str | Place,
+    out: str | os.PathLike[str],
+    *,
+    split: str = "test",
+    context: str | None = None,
+    batch_size: int = 64,
+    outliers: Outliers | None = None,
+    per_second: bool = False,
+    **options: Any,
+) -> Path:
+    """`predict` in tasks of whole batches.
+
+    Args:
+        client: of `conversion.cluster.joined_cluster`.
+        model, data: paths, or a URL of the store.
+        out, split, context, batch_size, outliers, per_second, options: those of `predict`.
+
+    Raises:
+        InputError: what `predict` refuses; nothing is left behind.
+        FailedError: workers died at one task again and again.
+    """
+    out = Path(out).absolute()
+    check_target(out)
+    model = Path(model).absolute()
+    data = parse_place(data)
+    data = data.absolute() if isinstance(data, Path) else data
+    opened, loaded = open_dataset(data), load_checkpoint(model)
+    seen = context or loaded.meta.provenance.get("context", "full")
+    protocol = model_protocol(loaded, options.get("protocol"))
+    count = len(chosen_windows(opened, split, protocol, seen, None, outliers, per_second))
+    given = {
+        **options,
+        "split": split,
+        "context": context,
+        "batch_size": batch_size,
+        "per_second": per_second,
+    }
+    step = batch_size * _BATCHES_A_TASK
+    parts = out.with_name(f"{out.name}.parts")
+    with target_lock(parts):
+        _begin(parts, _identity(model, opened.attributes["fmfbench.digest"], given, outliers))
+        shares = [slice(start, min(start + step, count)) for start in range(0, count, step)]
+        files = [parts / f"{share.start:012}.npz" for share in shares]
+        tasks = [
+            (_predict_part, model, data, file, share, given, outliers)
+            for file, share in zip(files, shares, strict=True)
+        ]
+        try:
+            run_tasks(client, tasks, "predict", "task")
+        except InputError:
+            shutil.rmtree(parts, ignore_errors=True)
+            raise
+        _join(files, out)
+        shutil.rmtree(parts, ignore_errors=True)
+    return out
+
+
+def _identity(model: Path, digest: str, given: dict[str, Any], outliers: Outliers | None) -> str:
+    """What the parts depend on."""
+    files = [model] if model.is_file() else sorted(path for path in model.rglob("*.safetensors"))
+    sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    own = None if outliers is None else hashlib.sha256(repr(vars(outliers)).encode()).hexdigest()
+    return json.dumps([sums, digest, sorted((key, repr(value)) for key, value in given.items()), own])
+
+
+def _begin(parts: Path, identity: str) -> None:
+    """The folder of the parts, empty unless it holds those of the same call."""
+    mark = parts / "identity.json"
+    if not mark.exists() or mark.read_text() != identity:
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
+        mark.write_text(identity)
+
+
+def _predict_part(
+    model: Path, data: Place, part: Path, rows: slice, given: dict[str, Any], outliers: Outliers | None
+) -> None:
+    if not part.exists():
+        predict(model, open_dataset(data), part, part=rows, outliers=outliers, **given)
+
+
+def _join(parts: list[Path], out: Path) -> None:
+    """One prediction file of those of its parts, which follow each other."""
+    found = [read_predictions(path) for path in parts]
+    arrays: dict[str, Any] = {
+        "sample_id": np.concatenate([part.sample_id for part in found]),
+        "score": np.concatenate([part.score for part in found if part.score is not None]),
+    }
+    if found[0].mask_bits is not None:
+        arrays["mask_bits"] = np.concatenate([part.mask_bits for part in found if part.mask_bits is not None])
+        arrays["mask_shape"] = found[0].mask_shape
+    if found[0].pixel_score is not None:
+        arrays["pixel_score"] = np.concatenate([_pixel_scores(path) for path in parts])
+    write_predictions(out, meta=dict(found[0].meta), **arrays)
+
+
+def _pixel_scores(path: Path) -> Any:
+    with np.load(path, allow_pickle=False) as archive:
+        return archive["pixel_score"]
