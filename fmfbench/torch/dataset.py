@@ -18,10 +18,12 @@ from fmfbench.torch.maker import BatchMaker
 from fmfbench.torch.order import EpochOrder, WindowPlace
 from fmfbench.torch.samples import Sample, Samples, Tensors
 from fmfbench.windows.index import Arrays, window_places
+from fmfbench.windows.packing import Recycler
 from fmfbench.windows.reader import Windows
 
 __all__ = ["Transform", "WindowDataset"]
 
+_KEPT_BUFFERS = 4  # of batches that nobody holds any more: fresh memory costs as much as the copy into it
 IntArray = NDArray[np.int64]
 Transform = Callable[[Tensors, torch.Generator], Tensors]
 
@@ -77,6 +79,7 @@ class WindowDataset(Dataset[Tensors]):
         self._epochs = None if transform is None else EpochCount(len(windows))
         self._on_device: DeviceWindows | None = None
         self._maker: BatchMaker | None = None
+        self._recycler = Recycler(_KEPT_BUFFERS)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -87,11 +90,15 @@ class WindowDataset(Dataset[Tensors]):
 
     def __getitems__(self, indices: Sequence[int]) -> Samples:
         """Samples for a loader of one's own, stacked already."""
-        if isinstance(indices[0], WindowPlace) if len(indices) else False:
+        if len(indices) and isinstance(indices[0], WindowPlace):
             return Samples(self._placed(indices))
         where = window_places(indices, len(self))
         epoch = 0 if self._epochs is None else self._epochs.next(where)
-        return Samples(self.batch(where, epoch=epoch))
+        if self.windows.cache == "device":
+            return Samples(self.batch(where, epoch=epoch))
+        arrays = self._recycler.batch(self.windows.samples.layout_of(where))
+        self.windows.fill(where, arrays)
+        return Samples(self.to_device(self.to_tensors(arrays, self.seed, epoch)))
 
     def set_epoch(self, epoch: int) -> None:
         """Let transforms draw for this epoch until it is called again, in worker processes that run already too."""
@@ -167,7 +174,7 @@ class WindowDataset(Dataset[Tensors]):
         return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_on_device": None}
+        return {**self.__dict__, "_on_device": None, "_recycler": Recycler(_KEPT_BUFFERS)}
 
 
 def _generator(seed: int, epoch: int, sample_id: int) -> torch.Generator:

@@ -75,7 +75,7 @@ def test_lightning_shares_out_a_plain_loader_itself(awkward_store: Path, tmp_pat
     )
     for epoch in map(str, range(5)):
         one, other = ({i for batch in rank["epochs"][epoch] for i in batch} for rank in ranks)
-        assert not one & other
+        assert len(one & other) <= 1  # of an odd number of windows torch repeats one
     assert ranks[0]["epochs"]["0"] != ranks[0]["epochs"]["1"]
 
 
