@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench import open_dataset
+from fmfbench.annotation.box_vote import refine_boxes_frames
 from fmfbench.annotation.keyframes import Box, Keyframe, Track
-from fmfbench.annotation.propagate import coarse_masks
+from fmfbench.annotation.propagate import coarse_masks, stored_boxes
 from fmfbench.annotation.quality import Agreement
 from fmfbench.annotation.weighted_median import refine_frames
 from fmfbench.data import Recording
@@ -70,15 +71,12 @@ def measure(
     for recording, visibility in recordings:
         truth = recording.read_masks(layer="source")
         shape = truth.shape[1:]
-        coarse = coarse_masks(
-            true_tracks(truth, seconds, loose),
-            0,
-            len(truth),
-            (shape[0], shape[1]),
-            (0, 0, shape[1], shape[0]),
-        )
-        methods = {"boxes": coarse}
+        size, view = (shape[0], shape[1]), (0, 0, shape[1], shape[0])
+        tracks, frames = true_tracks(truth, seconds, loose), np.arange(len(truth))
+        coarse = coarse_masks(tracks, 0, len(truth), size, view)
+        boxes = np.stack([stored_boxes(track, frames, size, view) for track in tracks], axis=1)
         video = recording.read_video()
+        methods = {"boxes": coarse, "refined, each box alone": refine_boxes_frames(boxes, video, sigma)}
         for radius in radii:
             methods[f"refined, r = {radius}"] = refine_frames(coarse, video, radius, sigma)
         band = np.digitize(visibility, VISIBILITY) - 1

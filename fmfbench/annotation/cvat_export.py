@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 from fmfbench.annotation.cvat import DERIVED, NAME, STAGE
 from fmfbench.annotation.keyframes import Box, Keyframes, Track
 from fmfbench.annotation.propagate import box_between
+from fmfbench.errors import AnnotationError
 
 __all__ = ["write_cvat"]
 
@@ -46,7 +47,16 @@ def write_cvat(
         recording: whose tracks to write; it becomes the task's name.
         num_frames: the recording's frame count.
         label: the label of the tracks.
+
+    Raises:
+        AnnotationError: an event without a box, which CVAT cannot hold.
     """
+    for track in keyframes.recordings[recording]:
+        if not track.keyframes:
+            raise AnnotationError(
+                f"{recording}, track {track.id}: expected events with boxes, for CVAT has no events without boxes; "
+                "export keyframes.json"
+            )
     lines = [*_head(recording, num_frames, keyframes.size, label)]
     for number, track in enumerate(keyframes.recordings[recording]):
         lines.append(f'  <track id="{number}" label={quoteattr(label)} source="manual">')

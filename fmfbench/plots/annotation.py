@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.clock import NS
-from fmfbench.errors import AnnotationError, FailedError
+from fmfbench.errors import AnnotationError
+from fmfbench.plots.clip import writing_clip
 from fmfbench.plots.palette import COARSE, INK, PHASE_NAMES, PHASES, TRUTH, rgb
 from fmfbench.plots.recording import outline
 from fmfbench.store.layers import provenance_of
@@ -65,18 +65,19 @@ def draw_sheet(recording: Recording, boxes: str | None, refined: str | None, out
 
 
 def draw_clip(recording: Recording, boxes: str | None, refined: str | None, out: Path) -> None:
-    """Write a clip (.mp4) of the events, a second of context about each, with the layers outlined.
+    """Write a clip (.mp4 or .webm) of the events, a second of context about each, with the layers outlined.
 
     Raises:
-        AnnotationError: neither layer tells of an event.
-        FailedError: OpenCV cannot write such a file.
+        AnnotationError: neither layer tells of an event, or another ending.
+        MissingDependencyError: PyAV is not installed.
+        FailedError: such a file cannot be written.
     """
     import cv2
 
     spans = _spans(_events(recording, boxes, refined), recording.num_frames)
     scale = max(1, _CLIP_WIDTH // recording.width)
     width, height = recording.width * scale, recording.height * scale
-    with _clip(out, recording, (width, height + _CAPTION)) as write:
+    with writing_clip(out, (width, height + _CAPTION), _rate(recording)) as write:
         for start, stop in (block for span in spans for block in _blocks(*span)):
             layers = [
                 (recording.read_masks(start, stop, name), color)
@@ -85,9 +86,9 @@ def draw_clip(recording: Recording, boxes: str | None, refined: str | None, out:
             ]
             for i, image in enumerate(recording.read_video(start, stop)):
                 picture = np.zeros((height + _CAPTION, width, 3), np.uint8)
-                picture[:height] = np.kron(image[..., ::-1], np.ones((scale, scale, 1), np.uint8))
+                picture[:height] = _enlarged(image, scale)
                 for masks, color in layers:
-                    picture[:height][_edges(masks[i], scale)] = _bgr(color)
+                    picture[:height][_edges(masks[i], scale)] = rgb(color)
                 text = f"{recording.name} frame {start + i}"
                 place = (6, height + _CAPTION - 7)
                 cv2.putText(
@@ -97,43 +98,27 @@ def draw_clip(recording: Recording, boxes: str | None, refined: str | None, out:
 
 
 def write_video(recording: Recording, out: Path, scale: int = 8) -> None:
-    """Write every frame, enlarged, as a video (.mp4) to draw boxes on; boxes drawn there are scaled back on import.
+    """Write every frame, enlarged, as a video (.mp4 or .webm) to draw boxes on; they are scaled back on import.
 
     Raises:
-        FailedError: OpenCV cannot write such a file.
+        MissingDependencyError: PyAV is not installed.
+        FailedError: such a file cannot be written.
     """
-    with _clip(out, recording, (recording.width * scale, recording.height * scale)) as write:
+    size = recording.width * scale, recording.height * scale
+    with writing_clip(out, size, _rate(recording)) as write:
         for start, stop in _blocks(0, recording.num_frames):
             for image in recording.read_video(start, stop):
-                write(np.kron(image[..., ::-1], np.ones((scale, scale, 1), np.uint8)))
+                write(_enlarged(image, scale))
 
 
-@contextlib.contextmanager
-def _clip(
-    out: Path, recording: Recording, size: tuple[int, int]
-) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
-    """A writer of BGR pictures of `size` (width, height), at the recording's rate; the file is whole or not there."""
-    import cv2
-
+def _rate(recording: Recording) -> float:
+    """Frames a second."""
     steps = np.diff(recording.frame_time)
-    rate = NS / float(np.median(steps)) if len(steps) else 25.0
-    even = size[0] + size[0] % 2, size[1] + size[1] % 2  # the codec halves the colour planes
-    part = out.with_name(f".{out.stem}.part.mp4")
-    writer = cv2.VideoWriter(str(part), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), rate, even)
-    if not writer.isOpened():
-        raise FailedError(f"{out}: expected to write an mp4 video, OpenCV cannot open it; check the folder")
+    return NS / float(np.median(steps)) if len(steps) else 25.0
 
-    def write(picture: NDArray[np.uint8]) -> None:
-        pad = ((0, even[1] - size[1]), (0, even[0] - size[0]), (0, 0))
-        writer.write(np.pad(picture, pad))
 
-    try:
-        yield write
-        writer.release()
-        part.replace(out)
-    finally:
-        writer.release()
-        part.unlink(missing_ok=True)
+def _enlarged(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+    return np.asarray(image.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
 def _blocks(first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -218,8 +203,3 @@ def _edges(mask: NDArray[np.uint8], scale: int) -> NDArray[np.bool_]:
             1,
         )
     return (large & ~inside)[1:-1, 1:-1]
-
-
-def _bgr(color: str) -> tuple[int, int, int]:
-    red, green, blue = rgb(color)
-    return blue, green, red
