@@ -15,7 +15,7 @@ from conftest_tree import TreeRecording, write_tree
 
 import fmfbench
 from fmfbench.conversion.findings import Report
-from fmfbench.conversion.verify import verify
+from fmfbench.conversion.verify import _own_words, verify
 from fmfbench.errors import SourceError, StoreError
 from fmfbench.store.digest import file_names, seal
 from fmfbench.store.schema import mask_spec, parse_array, parse_group
@@ -312,3 +312,12 @@ def test_samples_verify_against_their_sources(tmp_path: Path) -> None:
         "v2_tree",
     ):
         assert verify(fmfbench.convert(data / name, tmp_path / f"{name}.zarr"), data / name).ok
+
+
+def test_a_finding_says_what_is_wrong_in_the_whole_words_of_the_error(tmp_path):
+    store = tmp_path / "s.zarr"
+    assert (
+        _own_words(StoreError(f"{store}: expected a group: got a file"), store)
+        == "expected a group: got a file"
+    )
+    assert _own_words(StoreError("expected a: b"), store) == "expected a: b"

@@ -1,5 +1,6 @@
 import json
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from fmfbench.exchange.predictions import write_predictions
 from fmfbench.exchange.truth import QUANTITIES, read_truth
 from fmfbench.scoring.circumstances import BANDS, around_onset, onset_title
 from fmfbench.scoring.events import match_events
+from fmfbench.scoring.metrics import COUNT_METRICS
+from fmfbench.scoring.result import occlusion_rows
 from fmfbench.scoring.score import score
 
 
@@ -228,3 +231,10 @@ def test_around_onset_by_brute_force(make_data):
         assert found[title]["frames"] == len(rights)
         assert found[title]["accuracy"] == (pytest.approx(np.mean(rights)) if rights else None)
     assert around_onset(labels, call, events[:0]) == []
+
+
+def test_rows_of_what_hides_the_anomaly_count_normal_and_abnormal_samples():
+    band = {"of": "visibility", "from": 0.1, "to": 0.5, "num_samples": 12, "abnormal": 5}
+    evidence = SimpleNamespace(occlusion={"bands": [band | {"metrics": dict.fromkeys(COUNT_METRICS)}]})
+    (row,) = occlusion_rows(evidence)
+    assert row[:3] == ("visibility 0.1 to 0.5", "7", "5")

@@ -8,6 +8,8 @@ from fmfbench.errors import PredictionError
 from fmfbench.exchange.labels import labels_from_dataset
 from fmfbench.exchange.masks import pack_masks, unpack_masks
 from fmfbench.exchange.predictions import write_predictions
+from fmfbench.scoring.bootstrap import correlation_seconds
+from fmfbench.scoring.evidence import Tally, error_blocks
 from fmfbench.scoring.orientation import orientation_ious, orientation_warning
 from fmfbench.scoring.score import score
 from fmfbench.scoring.trivial import trivial_metrics, trivial_predictions, trivial_warnings
@@ -208,3 +210,20 @@ def test_many_samples_are_thinned_evenly():
     bits[::2, :4] = 0
     ious = orientation_ious(np.full_like(bits, 255), bits, (8, 8))
     assert ious["upright"] == pytest.approx(0.75, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["frame", "pixel"])
+@pytest.mark.parametrize("column", [1, 2])
+def test_blocks_are_as_long_as_the_most_correlated_errors_of_either_kind_ask_for(long_data, kind, column):
+    """Errors are false positives and false negatives, columns 1 and 2; hits and rejections (0, 3) do not count."""
+    labels = labels_from_dataset(long_data, "test", masks=False)
+    rng = np.random.default_rng(column)
+    count = len(labels.frame_time)
+    counts = {name: np.zeros((count, 4), np.int64) for name in ("frame", "pixel")}
+    for table in counts.values():
+        table[:, [0, 3]] = np.repeat(rng.integers(0, 2, (count // 400 + 1, 2)), 400, axis=0)[:count]
+    counts[kind][:, column] = np.repeat(rng.integers(0, 2, count // 100 + 1), 100)[:count]
+    expected = correlation_seconds(counts[kind][:, column].astype(float), labels.recording, labels.frame_time)
+    assert expected > 0.5
+    blocks = error_blocks([Tally(**counts)], labels, None)
+    assert blocks.correlation == expected
