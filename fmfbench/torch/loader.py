@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from fmfbench.errors import WindowError
+from fmfbench.errors import FmfbenchError, WindowError
 from fmfbench.torch.dataset import WindowDataset
 from fmfbench.torch.form import Keys, make_form
 from fmfbench.torch.order import EpochOrder, Key, Pass, ShareSampler, WholeSampler
@@ -146,8 +146,11 @@ class WindowLoader(DataLoader[Tensors]):
             for item in loader:
                 yield self._received(item, epoch)
                 received += 1
-        except (RuntimeError, OSError) as error:
-            raise explained(error, method, started=received > 0) from error
+        except (RuntimeError, OSError, FmfbenchError) as error:
+            found = explained(error, method, started=received > 0)
+            if found is error:
+                raise
+            raise found from error
         finally:
             if alone:
                 self._busy = False

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 from pathlib import Path
 
-from fmfbench.errors import FailedError, WindowError
+from fmfbench.errors import FailedError, FmfbenchError, WindowError
 
 __all__ = ["check_shared_memory", "check_started_by_main", "explained"]
 
@@ -42,6 +42,10 @@ def check_shared_memory(batch_bytes: int, workers: int) -> None:
 
 def explained(error: Exception, method: str, *, started: bool) -> Exception:
     """What to raise in the place of an error of torch's worker processes."""
+    if isinstance(error, FmfbenchError):  # torch puts the worker's whole traceback into the message
+        lines = str(error).strip().splitlines()
+        said = lines[-1].partition(f"{type(error).__name__}: ")[2] if len(lines) > 1 else ""
+        return type(error)(said) if said else error
     text = " ".join(str(part) for part in (error, error.__cause__, error.__context__) if part is not None)
     if "Too many open files" in text or "ancdata" in text or "Errno 24" in text:
         return FailedError(

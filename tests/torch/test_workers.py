@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 import fmfbench
-from fmfbench.errors import FailedError, WindowError
+from fmfbench.errors import DamageError, FailedError, WindowError
+from fmfbench.store.shards import ArrayReader
 from fmfbench.torch import WindowDataset, make_loader
 from fmfbench.torch.workers import explained
 
@@ -100,6 +101,22 @@ def test_other_errors_of_workers_stay_what_they_are() -> None:
         "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's ..."
     )
     assert "docker run --shm-size" in str(explained(bus, "fork", started=True))
+
+
+def test_what_a_worker_says_of_the_store_stays_one_line(
+    awkward_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ArrayReader, number: int) -> None:
+        raise DamageError(f"{self.path}: chunk {number} does not match its checksum")
+
+    windows = fmfbench.open_dataset(awkward_store).windows("all", "short")
+    monkeypatch.setattr(ArrayReader, "chunk", broken)
+    loader = make_loader(WindowDataset(windows), num_workers=1, start_method="fork")
+    for _ in range(2):  # the workers persist, and so does the damage
+        with pytest.raises(DamageError) as caught:
+            next(iter(loader))
+        assert str(caught.value).endswith("video: chunk 0 does not match its checksum")
+        assert "\n" not in str(caught.value)
 
 
 def test_unknown_start_methods_are_refused(awkward_store: Path) -> None:
