@@ -154,6 +154,8 @@ def _time(  # noqa: PLR0911 - one kind of column a return
         return (moments[0],)
     if not moments and len(clocks) == 1:
         return (dates[0], clocks[0]) if len(dates) == 1 else (clocks[0],)
+    if not moments and not clocks and len(dates) == 1 and dates[0].kind is Kind.DATE:
+        return (dates[0],)  # what is missing is told where times are read
     if len(moments) > 1 or len(clocks) > 1:
         found = moments or clocks
         raise SourceError(

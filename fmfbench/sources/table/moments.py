@@ -423,8 +423,8 @@ def read_numbers(ticks: NDArray[np.int64], places: int, compact: NDArray[np.byte
         ("nanoseconds", "ns", 1),
     )
     for name, option, unit in units:
-        if top * unit >= 2**63:
-            continue
+        if top * unit >= 2**63 or (unit < NS and unit < 10**places):
+            continue  # beyond what 64 bits tell, or finer than a nanosecond
         time = _scaled(ticks, Fraction(unit, 10**places))
         dated = top * unit > 5e17  # after 1985: a count since 1970
         step = max(1, unit // 10**places)

@@ -255,7 +255,8 @@ class _Pass:
                 self._drain()
         if self._by_order or (self.video.codec not in _PARTS and not ledger.interlaced):
             known = set(ledger.lead) | {int(stamp) for stamp in ledger.failed}
-            ledger.lost = sorted({*ledger.lost, *(p for p in self._pending if p not in known)})
+            lost = {p for p in self._pending if p not in known and not self._is_old(p)}
+            ledger.lost = sorted({*ledger.lost, *lost})
             self._refuse_damage()
 
     def _packets(self, log: DecoderLog) -> Iterator[tuple[Any, list[Any]]]:
@@ -320,11 +321,19 @@ class _Pass:
             if decoder and not begun:
                 continue  # before the first picture a decoder complains of those it has not seen
             stamp = self._reached
+            if self._is_old(stamp):
+                continue
             entries = self.ledger.concealed if decoder else self.ledger.odd
             entries.setdefault(str(stamp), text)
         self._refuse_damage()
 
+    def _is_old(self, stamp: int) -> bool:
+        """Whether the run that is resumed has been there: what was wrong there is in its ledger."""
+        return self._after is not None and stamp <= self._after
+
     def _note_failure(self, stamp: int, words: str) -> None:
+        if self._is_old(stamp):
+            return
         self.ledger.failed.setdefault(str(stamp), words)
         self._refuse_damage()
 

@@ -1,0 +1,307 @@
+"""Raw video against what PyAV and ffmpeg say of files that they wrote."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from fmfbench.errors import SourceError
+from fmfbench.sources.video.reader import RawVideo, open_video_file
+
+NS = 1_000_000_000
+WIDTH, HEIGHT, COUNT = 64, 48, 60
+SUFFIXES = [
+    (".mp4", "libx264"), (".mov", "libx264"), (".m4v", "libx264"), (".mkv", "libx264"), (".ts", "libx264"),
+    (".avi", "mjpeg"), (".avi", "libx264"), (".mpg", "mpeg2video"), (".wmv", "msmpeg4"), (".webm", "libvpx-vp9"),
+    (".mkv", "ffv1"), (".mp4", "libx265"), (".mp4", "libsvtav1"),
+]  # fmt: skip
+
+
+def pictures(count: int = COUNT, width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> list[np.ndarray]:
+    """Smooth moving pictures, each unlike the others."""
+    y, x = np.mgrid[:height, :width]
+    rng = np.random.default_rng(seed)
+    a, b, c = rng.uniform(0.05, 0.2, 3)
+    return [
+        np.stack([127 + 120 * np.sin(a * x + b * y + c * i * (k + 1)) for k in range(3)], axis=-1).astype(
+            np.uint8
+        )
+        for i in range(count)
+    ]
+
+
+def write(
+    path: Path, codec: str, *, ticks: list[int] | None = None, rate: int = 25, gop: int = 12, bframes: int = 2,
+    pixel: str = "yuv420p", images: list[np.ndarray] | None = None, tags: dict[str, Any] | None = None,
+    options: dict[str, str] | None = None, turned: int | None = None,
+) -> None:  # fmt: skip
+    images = images or pictures()
+    with av.open(str(path), "w", format="mpegts" if path.suffix == ".ts" else None) as container:
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height, stream.pix_fmt = images[0].shape[1], images[0].shape[0], pixel
+        if codec in ("libx264", "libx265", "mpeg2video"):
+            stream.codec_context.gop_size = gop
+            stream.codec_context.max_b_frames = bframes
+        stream.options = {"crf": "10"} if codec.startswith("libx26") else {}
+        stream.options = stream.options | (options or {})
+        stream.codec_context.time_base = Fraction(1, rate)
+        for name, value in (tags or {}).items():
+            setattr(stream.codec_context, name, value)
+        if turned is not None:
+            stream.set_display_rotation(turned)
+        for i, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixel)
+            frame.pts, frame.time_base = (ticks[i] if ticks else i), Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def oracle(path: Path) -> tuple[list[Fraction | None], list[np.ndarray]]:
+    """Times and pictures by a plain loop of PyAV."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+        times = [None if f.pts is None else f.pts * f.time_base for f in frames]
+        return times, [f.to_ndarray(format="rgb24") for f in frames]
+
+
+def read(video: RawVideo) -> tuple[list[int], np.ndarray]:
+    pairs = list(video.frames())
+    return [time for time, _ in pairs], np.stack([image for _, image in pairs])
+
+
+@pytest.mark.parametrize(("suffix", "codec"), SUFFIXES)
+def test_containers_and_codecs(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = tmp_path / f"v{suffix}"
+    write(path, codec, pixel="yuv420p" if codec != "mjpeg" else "yuvj420p")
+    times, images = oracle(path)
+    got, frames = read(open_video_file(path))
+    assert len(frames) == COUNT
+    assert np.array_equal(frames, np.stack(images))
+    if suffix != ".avi":
+        assert got == [round((t - times[0]) * NS) for t in times]
+    assert (
+        np.abs(np.array(got) - np.arange(COUNT) * NS // 25).max() <= 1_000_000
+    )  # containers count milliseconds
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("seed", range(4))
+def test_jitter_gaps_and_variable_rates(tmp_path: Path, suffix: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ticks = np.cumsum(
+        rng.choice([20, 40, 41, 39, 80, 1960], COUNT, p=[0.1, 0.4, 0.2, 0.2, 0.08, 0.02])
+    ).tolist()
+    path = tmp_path / f"v{suffix}"
+    write(path, "libx264", ticks=ticks, rate=1000)
+    got, frames = read(open_video_file(path))
+    assert len(frames) == COUNT
+    assert got == [(t - ticks[0]) * 1_000_000 for t in ticks]
+    video = open_video_file(path)
+    measured = video.measured([note for _, note in video.timed_blocks(7, [])])
+    assert measured.time.tolist() == got
+    assert video.scan().time.tolist() == got
+    assert any("gap" in r for r in measured.remarks) == (max(np.diff(got)) > 3 * np.median(np.diff(got)))
+
+
+@pytest.mark.parametrize(
+    "pixel", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "nv12", "yuvj420p", "yuv422p10le", "gray"]
+)
+@pytest.mark.parametrize(
+    "crop", [(5, 3, 40, 30), (70, 51, 31, 33), (0, 0, 160, 120), (101, 77, 9, 7), (33, 1, 64, 64)]
+)
+def test_crops_are_those_of_the_whole_picture(
+    tmp_path: Path, pixel: str, crop: tuple[int, int, int, int]
+) -> None:
+    path = tmp_path / "v.mkv"
+    codec = {"nv12": "rawvideo", "yuvj420p": "mjpeg"}.get(pixel, "ffv1")
+    write(path, codec, pixel=pixel, images=pictures(4, 160, 120, seed=3))
+    x, y, w, h = crop
+    _, images = oracle(path)
+    _, frames = read(open_video_file(path, crop=crop))
+    assert np.array_equal(frames, np.stack(images)[:, y : y + h, x : x + w])
+    _, small = read(open_video_file(path, crop=crop, size=(5, 4)))
+    expected = [cv2.resize(i[y : y + h, x : x + w], (5, 4), interpolation=cv2.INTER_AREA) for i in images]
+    assert np.array_equal(small, np.stack(expected))
+
+
+@pytest.mark.parametrize("space", [1, 5, 9])
+@pytest.mark.parametrize("value_range", [1, 2])
+def test_colours_are_by_the_streams_matrix_and_range(tmp_path: Path, space: int, value_range: int) -> None:
+    path = tmp_path / "v.mkv"
+    write(
+        path, "libx264", tags={"colorspace": space, "color_range": value_range}, images=pictures(3, 160, 120)
+    )
+    for crop in (None, (17, 9, 40, 30)):
+        _, frames = read(open_video_file(path, crop=crop))
+        x, y, w, h = crop or (0, 0, 160, 120)
+        assert np.array_equal(frames, np.stack(oracle(path)[1])[:, y : y + h, x : x + w])
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg turns pictures upright by itself")
+@pytest.mark.parametrize("turned", [0, 90, -90, 180])
+def test_rotation_is_undone_as_ffmpeg_does(tmp_path: Path, turned: int) -> None:
+    path = tmp_path / "v.mp4"
+    write(path, "libx264", turned=turned, images=pictures(3))
+    video = open_video_file(path)
+    _, frames = read(video)
+    raw = subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
+        capture_output=True,
+        check=True,
+    ).stdout  # fmt: skip
+    expected = np.frombuffer(raw, np.uint8).reshape(3, *frames.shape[1:3], 3)
+    assert np.abs(frames.astype(int) - expected).mean() < 3
+    assert video.frame_size == ((HEIGHT, WIDTH) if turned % 180 else (WIDTH, HEIGHT))
+
+
+def truncated(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def fast_start(path: Path) -> None:
+    write(path, "libx264", options={})
+    moved = path.with_name("f.mp4")
+    with av.open(str(path)) as source, av.open(str(moved), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    moved.replace(path)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7, 0.95])
+@pytest.mark.parametrize("name", ["v.mkv", "v.avi", "v.mp4", "v.webm"])
+def test_cut_files_never_pass_as_whole(tmp_path: Path, name: str, share: float) -> None:
+    path = tmp_path / name
+    codec = {"v.avi": "mjpeg", "v.webm": "libvpx-vp9"}.get(name, "libx264")
+    fast_start(path) if name == "v.mp4" else write(
+        path, codec, pixel="yuvj420p" if codec == "mjpeg" else "yuv420p"
+    )
+    whole = np.stack(oracle(path)[1])
+    truncated(path, share)
+    with pytest.raises(SourceError, match=r"truncated|no frame that can be decoded") as caught:
+        read(open_video_file(path))
+    assert "\n" not in str(caught.value)
+    video = open_video_file(path, allow_damaged=True)
+    blocks = list(video.timed_blocks(16, []))
+    frames = np.concatenate([block for block, _ in blocks])
+    remarks = video.measured([note for _, note in blocks]).remarks
+    assert 0 < len(frames) < COUNT
+    good = len(frames) - 8  # those that the cut reaches may be concealed
+    assert np.array_equal(frames[:good], whole[:good])
+    assert any("truncated or damaged" in remark for remark in remarks)
+
+
+@pytest.mark.parametrize("name", ["v.mkv", "v.avi", "v.mp4", "v.ts"])
+@pytest.mark.parametrize("seed", range(3))
+def test_damage_within_is_refused_or_remarked(tmp_path: Path, name: str, seed: int) -> None:
+    path = tmp_path / name
+    write(path, "libx264")
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    middle = rng.integers(len(data) * 3 // 10, len(data) * 6 // 10)
+    data[middle : middle + 400] = rng.integers(0, 256, 400, dtype=np.uint8).tobytes()
+    whole = np.stack(oracle(path)[1])
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="damaged|advance"):
+        read(open_video_file(path))
+    video = open_video_file(path, allow_damaged=True)
+    blocks = list(video.timed_blocks(16, []))
+    frames = np.concatenate([block for block, _ in blocks])
+    assert len(frames) > 0.5 * len(whole)
+    assert np.array_equal(frames[:10], whole[:10])
+    assert any("damaged" in remark for remark in video.measured([note for _, note in blocks]).remarks)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("v.mp4", "libx264"), ("v.mkv", "libx264"), ("v.ts", "libx264"), ("v.avi", "libx264"),
+                        ("v.mpg", "mpeg2video"), ("v.avi", "mjpeg"), ("v.webm", "libvpx-vp9")]
+)  # fmt: skip
+def test_resumed_after_any_block_the_rest_is_the_same(tmp_path: Path, name: str, codec: str) -> None:
+    path = tmp_path / name
+    write(path, codec, gop=9, pixel="yuvj420p" if codec == "mjpeg" else "yuv420p")
+    video = open_video_file(path, crop=(3, 5, 40, 30), size=(16, 12))
+    blocks = list(video.timed_blocks(7, []))
+    notes = [note for _, note in blocks]
+    for done in range(1, len(blocks)):
+        again = list(video.timed_blocks(7, notes[:done]))
+        assert np.array_equal(
+            np.concatenate([b for b, _ in again]), np.concatenate([b for b, _ in blocks[done:]])
+        )
+        assert (
+            video.measured(notes[:done] + [n for _, n in again]).time.tolist()
+            == video.measured(notes).time.tolist()
+        )
+
+
+def test_a_file_that_cannot_be_entered_at_a_keyframe_is_read_from_the_front(tmp_path: Path) -> None:
+    path = tmp_path / "v.mkv"
+    write(path, "libx264", gop=250, options={"x264-params": "intra-refresh=1:keyint=20:bframes=0"})
+    video = open_video_file(path)
+    blocks = list(video.timed_blocks(13, []))
+    for done in range(1, len(blocks)):
+        again = list(video.timed_blocks(13, [note for _, note in blocks[:done]]))
+        assert np.array_equal(
+            np.concatenate([b for b, _ in again]), np.concatenate([b for b, _ in blocks[done:]])
+        )
+
+
+def test_two_streams_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "v.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("ffv1", rate=25) for _ in range(2)]
+        for number, stream in enumerate(streams):
+            stream.width, stream.height, stream.pix_fmt = 32 + 16 * number, 24, "yuv420p"
+        for number, stream in enumerate(streams):
+            for image in pictures(3, 32 + 16 * number, 24):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode())
+    with pytest.raises(SourceError, match="0: 32x24, 1: 48x24.*--map video=0"):
+        open_video_file(path)
+    assert open_video_file(path, stream=1).frame_size == (48, 24)
+
+
+def test_a_steady_rate_stands_in_the_place_of_stamps(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    write(path, "libx264", ticks=[i * i for i in range(COUNT)], rate=1000)
+    got, _ = read(open_video_file(path, fps=Fraction(50)))
+    assert got == [i * 20_000_000 for i in range(COUNT)]
+
+
+def sounds(path: Path) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: p.write_bytes(b""), "empty file"),
+        (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1\nsize 12\n"), "Git LFS pointer"),
+        (lambda p: p.write_text("<!DOCTYPE html><html></html>"), "web page"),
+        (lambda p: p.write_bytes(b"PK\3\4" + b"\0" * 90), "zip archive"),
+        (lambda p: p.write_bytes(np.random.default_rng(0).bytes(4000)), "expected a video"),
+        (lambda p: p.write_bytes(b"\0" * 4000), "zeros"),
+        (sounds, "without a video stream"),
+    ],
+)
+def test_what_is_no_video_is_named(tmp_path: Path, make: Callable[[Path], object], words: str) -> None:
+    path = tmp_path / "v.mkv"
+    make(path)
+    with pytest.raises(SourceError, match=words) as caught:
+        open_video_file(path)
+    assert "\n" not in str(caught.value)
