@@ -46,14 +46,19 @@ def spread_seconds(stamps: NDArray[np.int64], nominal: int) -> NDArray[np.int64]
 
 def spread_units(stamps: NDArray[np.int64], nominal: int, unit: int) -> NDArray[np.int64]:
     """`spread_seconds` for stamps that count units of `unit` ns, as 100,000,000 for tenths of a second."""
-    times = np.empty(len(stamps), dtype=np.int64)
     if not len(stamps):
-        return times
+        return np.empty(0, dtype=np.int64)
     starts = np.flatnonzero(np.r_[True, np.diff(stamps) != 0])
     counts = np.diff(np.r_[starts, len(stamps)])
+    # stamps * unit + (2 i unit + m) // (2 m), row i of the m of its unit, in place: columns are long
+    times = np.arange(len(stamps), dtype=np.int64)
+    times -= np.repeat(starts, counts)
+    times *= 2 * unit
     m = np.repeat(counts, counts)
-    i = np.arange(len(stamps), dtype=np.int64) - np.repeat(starts, counts)
-    times[:] = stamps * unit + (2 * i * unit + m) // (2 * m)
+    times += m
+    m *= 2
+    times //= m
+    times += stamps * unit
     first, last = counts[0], counts[-1]
     if last < nominal:
         k = np.arange(last, dtype=np.int64)

@@ -87,7 +87,7 @@ def read_stamps(path: Path, nominal: int, options: Options) -> StampedFrames:
     if times.unit == NS:
         stamps = times.stamps // NS
         remarks += _missing_seconds(stamps, "frame")
-        counts = np.unique(stamps, return_counts=True)[1][1:-1]
+        counts = _inner_counts(stamps)
         if len(counts) and (counts.min() < nominal or counts.max() > nominal):
             span = f"{counts.min()} to {counts.max()}" if counts.min() < counts.max() else f"{counts.min()}"
             remarks.append(f"seconds with {span} frames (nominal {nominal})")
@@ -162,8 +162,8 @@ class _Table:
     def current(self, expect: Expectation) -> StampedCurrent:
         """Rows in A at their times."""
         times = self.times(expect)
-        factors = [unit_factor(c) for c in self.roles.phases]
-        values = self._rows.values * np.array(factors)
+        values = self._rows.values
+        values *= np.array([unit_factor(c) for c in self.roles.phases])
         current, bad = clean_current(values)
         remarks = [*self.remarks, *self._time_remarks(times, expect)]
         if bad:
@@ -310,7 +310,7 @@ class _Table:
             seconds = times.stamps // NS
             out += _missing_seconds(seconds, "current") if _rate_of(seconds) >= 1 else []
             nominal = int(expect.nominal) if expect.nominal is not None and expect.nominal >= 1 else None
-            counts = np.unique(seconds, return_counts=True)[1][1:-1]
+            counts = _inner_counts(seconds)
             if nominal is None and len(counts):
                 values, often = np.unique(counts, return_counts=True)
                 nominal = int(values[often == often.max()].max())
@@ -362,6 +362,11 @@ def _odd_amperes(current: NDArray[np.float32]) -> list[str]:
     if below:
         out.append(f"{counted(below, 'value')} below 0 A")
     return out
+
+
+def _inner_counts(seconds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of each second but the first and the last, of seconds that never decrease."""
+    return np.diff(np.flatnonzero(np.r_[True, np.diff(seconds) > 0, True]))[1:-1]
 
 
 def _missing_seconds(stamps: NDArray[np.int64], what: str) -> list[str]:

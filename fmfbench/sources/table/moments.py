@@ -133,7 +133,7 @@ def byte_texts(texts: NDArray[np.object_], where: str, row: int) -> NDArray[np.b
     return np.array(out, dtype="S")
 
 
-def read_moments(  # noqa: PLR0912 - what each shape adds, in one loop
+def read_moments(  # noqa: PLR0912, PLR0915 - what each shape adds, in one loop
     texts: NDArray[np.bytes_], where: str, rows: Callable[[int], int]
 ) -> list[Reading]:
     """Readings of dates with clocks, or of clocks alone.
@@ -147,7 +147,9 @@ def read_moments(  # noqa: PLR0912 - what each shape adds, in one loop
         SourceError: a text that no reading takes.
     """
     n = len(texts)
-    fields = {key: np.zeros(n, np.int64) for key in ("clock", "p", "q", "r", "offset")}
+    clock = np.zeros(n, np.int64)
+    parts: dict[str, NDArray[np.int64]] = {}  # of dates whose order is open
+    elapsed = 0
     orders = set(_ORDERS)
     dated: bool | None = None
     resolution, with_offset, has_seconds, days = NS, 0, True, np.zeros(n, np.int64)
@@ -160,9 +162,10 @@ def read_moments(  # noqa: PLR0912 - what each shape adds, in one loop
                     f"{where}: expected a date and a time of day, got {got!r} in row {rows(index[0])}: dates alone; "
                     "save the table with the time of day in full"
                 )
-            elapsed = _ELAPSED.fullmatch(shape)
-            if elapsed and n == len(index):
-                return [_elapsed(texts, elapsed)]
+            if (minutes := _ELAPSED.fullmatch(shape)) is not None:
+                clock[index], finest = _elapsed(texts[index], minutes)
+                resolution, elapsed = min(resolution, finest), elapsed + len(index)
+                continue
             raise SourceError(
                 f"{where}: expected times of one form, got {got!r} in row {rows(index[0])}, which has none of the "
                 "known formats (2023-05-10 21:33:26, ...); say which it is with --time-format"
@@ -176,10 +179,10 @@ def read_moments(  # noqa: PLR0912 - what each shape adds, in one loop
             )
         dated = is_dated
         part = texts[index].view(np.uint8).reshape(len(index), -1)
-        fields["clock"][index], finest = _clock(part, match, shape, got, where, rows(index[0]))
+        clock[index], finest = _clock(part, match, shape, got, where, rows(index[0]))
         has_seconds = has_seconds and bool(groups.get("S"))
         resolution = min(resolution, finest)
-        fields["offset"][index] = _offset(part, match, shape)
+        clock[index] -= _offset(part, match, shape)
         with_offset += len(index) if groups.get("off") else 0
         if groups.get("y"):
             year = _year(_digits(part, match.span("y")), match.span("y"))
@@ -192,7 +195,7 @@ def read_moments(  # noqa: PLR0912 - what each shape adds, in one loop
             orders.discard("-")
         elif groups.get("r"):
             for key in ("p", "q", "r"):
-                fields[key][index] = _digits(part, match.span(key))
+                parts.setdefault(key, np.zeros(n, np.int64))[index] = _digits(part, match.span(key))
             if match.end("r") - match.start("r") == 4:
                 orders.discard("ymd")
             days[index] = _ASK
@@ -202,14 +205,20 @@ def read_moments(  # noqa: PLR0912 - what each shape adds, in one loop
         )
     if not has_seconds:
         resolution = 60 * NS
-    base = fields["clock"] - fields["offset"]
+    if elapsed:
+        if elapsed < n:
+            raise SourceError(f"{where}: expected times of one form, got some of minutes and seconds alone")
+        return [Reading("minutes and seconds", "%M:%S.%f", clock, dated=False, resolution=resolution)]
+    base = clock
     if not dated:
         time = base + DAY * np.cumsum(np.r_[False, np.diff(base) < -DAY // 2])
         return [Reading("time of day", "%H:%M:%S", time, dated=False, of_day=True, resolution=resolution)]
     ask = days == _ASK
     if not ask.any():
-        return [Reading("date and time", "%Y-%m-%d %H:%M:%S", days * DAY + base, True, resolution=resolution)]
-    return _by_orders(fields, days, ask, base, resolution, orders, texts, where, rows)
+        days *= DAY
+        days += base
+        return [Reading("date and time", "%Y-%m-%d %H:%M:%S", days, True, resolution=resolution)]
+    return _by_orders(parts, days, ask, base, resolution, orders, texts, where, rows)
 
 
 _ASK = np.iinfo(np.int64).min  # the day depends on the order of day, month and year
@@ -252,37 +261,36 @@ def _no_such(text: str, where: str, row: int) -> SourceError:
     )
 
 
-def _elapsed(texts: NDArray[np.bytes_], match: re.Match[str]) -> Reading:
+def _elapsed(texts: NDArray[np.bytes_], match: re.Match[str]) -> tuple[NDArray[np.int64], int]:
+    """ns of minutes, seconds and a fraction, and the smallest step that the text tells."""
     part = texts.view(np.uint8).reshape(len(texts), -1)
     seconds = 60 * _digits(part, match.span("M")) + _digits(part, match.span("S"))
     fraction = _digits(part, match.span("f"))
     unit = 10 ** (9 - (match.end("f") - match.start("f")))
-    time = seconds * NS + fraction * unit
-    return Reading("minutes and seconds", "%M:%S.%f", time, dated=False, resolution=unit)
+    return seconds * NS + fraction * unit, unit if fraction.any() else NS
 
 
 def _shapes(
     texts: NDArray[np.bytes_], where: str, rows: Callable[[int], int]
 ) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """Each shape, and the entries that have it."""
+    """Each shape, and entries that have it, a chunk of the column at a time: what is made of them stays small."""
     width = texts.dtype.itemsize
-    found: dict[bytes, list[NDArray[np.int64]]] = {}
+    found: set[bytes] = set()
     for first in range(0, len(texts), _CHUNK):
         part = np.ascontiguousarray(texts[first : first + _CHUNK])
         codes = part.view(np.uint8).reshape(len(part), width)
         shape = np.where((codes >= 48) & (codes <= 57), np.uint8(48), codes).view(f"S{width}")[:, 0]
         left = np.arange(len(part))
         while len(left):
+            key = bytes(shape[left[0]])
+            found.add(key)
             if len(found) > _MOST_SHAPES:
                 raise SourceError(
                     f"{where}: expected times of one form, got more than {_MOST_SHAPES} by row {rows(first)}"
                 )
-            key = shape[left[0]]
             same = shape[left] == key
-            found.setdefault(bytes(key), []).append(left[same] + first)
+            yield key.decode(), left[same] + first
             left = left[~same]
-    for key, parts in found.items():
-        yield key.decode(), np.concatenate(parts)
 
 
 def _digits(codes: NDArray[np.uint8], span: tuple[int, int]) -> NDArray[np.int64]:

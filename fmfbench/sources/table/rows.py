@@ -49,7 +49,7 @@ class Rows:
     times: NDArray[np.bytes_]
     values: NDArray[np.float64]
     _starts: list[int] = field(default_factory=list)
-    _lines: list[NDArray[np.int64]] = field(default_factory=list)
+    _lines: list[NDArray[np.int32]] = field(default_factory=list)
 
     def line(self, entry: int) -> int:
         """The line of the file (from 1) that an entry stands in."""
@@ -67,7 +67,7 @@ def read_rows(
         SourceError: a row with other than its number of cells, or without a time.
     """
     where = str(text.path)
-    parts: list[tuple[NDArray[np.bytes_], NDArray[np.float64], NDArray[np.int64]]] = []
+    parts: list[tuple[NDArray[np.bytes_], NDArray[np.float64], NDArray[np.int32]]] = []
     for first_line, block in _data_blocks(text, dialect.first_line):
         lines = _checked_lines(block, first_line, dialect, where)
         if not len(lines):
@@ -89,12 +89,13 @@ def read_rows(
     if not parts:
         return Rows(np.empty(0, "S1"), np.empty((0, len(phases))))
     starts = np.cumsum([0, *(len(p[0]) for p in parts[:-1])]).tolist()
-    return Rows(
-        np.concatenate([p[0] for p in parts]),
-        np.concatenate([p[1] for p in parts]),
-        starts,
-        [p[2] for p in parts],
-    )
+    texts_of, values_of, lines_of = (list(column) for column in zip(*parts, strict=True))
+    parts.clear()  # each column is held twice for a moment, not all of them
+    times = np.concatenate(texts_of)
+    texts_of.clear()
+    values = np.concatenate(values_of)
+    values_of.clear()
+    return Rows(times, values, starts, lines_of)
 
 
 def _data_blocks(text: TableText, skip: int) -> Iterator[tuple[int, bytes]]:
@@ -113,7 +114,7 @@ def _data_blocks(text: TableText, skip: int) -> Iterator[tuple[int, bytes]]:
             line += count
 
 
-def _checked_lines(block: bytes, first_line: int, dialect: Dialect, where: str) -> NDArray[np.int64]:
+def _checked_lines(block: bytes, first_line: int, dialect: Dialect, where: str) -> NDArray[np.int32]:
     """Numbers of the lines that are rows, each with its number of cells."""
     if b'"' in block:
         return _checked_quoted(block, first_line, dialect, where)
@@ -131,10 +132,10 @@ def _checked_lines(block: bytes, first_line: int, dialect: Dialect, where: str) 
             filled[i] = False  # pandas passes over it too
             continue
         raise _wrong_width(where, first_line + i, int(counts[i]) + 1, dialect.width, line)
-    return np.flatnonzero(filled) + first_line
+    return (np.flatnonzero(filled) + first_line).astype(np.int32)
 
 
-def _checked_quoted(block: bytes, first_line: int, dialect: Dialect, where: str) -> NDArray[np.int64]:
+def _checked_quoted(block: bytes, first_line: int, dialect: Dialect, where: str) -> NDArray[np.int32]:
     out = []
     lines = block.decode("utf-8").split("\n")[:-1]
     for i, line in enumerate(lines):
@@ -148,7 +149,7 @@ def _checked_quoted(block: bytes, first_line: int, dialect: Dialect, where: str)
         if len(cells) != dialect.width:
             raise _wrong_width(where, first_line + i, len(cells), dialect.width, line.encode())
         out.append(first_line + i)
-    return np.array(out, np.int64)
+    return np.array(out, np.int32)
 
 
 def _wrong_width(where: str, row: int, got: int, expected: int, line: bytes) -> SourceError:
@@ -161,7 +162,7 @@ def _wrong_width(where: str, row: int, got: int, expected: int, line: bytes) -> 
 
 def _typed(
     block: bytes, dialect: Dialect, time: Sequence[Column], phases: Sequence[Column], style: NumberStyle, where: str,
-    lines: NDArray[np.int64],
+    lines: NDArray[np.int32],
 ) -> tuple[NDArray[np.object_], NDArray[np.float64]] | None:  # fmt: skip
     """By pandas, or None where a cell is not as the style says."""
     import pandas as pd
@@ -191,7 +192,7 @@ def _typed(
 
 def _cell_by_cell(
     block: bytes, dialect: Dialect, time: Sequence[Column], phases: Sequence[Column], style: NumberStyle, where: str,
-    lines: NDArray[np.int64],
+    lines: NDArray[np.int32],
 ) -> tuple[NDArray[np.object_], NDArray[np.float64]]:  # fmt: skip
     """Slowly: every way to write a number, and the place of what is none."""
     texts: list[str] = []
@@ -221,7 +222,7 @@ def _cell_by_cell(
 
 
 def _kept(
-    texts: NDArray[np.object_], values: NDArray[np.float64], lines: NDArray[np.int64], where: str
+    texts: NDArray[np.object_], values: NDArray[np.float64], lines: NDArray[np.int32], where: str
 ) -> NDArray[np.int64]:
     """Rows that are not empty.
 

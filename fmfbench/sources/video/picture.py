@@ -79,10 +79,11 @@ class Picture:
         self._crop = crop
         self._size = size
         self._cropper: _PlaneCrop | None = None
+        self._turns: dict[float, Orientation] = {}
 
     def __call__(self, frame: Any, index: int) -> NDArray[np.uint8]:
         """The picture (H,W,3); `index` is the frame's number, for messages."""
-        turn = orientation(frame, self._where)
+        turn = self._turn(frame)
         size = (frame.height, frame.width) if turn.transposed else (frame.width, frame.height)
         if size != self._frame_size:
             raise SourceError(
@@ -97,6 +98,12 @@ class Picture:
         return np.asarray(
             cv2.resize(np.ascontiguousarray(part), self._size, interpolation=cv2.INTER_AREA), np.uint8
         )
+
+    def _turn(self, frame: Any) -> Orientation:
+        """Its orientation, looked up once: side data keep their frame alive until the next garbage collection."""
+        if frame.rotation not in self._turns:
+            self._turns[frame.rotation] = orientation(frame, self._where)
+        return self._turns[frame.rotation]
 
     def _part(self, frame: Any, turn: Orientation) -> NDArray[np.uint8]:
         x, y, width, height = self._crop
