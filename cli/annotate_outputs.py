@@ -141,6 +141,14 @@ def check_outputs(options: dict[str, Any]) -> None:
     preview = options["preview"]
     if preview is not None and preview.suffix.lower() not in (*_PICTURES, *_CLIPS):
         raise AnnotationError(f"{preview}: expected --preview to end in {', '.join((*_PICTURES, *_CLIPS))}")
+    drawn = options["to_json"]
+    if drawn is not None and drawn.suffix.lower() != ".json":
+        raise AnnotationError(f"{drawn}: expected a name for keyframes, ending in .json")
+    for key in ("to_cvat", "to_coco", "to_video"):
+        if options[key] is not None and options[key].suffix.lower() in (".xml", ".zip", ".json", ".mp4"):
+            raise AnnotationError(
+                f"{options[key]}: expected the name of a folder to export to, got that of a file"
+            )
     for path in (preview, *(options[key] for key in ("to_json", "to_cvat", "to_coco", "to_video"))):
         if path is not None and not path.absolute().parent.is_dir():
             raise AnnotationError(f"{path}: expected a folder that exists, got {path.parent}; make it first")

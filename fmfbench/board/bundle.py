@@ -37,6 +37,7 @@ _MOST_GROWTH = 1100  # deflate's own limit is 1032
 _BLOCK = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same members give the same bytes
 _TOLERANCE = 1e-9
+_LONGEST_NAME = 80
 _RECEIPT_KEYS = {
     "fmfbench",
     "protocol_card",
@@ -79,7 +80,8 @@ class Bundle:
     def model(self) -> str:
         """The name of the model: a claim, which no receipt proves."""
         name = self.card.get("model")
-        return name if isinstance(name, str) and name.strip() else self.path.stem
+        shown = " ".join(name.split()) if isinstance(name, str) else ""
+        return "".join(c if c.isprintable() else "?" for c in shown)[:_LONGEST_NAME] or self.path.stem
 
 
 def write_bundle(

@@ -219,3 +219,26 @@ def test_the_commands(board_data, board_labels, tmp_path):
     )
     assert refused.exit_code == 2
     assert "--run expects --bundle" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("claimed", "shown"),
+    [
+        ("a\ud800b\n\x1b[31m c", "a?b ?[31m c"),
+        ("n" * 500, "n" * 80),
+        ("  ", "x"),
+        (7, "x"),
+        ("a|b,c", "a|b,c"),
+    ],
+)
+def test_names_of_strangers_cannot_break_a_terminal_or_a_table(
+    bundles, board_labels, tmp_path, claimed, shown
+):
+    members = members_of(bundles[0])
+    card = json.loads(members["card.json"]) | {"model": claimed}
+    path = put_together(tmp_path / "x.fmfb", members | {"card.json": json.dumps(card).encode()}, rehash=True)
+    made = make_board([path], board_labels, tmp_path / "b", reports=False, resamples=40)
+    assert made.rows[0].model == shown
+    table = [line for line in made.to_markdown().splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+    assert next(csv.DictReader((tmp_path / "b" / "board.csv").read_text().splitlines()))["model"] == shown

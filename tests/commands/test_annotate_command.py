@@ -168,6 +168,8 @@ def test_bad_input_is_one_line_and_writes_nothing(store, tmp_path, content, word
         (("K", "--preview", "look.txt"), "--preview to end in"),
         (("K", "--preview", "none/look.png"), "make it first"),
         (("K", "--export-cvat", "none/deep"), "make it first"),
+        (("K", "--export-cvat", "x.xml"), "expected the name of a folder"),
+        (("K", "--export-keyframes", "k.csv"), "ending in .json"),
         (("K", "--label", "x"), "--label"),
         (("--report",), "expected layer 'refined'"),
         (("--export-keyframes", "k.json"), "expected a layer 'boxes'"),
