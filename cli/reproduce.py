@@ -41,7 +41,16 @@ from .options import (
     multiple=True,
     help="Published weights (.pth, .safetensors) for the trunks that they fit; may be repeated [default: random].",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done and how long it would take.")
+@click.option(
+    "--validate/--no-validate",
+    default=False,
+    help="Score the epoch of lowest validation loss, training without the validation samples; or train on all and "
+    "score the last epoch, as the paper [default].",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be done and about how long it would take.")
+@click.option(
+    "--measure", is_flag=True, help="Of --dry-run: time a few steps of each model here; takes minutes."
+)
 @device_option()
 @readers_option()
 @cache_option()
@@ -52,6 +61,7 @@ def command(
     models: str,
     seeds: str,
     dry_run: bool,
+    measure: bool,
     as_json: bool,
     data: Path,
     out: Path,
@@ -72,8 +82,10 @@ def command(
     from fmfbench_models.reproduce.markdown import document_markdown, plan_markdown
 
     options |= {"models": parse_names(models), "seeds": parse_seeds(seeds)}
+    if measure and not dry_run:
+        raise InputError("--measure: expected it beside --dry-run, got it alone")
     if dry_run:
-        steps = plan(table, data, out, **options)
+        steps = plan(table, data, out, measure=measure, **options)
         print_result(steps, plan_markdown(steps), as_json)
         return
     document = reproduce(table, data, out, **options)

@@ -42,6 +42,12 @@ from .options import (
     help="Short for --set recipe=NAME: the recipe of all models [default], or the publication's own.",
 )
 @click.option("--epochs", type=int, help="Short for --set epochs=N.")
+@click.option(
+    "--lengthen",
+    type=LOCAL,
+    metavar="RUN",
+    help="Begin where a finished run of the same settings but fewer epochs ended; OUT is a new folder.",
+)
 @protocol_option("Window protocol [default: paper; official with preset=official].", default=None)
 @context_option("What windows may see of other splits.")
 @split_name_option()
@@ -62,6 +68,7 @@ def command(
     assignments: tuple[str, ...],
     recipe: str | None,
     epochs: int | None,
+    lengthen: Path | None,
     protocol: str | None,
     context: str,
     split: str | None,
@@ -80,6 +87,7 @@ def command(
     Example:
       fmfbench train fmformer --data fmf.zarr --out runs/fmformer
       fmfbench train bilm --data fmf.zarr --out runs/bilm --backbone-weights resnet18-f37072fd.pth
+      fmfbench train fmformer --data fmf.zarr --out runs/longer --lengthen runs/fmformer --epochs 40
       fmfbench train fmformer --data fmf.zarr --out runs/small --set preset=nano --set lr=1e-3 --epochs 5
     """
     from fmfbench_models.training.train import train
@@ -99,6 +107,7 @@ def command(
         split=split,
         seed=seed,
         backbone_weights=backbone_weights,
+        lengthen=lengthen,
         device=device,
         workers=workers,
         cache=cache,

@@ -40,7 +40,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     contents = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     header = {HEADER: json.dumps(plain(facts), sort_keys=True, allow_nan=False)}
+    with open(temporary, "wb"):  # made here, so that its permissions are those that the user's umask gives
+        mode = temporary.stat().st_mode & 0o777
     save_file(contents, temporary, metadata=header)
+    os.chmod(temporary, mode)
     with open(temporary, "rb+") as stream:
         os.fsync(stream.fileno())
     os.replace(temporary, path)

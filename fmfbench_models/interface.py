@@ -99,6 +99,8 @@ class Model(nn.Module):
     # has no influence on the output. use_validity: whether training and prediction give them.
     validity: tuple[str, ...] = ()
     use_validity: bool = False
+    # Whether the objective leaves some parameters without a gradient in this configuration.
+    has_unused: bool = False
     # Buffers whose shape is known only after `fit`: a checkpoint's shape wins when it is loaded.
     fitted_buffers: tuple[str, ...] = ()
     # Whether a dense model learns from masks; False for one that learns its maps from normal frames alone.

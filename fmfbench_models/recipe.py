@@ -37,6 +37,8 @@ class Recipe:
     shift: pixels that a window is moved at most, frames and mask together (ours; 0 as in the paper).
     current_jitter: strength of the random gain and level of a window's current (ours; 0 as in the paper).
     shuffle_phases: give each window's phases in a random order (ours; off as in the paper).
+    modality_dropout: share of a cross-modal model's training windows that lose one of their modalities, either alike
+    (ours; 0 as in the paper).
     clip: largest gradient norm, 0 for none.
     normal_only: nothing abnormal is seen before testing: training, validation and `Model.fit` get the windows that
     show normal frames of the train split alone, and the current's statistics are of those.
@@ -59,6 +61,7 @@ class Recipe:
     shift: int = 0
     current_jitter: float = 0.0
     shuffle_phases: bool = False
+    modality_dropout: float = 0.0
     clip: float = 0.0
     normal_only: bool = False
     every: int = 1
@@ -73,7 +76,7 @@ class Recipe:
             raise InputError(f"recipe: lr must be above 0, got {self.lr}")
         if not 0 <= self.flip <= 1:
             raise InputError(f"recipe: flip must be in [0, 1], got {self.flip}")
-        for name in ("jitter", "current_jitter"):
+        for name in ("jitter", "current_jitter", "modality_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"recipe: {name} must be in [0, 1), got {getattr(self, name)}")
         if self.shift < 0:

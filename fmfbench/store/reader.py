@@ -22,7 +22,7 @@ from fmfbench.files.remote import Place, RemotePath, parse_place
 from fmfbench.store.schema import FILES_KEY, ROOT, SCHEMA, SPLITS, parse_group
 from fmfbench.store.shards import ArrayReader
 from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE, parse_split
-from fmfbench.store.splits import derived_rows
+from fmfbench.store.splits import GUARD_SECONDS, derived_rows
 from fmfbench.store.zarr_door import open_zarr
 
 __all__ = ["Recording", "StoreReader"]
@@ -330,16 +330,17 @@ class StoreReader:
     def num_samples(self) -> int:
         return int(self.first_ids[-1])
 
-    def sample_ids(self, split: str = "all") -> NDArray[np.int64]:
+    def sample_ids(self, split: str = "all", *, guard_seconds: float = GUARD_SECONDS) -> NDArray[np.int64]:
         """Sorted ids of a split: train, test, unused, all, or one derived from train (val, fit, ...), of the default
-        split or, as in `derived:test`, of another."""
+        split or, as in `derived:test`, of another. guard_seconds: between `fit` and `val`; by default that of the
+        longest named protocol."""
         view, split = self.divided(split)
         if view is not self:
-            return view.sample_ids(split)
+            return view.sample_ids(split, guard_seconds=guard_seconds)
         if split == "all":
             return np.arange(self.num_samples, dtype=np.int64)
         if split not in SPLITS:
-            return np.flatnonzero(self._derived(split)).astype(np.int64)
+            return np.flatnonzero(self._derived(split, guard_seconds)).astype(np.int64)
         return np.flatnonzero(self._splits == SPLITS[split]).astype(np.int64)
 
     def class_labels(self, ids: ArrayLike) -> NDArray[np.uint8]:
@@ -356,12 +357,14 @@ class StoreReader:
         recording = np.searchsorted(self.first_ids, ids, side="right") - 1
         return recording.astype(np.int64), ids - self.first_ids[recording]
 
-    def _derived(self, split: str) -> NDArray[np.bool_]:
+    def _derived(self, split: str, guard_seconds: float) -> NDArray[np.bool_]:
         recording, _ = self.locate(np.arange(self.num_samples))
         times = [r.frame_time for r in self.recordings.values()]
         frame_time = np.concatenate([np.empty(0, np.int64), *times])
         try:
-            return derived_rows(split, recording, frame_time, self._splits, tuple(self.recordings))
+            return derived_rows(
+                split, recording, frame_time, self._splits, tuple(self.recordings), guard_seconds
+            )
         except WindowError as error:
             raise StoreError(f"{self.path}: {error}") from None
 

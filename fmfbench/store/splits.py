@@ -29,6 +29,7 @@ def derived_rows(
     frame_time: NDArray[np.int64],
     split: NDArray[np.uint8],
     names: Sequence[str],
+    guard_seconds: float = GUARD_SECONDS,
 ) -> NDArray[np.bool_]:
     """Which of N frames belong to a derived split.
 
@@ -38,6 +39,7 @@ def derived_rows(
         frame_time: (N,) ns, ascending in each recording.
         split: (N,) 0 train, 1 test, 2 unused.
         names: of the recordings.
+        guard_seconds: how far the windows look back that `val` is to be kept apart from `fit` for.
 
     Raises:
         WindowError: no such split or recording, or no recording has train time enough for the guard.
@@ -54,14 +56,14 @@ def derived_rows(
     val, fit = np.zeros(len(split), bool), train.copy()
     for index in np.unique(recording[train]).tolist():
         rows = np.flatnonzero(train & (recording == index))
-        first = _first_validation_frame(frame_time[rows])
+        first = _first_validation_frame(frame_time[rows], guard_seconds)
         if first is not None:
             val[rows[first:]] = True
             begins = frame_time[rows[first]]
-            fit[rows[frame_time[rows] > begins - seconds_to_ns(GUARD_SECONDS)]] = False
+            fit[rows[frame_time[rows] > begins - seconds_to_ns(guard_seconds)]] = False
     if not val.any():
         raise WindowError(
-            f"split {name!r}: expected a recording with train time for a guard of {GUARD_SECONDS:g} s before "
+            f"split {name!r}: expected a recording with train time for a guard of {guard_seconds:g} s before "
             f"its last fifth and as much again before that, got none; validate on loro-val:NAME"
         )
     return val if name == "val" else fit
@@ -75,10 +77,10 @@ def per_second_rows(recording: NDArray[np.int64], frame_time: NDArray[np.int64])
     return last
 
 
-def _first_validation_frame(frame_time: NDArray[np.int64]) -> int | None:
+def _first_validation_frame(frame_time: NDArray[np.int64], guard_seconds: float) -> int | None:
     """Where the last fifth begins, None if the guard would leave less before it than it holds."""
     first = len(frame_time) - int(len(frame_time) * VALIDATION_SHARE)
     if first >= len(frame_time):
         return None
-    kept = np.searchsorted(frame_time, frame_time[first] - seconds_to_ns(GUARD_SECONDS), side="right")
+    kept = np.searchsorted(frame_time, frame_time[first] - seconds_to_ns(guard_seconds), side="right")
     return first if kept >= len(frame_time) - first else None

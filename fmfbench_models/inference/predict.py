@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 import fmfbench
 from fmfbench.data import Dataset
@@ -33,9 +32,10 @@ from fmfbench_models.inference.engine import Engine, EngineName, make_engine
 from fmfbench_models.inference.sharded import collect, share_of
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.backbones import trunk_of
+from fmfbench_models.parts.progress import Progress
+from fmfbench_models.training.folder import versions
 from fmfbench_models.training.parallel import joined
 from fmfbench_models.training.step import autocast, to_device, to_float32
-from fmfbench_models.training.train import versions
 
 __all__ = ["chosen_windows", "last_of_each_second", "model_protocol", "predict"]
 
@@ -243,7 +243,7 @@ def _run(
     def upright(pixels: Tensor) -> NDArray[Any]:
         return (pixels.transpose(1, 2) if transposed else pixels).cpu().numpy()
 
-    with tqdm(total=count, unit="window", desc="predict", disable=None) as bar:
+    with Progress(count, "window", "predict") as bar:
         for cpu_batch in loader:
             batch = to_device(cpu_batch, device)
             with autocast(device):

@@ -17,6 +17,7 @@ __all__ = [
     "flip_windows",
     "jitter_current",
     "jitter_windows",
+    "lose_modality",
     "shift_windows",
     "shuffle_phases",
     "uniform",
@@ -33,7 +34,26 @@ def augment(
     batch = shift_windows(batch, recipe.shift, seed, epoch)
     batch = jitter_windows(batch, recipe.jitter, seed, epoch)
     batch = jitter_current(batch, recipe.current_jitter, seed, epoch)
-    return shuffle_phases(batch, seed, epoch) if recipe.shuffle_phases else batch
+    batch = shuffle_phases(batch, seed, epoch) if recipe.shuffle_phases else batch
+    return lose_modality(batch, recipe.modality_dropout, seed, epoch)
+
+
+def lose_modality(batch: dict[str, Tensor], probability: float, seed: int, epoch: int) -> dict[str, Tensor]:
+    """Take one modality, video or current alike, from a share of a batch: zeros, of which nothing is valid.
+
+    What a window without frames shows has no mask: mask_valid is False there.
+    """
+    if probability == 0:
+        return batch
+    drawn = uniform(batch["sample_id"].cpu().numpy(), seed, epoch, 13)
+    batch = dict(batch)
+    for name, lost in (("video", drawn < probability / 2), ("current", drawn >= 1 - probability / 2)):
+        gone = torch.from_numpy(lost).to(batch[name].device)
+        for key in (name, f"{name}_valid", *(["mask_valid"] if name == "video" else [])):
+            if key in batch:
+                value = batch[key]
+                batch[key] = value.masked_fill(gone.reshape(-1, *[1] * (value.dim() - 1)), 0)
+    return batch
 
 
 def flip_windows(

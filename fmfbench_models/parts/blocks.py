@@ -43,9 +43,9 @@ __all__ = [
 
 Grid = tuple[int, int, int]  # places along time, height, width
 
-# Deviation at which positions and class tokens start unless a configuration says otherwise: that of BERT and ViT. At 1
-# they drown the content of the tokens, of deviation 0.17 in FmFormer (data_cards/models.md).
-INIT_STD = 0.02
+# Deviation at which positions and class tokens start unless a configuration says otherwise: that of the released
+# FmFormer. Smaller ones were no better in short trainings (data_cards/models.md, "Start").
+INIT_STD = 1.0
 
 CURRENT_MEAN_AMPERES, CURRENT_STD_AMPERES = 8000.0, 2000.0  # until a training split's own are known
 

@@ -12,7 +12,7 @@ from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench_models.registry import list_models, model_info, registration
 from fmfbench_models.reproduce.experiment import Experiment, Row, variant_of
 from fmfbench_models.reproduce.work import Work, device_name
-from fmfbench_models.training.train import versions
+from fmfbench_models.training.folder import versions
 
 __all__ = ["build_document", "part_of_samples"]
 
@@ -50,6 +50,7 @@ def build_document(
         "epochs": work.epochs,
         "every": every,
         "recipe": dict(work.preset.recipe),
+        "validate": work.validate,
         "sample_set": "per-second" if work.per_second else "every frame",
         "seeds": list(seeds),
         "measured_on": f"{'FMF-Sim (simulated)' if work.simulated else 'recordings'}, store {work.data.name}",

@@ -1,4 +1,4 @@
-"""How long a plan would take, from a few steps of each model on a batch of the store."""
+"""How long a plan would take: by the arithmetic of each model at a stored rate, or from a few steps of each."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from fmfbench.errors import FmfbenchError, InputError, TrainingError
 from fmfbench.torch import WindowDataset, make_loader
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.interface import Batch
 from fmfbench_models.registry import create_model, registration
-from fmfbench_models.reproduce.experiment import Row, Training, variant_of
+from fmfbench_models.reproduce.experiment import Row, Training, read_toml, variant_of
 from fmfbench_models.reproduce.work import Work
 from fmfbench_models.reproduce.workplace import read_json
 from fmfbench_models.training.parallel import check_device
@@ -29,29 +30,50 @@ PREDICT_BATCH = 64
 
 
 class Estimator:
-    """Measures each network once, and remembers it."""
+    """Estimates each network once, and remembers it.
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    measure: from a few steps on a batch of the store; otherwise from the rates of `tables/costs.toml`, in no time.
+    """
+
+    def __init__(self, work: Work, *, measure: bool = False) -> None:
+        self.work, self.measure = work, measure
+        self.rates = read_toml("costs.toml")
         self.device = torch.device(check_device(work.device))
         self._costs: dict[str, dict[str, Any]] = {}
         self._batches: dict[tuple[Any, ...], tuple[Batch, float]] = {}
 
+    @property
+    def origin(self) -> str:
+        """Where the seconds come from, for people."""
+        if self.measure:
+            return "ESTIMATE from a few steps of each model on this machine as it is now"
+        rate = self.rates.get(self.device.type)
+        if rate is None:
+            return f"no estimate: nothing is stored of {self.device.type}; --measure runs a few steps of each model"
+        threads = torch.get_num_threads()
+        return (
+            f"ESTIMATE by counting each model's arithmetic, at the rate of {rate['processor']}, "
+            f"{threads} thread{'s' * (threads > 1)}: right within a factor of two or three; --measure runs a few steps"
+        )
+
     def step(self, row: Row, seed: int, planned: set[tuple[str, int]]) -> dict[str, Any]:
         """One line of a plan. planned: trainings that earlier lines have, which this one adds to."""
         facts: dict[str, Any] = {"row": row.name, "seed": seed, "state": "to do"}
-        train, predict, steps, epochs = 0.0, 0.0, 0, 0
+        train: float | None = 0.0
+        predict: float | None = 0.0
+        steps, epochs = 0, 0
         try:
             facts["parameters"] = self.work.parameters(row)
             for training in row.trainings:
                 cost = self._cost(training)
-                predict += self._predict_seconds(row, cost)
+                predict = added(predict, self._predict_seconds(row, cost))
                 facts["variant"] = variant_of(registration(training.model), self.work.preset)[0]
                 if (training.name, seed) in planned or self.work.is_trained(training, seed):
                     continue
                 self._refuse_other_run(training, seed)
                 planned.add((training.name, seed))
-                train, steps, epochs = train + cost["train_seconds"], steps + cost["steps"], cost["epochs"]
+                train, steps = added(train, cost["train_seconds"]), steps + cost["steps"]
+                epochs = cost["epochs"]
                 if (self.work.run(training, seed) / "state.safetensors").is_file():
                     facts["state"] = "to resume"
         except (FmfbenchError, RuntimeError, ValueError) as error:  # what training would say too, now
@@ -61,7 +83,7 @@ class Estimator:
             "steps": steps,
             "train_seconds": train,
             "predict_seconds": predict,
-            "estimated_seconds": train + predict,
+            "estimated_seconds": added(train, predict),
         }
 
     def _refuse_other_run(self, training: Training, seed: int) -> None:
@@ -73,42 +95,66 @@ class Estimator:
 
     def _cost(self, training: Training) -> dict[str, Any]:
         if training.name not in self._costs:
-            self._costs[training.name] = self._measure(training)
+            self._costs[training.name] = self._estimate(training)
         return self._costs[training.name]
 
-    def _measure(self, training: Training) -> dict[str, Any]:
+    def _estimate(self, training: Training) -> dict[str, Any]:
+        """What a training and a prediction take, by counting or by measuring."""
         record, settings = registration(training.model), self.work.settings(training, 0)
         recipe = settings.recipe
-        fit, validation = fit_and_validation(self.work.data)
+        if recipe.validate:
+            fit, validation = fit_and_validation(self.work.data, settings.protocol)
+        else:
+            fit = self.work.data.sample_ids("train")
+            validation = fit[:0]
         fit, held = held_out_part(self.work.data, fit, record.held_out)
         fit = fit[:: recipe.every]
         if not len(fit):
             raise TrainingError(f"{self.work.data.path}: expected training samples, got none")
         size = min(recipe.batch_size, len(fit))
+        step, forward = (self._measured if self.measure else self._counted)(settings, size)
+        steps = 0 if record.training == "fitted" else recipe.epochs * (len(fit) // size)
+        seen = 0 if record.training == "gradient" else len(fit) + len(held) + len(validation)
+        checked = 0 if record.training == "fitted" else len(validation[:: recipe.validate_every])
+        train = None
+        if step is not None and forward is not None:
+            train = steps * step + (recipe.epochs * checked + seen) * forward
+        return {
+            "epochs": recipe.epochs,
+            "steps": steps,
+            "train_seconds": train,
+            "sample_seconds": forward,
+        }
+
+    def _counted(self, settings: Settings, size: int) -> tuple[float | None, float | None]:
+        """Seconds of a step and of one sample's forward pass: the model's arithmetic at the stored rate."""
+        rate = self.rates.get(self.device.type)
+        if rate is None:
+            return None, None
+        work = count_operations(settings) / (rate["operations_per_second"] * torch.get_num_threads())
+        step = size * (3 * work + rate["sample_seconds"]) + rate["step_seconds"]  # backward is twice forward
+        return step, work + rate["sample_seconds"]
+
+    def _measured(self, settings: Settings, size: int) -> tuple[float | None, float | None]:
+        """The same from a few steps on a batch of the store."""
+        record, recipe = registration(settings.model), settings.recipe
         batch, read = self._batch(settings, size)
-        model = create_model(training.model, **settings.config).to(self.device)
-        steps, step_seconds = 0, 0.0
+        model = create_model(settings.model, **settings.config).to(self.device)
+        step = 0.0
         if record.training != "fitted":
             update = make_step(model, make_optimiser(model, recipe), recipe)
-            steps, step_seconds = recipe.epochs * (len(fit) // size), self._timed(lambda: update(batch))
+            step = read + self._timed(lambda: update(batch))
         model.eval()
         forward = read
         # another package's model may say nothing before it is fitted
         with suppress(*(() if record.training == "gradient" else (Exception,))), torch.inference_mode():
             forward += self._timed(lambda: to_float32(model(**model.takes(batch))))
-        seen = 0 if record.training == "gradient" else len(fit) + len(held) + len(validation)
-        once = seen / size * forward
-        checked = len(validation[:: recipe.validate_every])
-        checks = 0.0 if record.training == "fitted" else recipe.epochs * checked / size * forward
-        return {
-            "epochs": recipe.epochs,
-            "steps": steps,
-            "train_seconds": steps * (read + step_seconds) + checks + once,
-            "sample_seconds": forward / size,
-        }
+        return step, forward / size
 
-    def _predict_seconds(self, row: Row, cost: dict[str, Any]) -> float:
+    def _predict_seconds(self, row: Row, cost: dict[str, Any]) -> float | None:
         """Longer windows cost in proportion to what they hold."""
+        if cost["sample_seconds"] is None:
+            return None
         plain = get_protocol(self.work.preset.protocol)
         wide = replace(plain, **row.window)
         factor = max(wide.num_frames / plain.num_frames, wide.num_current / plain.num_current)
@@ -143,3 +189,24 @@ class Estimator:
             spent = time.perf_counter() - began
             best = min(best, spent)
         return best
+
+
+def added(one: float | None, other: float | None) -> float | None:
+    """The sum, None where either is not known."""
+    return None if one is None or other is None else one + other
+
+
+def count_operations(settings: Settings) -> float:
+    """Floating-point operations of one sample's forward pass, a multiplication and its addition as two; 0 for a model
+    that is no network. Nothing is computed, and no memory taken."""
+    protocol, config = settings.protocol, settings.config
+    with torch.device("meta"):
+        model = create_model(settings.model, **config).eval()
+        height, width = config.get("size", (64, 64))
+        batch = {
+            "video": torch.zeros(1, 3, protocol.num_frames, height, width, dtype=torch.uint8),
+            "current": torch.zeros(1, protocol.num_current, 3),
+        }
+    with FlopCounterMode(display=False) as counter, suppress(Exception):
+        model(**model.takes(batch))
+    return float(counter.get_total_flops())

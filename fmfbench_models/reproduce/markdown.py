@@ -94,6 +94,10 @@ def details(document: Mapping[str, Any]) -> list[str]:
         f"{recipe}, protocol {document['protocol']}, seed {', '.join(map(str, seeds))}; "
         f"on {', '.join(document['devices'])}; "
         + ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
+        "trained on the split fit, and of each row the epoch of lowest loss on val is scored (--validate); the paper "
+        "trains on all training samples and takes the last epoch"
+        if document["validate"]
+        else "trained on all training samples, and the last epoch is scored, as in the paper (--no-validate)",
         INTERVAL_WORTH,
     ]
     unbounded = {row["name"]: reason for row in document["rows"] if (reason := row["no_interval"])}
@@ -177,8 +181,9 @@ def plan_markdown(plan: Mapping[str, Any]) -> str:
         *grid(head, body),
         "",
         *(f"backbone of {name}: {text}" for name, text in plan["backbones"].items()),
-        f"about {duration(plan['estimated_seconds'])} in all, from a few steps of each model on this machine as it is "
-        "now; fitting without gradients is counted as one pass over its windows",
+        f"about {duration(plan['estimated_seconds'])} in all; fitting without gradients is counted as one pass over "
+        "its windows",
+        plan["estimate"],
     ])  # fmt: skip
 
 

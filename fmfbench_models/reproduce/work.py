@@ -38,7 +38,8 @@ SPLIT = "test"
 class Work:
     """Everything that rows of one reproduction have in common.
 
-    every: in place of the preset's, where not None. backbones: by training, files that trunks begin with.
+    every: in place of the preset's, where not None. validate: see `table.Reproduction`. backbones: by training, files
+    that trunks begin with.
     """
 
     data: Dataset
@@ -46,6 +47,7 @@ class Work:
     preset: Preset
     epochs: int
     every: int | None
+    validate: bool
     simulated: bool
     device: str | None = None
     workers: int = 0
@@ -59,7 +61,10 @@ class Work:
         return len(last_of_each_second(windows) if self.per_second else windows)
 
     def options(self, training: Training) -> dict[str, Any]:
-        return training_options(training, self.preset, self.epochs, self.every)
+        return {
+            **training_options(training, self.preset, self.epochs, self.every),
+            "validate": self.validate,
+        }
 
     def settings(self, training: Training, seed: int) -> Settings:
         settings = make_settings(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError, StoreError, TrainingError
+from fmfbench.store.splits import GUARD_SECONDS
+from fmfbench.windows.division import first_seen, reach_seconds
 from fmfbench.windows.index import timeline
+from fmfbench.windows.protocol import PROTOCOLS, WindowProtocol
 from fmfbench.windows.reader import Windows
 
 __all__ = [
@@ -20,31 +25,64 @@ __all__ = [
 
 Ids = NDArray[np.int64]
 
-# Until a store knows the splits "fit" and "val": the last tenth of each recording's train frames validates,
-# and the
-# frames just before it, as many as ten seconds hold or another tenth if that is less, are in neither.
-VALIDATION_SHARE = 0.1
-GUARD_FRAMES = 250
 _BLOCK = 65_536  # windows looked at together
 
 
-def fit_and_validation(data: Dataset) -> tuple[Ids, Ids]:
-    """Ids to train on and ids to validate on, both of the train split, apart in time."""
+def fit_and_validation(data: Dataset, protocol: WindowProtocol | None = None) -> tuple[Ids, Ids]:
+    """Ids to train on and ids to validate on, both of the train split, apart in time: the store's splits `fit` and
+    `val` with a guard between them as long as windows of `protocol` look back, tolerance included.
+
+    Without a protocol the guard is that of the longest one with a name (221 s).
+
+    Raises:
+        InputError: no recording is long enough; the message names what would do.
+    """
+    guard = GUARD_SECONDS if protocol is None else reach_seconds(protocol)
     try:
-        return data.sample_ids("fit"), data.sample_ids("val")
+        fit, validation = (data.sample_ids(part, guard_seconds=guard) for part in ("fit", "val"))
     except StoreError:
-        pass
+        raise InputError(_no_guard(data, guard, protocol)) from None
+    return (fit if protocol is None else _unseen(data, fit, validation, protocol)), validation
+
+
+def _unseen(data: Dataset, fit: Ids, validation: Ids, protocol: WindowProtocol) -> Ids:
+    """`fit` without what a validation window holds all the same: across a gap it may hold an older row or frame."""
+    recording, frame = data.locate(fit)
+    val_recording, val_frame = data.locate(validation)
+    kept = np.ones(len(fit), bool)
+    for number, own in enumerate(data.recordings.values()):
+        judged = val_frame[val_recording == number]
+        if len(judged):
+            first = first_seen(timeline(own), protocol)[judged.min()]
+            kept &= (recording != number) | (frame < first)
+    return fit[kept]
+
+
+def _no_guard(data: Dataset, guard: float, protocol: WindowProtocol | None) -> str:
+    """What to do where no recording has train time for a guard."""
     train = data.sample_ids("train")
-    recording, _ = data.locate(train)
-    fit, validation = [], []
-    for number in np.unique(recording):
-        ids = train[recording == number]
-        last = len(ids) - int(len(ids) * VALIDATION_SHARE)
-        guard = min(GUARD_FRAMES, int(len(ids) * VALIDATION_SHARE))
-        fit.append(ids[: last - guard])
-        validation.append(ids[last:])
-    empty = np.empty(0, np.int64)
-    return np.concatenate([empty, *fit]), np.concatenate([empty, *validation])
+    recording, frame = data.locate(train)
+    longest = 0.0
+    for number, own in enumerate(data.recordings.values()):
+        times = own.frame_time[frame[recording == number]]
+        if len(times):
+            longest = max(longest, float(times[-1] - times[0]) / 1e9)
+    fits = 0.6 * longest  # the guard and a last fifth leave as much as that fifth
+    named = [other for other in PROTOCOLS.values() if reach_seconds(other) <= fits]
+    choices = ["train without validation (validate=false)"]
+    if named:
+        nearest = max(named, key=reach_seconds)
+        choices.append(f"with another protocol ({nearest.name} looks back {reach_seconds(nearest):g} s)")
+    if protocol is not None and protocol.current_seconds + protocol.tolerance == guard:
+        shorter = math.floor(10 * (fits - protocol.tolerance)) / 10
+        if shorter > 0:
+            choices.append(f"with a shorter current (protocol.current_seconds={shorter:g} or less)")
+    name = "any protocol with a name" if protocol is None else f"protocol {protocol.name}"
+    return (
+        f"{data.path}: validation: expected a recording with train time for a guard of {guard:g} s, as windows of "
+        f"{name} look back, before a last fifth that validates, got at most {longest:.1f} s of train time, which has "
+        f"room for a guard of {fits:.1f} s; {', or '.join(choices)}"
+    )
 
 
 def train_split(data: Dataset, split: str) -> Dataset:

@@ -28,7 +28,14 @@ from fmfbench_models.registry import (
 __all__ = ["Settings", "make_settings", "without_later"]
 
 # Keys of the recipe that older run folders lack, with the value that these had: at that value they say nothing.
-LATER = {"validate_every": 1, "shift": 0, "validate": True, "current_jitter": 0.0, "shuffle_phases": False}
+LATER = {
+    "validate_every": 1,
+    "shift": 0,
+    "validate": True,
+    "current_jitter": 0.0,
+    "shuffle_phases": False,
+    "modality_dropout": 0.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +112,11 @@ def make_settings(
     config = _sizes(record, data, chosen) | {k: v for k, v in options.items() if k in config_keys}
     with torch.device("meta"):  # says now what is wrong with it
         built = create_model(model, preset=preset, **config)
+    if recipe.modality_dropout and built.modality != "both":
+        raise InputError(
+            f"{model}: modality_dropout: expected 0 for a model of one modality, got {recipe.modality_dropout:g}; "
+            f"it would lose all that it sees"
+        )
     return Settings(
         model=model,
         config=built.meta.config,

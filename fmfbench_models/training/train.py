@@ -6,11 +6,8 @@ A run folder holds run.json (all that decides the result), log.jsonl, curves.png
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -19,22 +16,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
 import fmfbench
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError, TrainingError
-from fmfbench.files.leavings import without_leavings
 from fmfbench.files.local import local_path
 from fmfbench.files.remote import parse_place
 from fmfbench.torch import WindowDataset, WindowLoader, make_loader
+from fmfbench.windows.division import reach_seconds
 from fmfbench.windows.reader import Windows
-from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
 from fmfbench_models.interface import Batch, FitData, Model, Output
 from fmfbench_models.parts.augmentation import augment
 from fmfbench_models.parts.backbones import load_backbone_weights, random_backbone, trunk_of
+from fmfbench_models.parts.progress import Progress
 from fmfbench_models.registry import create_model, plain, registration
+from fmfbench_models.training.folder import Place, RunFolder, git_revision, versions
 from fmfbench_models.training.parallel import World, joined
 from fmfbench_models.training.runlog import RunLog, draw_curves
 from fmfbench_models.training.samples import (
@@ -50,7 +47,7 @@ from fmfbench_models.training.settings import Settings, make_settings
 from fmfbench_models.training.step import Step, make_optimiser, make_step, to_device
 from fmfbench_models.training.validation import evaluate
 
-__all__ = ["git_revision", "train", "versions"]
+__all__ = ["train"]
 
 
 def train(
@@ -68,6 +65,7 @@ def train(
     cache: str | None = None,
     backbone_weights: str | os.PathLike[str] | None = None,
     save_seconds: float = 120.0,
+    lengthen: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Train `model` on the training samples of a store into the run folder `out`; resume where an earlier
     call stopped.
@@ -85,10 +83,12 @@ def train(
         backbone_weights: published weights for the model's convolutional trunk (see `backbones`); drawn at random
             without.
         save_seconds: how often the state is saved between the ends of epochs.
+        lengthen: a finished run of the same settings but for fewer epochs; this one begins where it ended, and ends as
+            one run of all its epochs would.
 
     Raises:
-        InputError: unknown keys, backbone weights that do not fit, a run folder that holds another run, or
-            `normal_only` without a normal sample.
+        InputError: unknown keys, backbone weights that do not fit, a run folder that holds another run, recordings too
+            short for validation, `normal_only` without a normal sample, or a run that cannot be lengthened.
         TrainingError: nothing to train on, or a loss that is not finite.
     """
     if not isinstance(data, Dataset):
@@ -114,6 +114,7 @@ def train(
             cache=cache,
             backbone_weights=None if backbone_weights is None else Path(backbone_weights),
             save_seconds=save_seconds,
+            longer_than=None if lengthen is None else local_path(lengthen),
         )
         run.execute()
     return Path(out)
@@ -133,18 +134,26 @@ class _Run:
         cache: str | None,
         backbone_weights: Path | None,
         save_seconds: float,
+        longer_than: Path | None,
     ) -> None:
-        self.settings, self.data, self.out, self.world = settings, data, out, world
+        self.settings, self.data, self.world = settings, data, world
+        self.folder = RunFolder(out, settings, data)
         self.record = registration(settings.model)
         self.recipe = settings.recipe
         self.workers, self.backbone_weights, self.save_seconds = workers, backbone_weights, save_seconds
         self.windows = data.windows("train", settings.protocol, settings.context, cache=cache)
         self.fit_ids, self.held_ids, self.val_ids = self._samples(self.windows)
         self.with_masks = self._count_masks()
-        self._claim_folder()
+        if world.is_first:  # the others would see a folder half made
+            self.folder.claim(longer_than)
+        world.wait()
         self.model = self._fresh_model().to(world.device)
-        self.epoch, self.number, self.best = 0, 0, math.inf
-        self.sums: dict[str, float] = {}
+        self.place = Place()
+
+    @property
+    def number(self) -> int:
+        """Of steps so far."""
+        return self.place.number
 
     # --- what is trained on
     # -------------------------------------------------------------------------------------------
@@ -153,7 +162,9 @@ class _Run:
         """Ids for gradients, for `Model.fit` alone, and for validation."""
         fit, validation = windows.sample_ids, windows.sample_ids[:0]
         if self.recipe.validate:
-            fit, validation = (np.intersect1d(ids, fit) for ids in fit_and_validation(self.data))
+            fit, validation = (
+                np.intersect1d(ids, fit) for ids in fit_and_validation(self.data, self.settings.protocol)
+            )
         check_labelled(self.data, np.concatenate([fit, validation]))
         if self.recipe.normal_only:
             fit, validation = self._normal(windows, fit, validation)
@@ -253,22 +264,22 @@ class _Run:
     # -----------------------------------------------------------------------------------------------------
 
     def execute(self) -> None:
-        if self._finished():
+        if self.folder.finished:
             return
         if self.record.training != "fitted":
             self._gradients()
         if self.record.training != "gradient" and self.world.is_first:
             self.model.cpu().eval()
             self.model.fit(self._fit_data())
-            self._save_model("last")
-            (self.out / "best.safetensors").unlink(missing_ok=True)  # it was saved before the fit
+            self.folder.save_model(self.model, "last", self.place)
+            self.folder.forget_best()
         if self.world.is_first:
-            _write_json(self.out / "run.json", self._facts() | {"finished": True})
+            self.folder.finish()
         self.world.wait()
 
     def _gradients(self) -> None:
         torch.set_float32_matmul_precision("high")
-        if not (self.out / "state.safetensors").is_file():
+        if not self.folder.has_state:
             self.model.prepare(self._fit_data())
             self.model.train()
         forward = self._wrapped()
@@ -277,19 +288,23 @@ class _Run:
         loader = self._loader(self.fit_ids, training=True)
         checked = self.val_ids[:: self.recipe.validate_every]
         validation = self._loader(checked, training=False) if len(checked) else None
-        log_length = self._restore(loader)
-        self.log = RunLog(self.out / "log.jsonl", log_length) if self.world.is_first else None
+        self.place, log_length = self.folder.restore(self.model, self.optimiser, loader)
+        self.log = RunLog(self.folder.log, log_length) if self.world.is_first else None
         if self.log is not None and not self.log.length:
             share = self.with_masks / len(self.fit_ids)
             self.log.write(
-                kind="samples", training=len(self.fit_ids), with_masks=self.with_masks, share=share
+                kind="samples",
+                training=len(self.fit_ids),
+                with_masks=self.with_masks,
+                share=share,
+                validation=len(self.val_ids),
+                guard_seconds=reach_seconds(self.settings.protocol) if self.recipe.validate else None,
             )
         total = self.recipe.epochs * len(loader)
-        hidden = None if self.world.is_first else True  # None: hidden where stderr is no terminal
-        with tqdm(
-            total=total, initial=self.number, disable=hidden, unit="step", desc=self.settings.model
+        with Progress(
+            total, "step", self.settings.model, initial=self.place.number, hidden=not self.world.is_first
         ) as bar:
-            while self.epoch < self.recipe.epochs:
+            while self.place.epoch < self.recipe.epochs:
                 self._epoch(step, loader, bar)
                 self._end_epoch(validation, loader)
 
@@ -305,13 +320,13 @@ class _Run:
                     f"{self.settings.model}: batch norm over several processes needs GPUs; "
                     f"run one process, or train the class task alone"
                 )
-            unused = bool(self.record.without_gradient)
+            unused = bool(self.record.without_gradient) or self.model.has_unused
             model = nn.parallel.DistributedDataParallel(self.model, find_unused_parameters=unused)
         return torch.compile(model) if gpu else model
 
-    def _epoch(self, step: Step, loader: WindowLoader, bar: Any) -> None:
+    def _epoch(self, step: Step, loader: WindowLoader, bar: Progress) -> None:
         self.model.train()
-        rate = self.recipe.rate(self.epoch)
+        rate = self.recipe.rate(self.place.epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         saved = time.monotonic()
@@ -321,25 +336,25 @@ class _Run:
                 to_device(cpu_batch, self.world.device),
                 self.recipe,
                 self.settings.seed,
-                self.epoch,
+                self.place.epoch,
                 transposed=self.settings.protocol.transposed,
             )
             # Dropout draws from (seed, step, rank): a resumed run draws what an undisturbed one would.
-            torch.manual_seed(_mixed(self.settings.seed, self.number, self.world.rank))
+            torch.manual_seed(_mixed(self.settings.seed, self.place.number, self.world.rank))
             terms = step(batch)
-            self.number += 1
+            self.place.number += 1
             done = loader.state_dict()["batch"]
-            if self.number % check_every == 0 or done == len(loader):
+            if self.place.number % check_every == 0 or done == len(loader):
                 values = {name: value.item() for name, value in terms.items()}
                 self._check(values, batch)
                 for name, value in values.items():
-                    self.sums[name] = self.sums.get(name, 0.0) + value
-                self.sums["checks"] = self.sums.get("checks", 0.0) + 1
-                bar.set_postfix(
-                    epoch=self.epoch + 1, loss=f"{values['loss']:.4f}", lr=f"{rate:.1e}", refresh=False
-                )
-                if self.log is not None and (self.number % 50 == 0 or self.number == 1):
-                    self.log.write(kind="step", epoch=self.epoch, step=self.number, lr=rate, **values)
+                    self.place.sums[name] = self.place.sums.get(name, 0.0) + value
+                self.place.sums["checks"] = self.place.sums.get("checks", 0.0) + 1
+                bar.tell(epoch=self.place.epoch + 1, loss=f"{values['loss']:.4f}", lr=f"{rate:.1e}")
+                if self.log is not None and (self.place.number % 50 == 0 or self.place.number == 1):
+                    self.log.write(
+                        kind="step", epoch=self.place.epoch, step=self.place.number, lr=rate, **values
+                    )
             bar.update()
             if time.monotonic() - saved >= self.save_seconds and done < len(loader):
                 self._save_state(loader)
@@ -351,28 +366,32 @@ class _Run:
         told = ", ".join(f"{name} {value}" for name, value in values.items())
         ids = batch["sample_id"].tolist()
         raise TrainingError(
-            f"{self.out}: the loss is not finite at epoch {self.epoch + 1}, step {self.number} ({told}), "
-            f"samples {ids[0]} and {len(ids) - 1} others of that batch; try a lower lr or clip=1.0"
+            f"{self.folder.path}: the loss is not finite at epoch {self.place.epoch + 1}, step {self.place.number} "
+            f"({told}), samples {ids[0]} and {len(ids) - 1} others of that batch; try a lower lr or clip=1.0"
         )
 
     def _end_epoch(self, validation: WindowLoader | None, loader: WindowLoader) -> None:
-        checks = self.sums.pop("checks", 1.0)
-        means: dict[str, Any] = {name: value / checks for name, value in self.sums.items()}
+        checks = self.place.sums.pop("checks", 1.0)
+        means: dict[str, Any] = {name: value / checks for name, value in self.place.sums.items()}
         if validation is not None:
             means |= evaluate(self.model, validation, self.world, self.recipe.alpha)
-        self.sums = {}
-        self.epoch += 1
-        loader.set_epoch(self.epoch)
+        self.place.sums = {}
+        self.place.epoch += 1
+        loader.set_epoch(self.place.epoch)
         if self.log is not None:
-            lr = self.recipe.rate(self.epoch - 1)
-            self.log.write(kind="epoch", epoch=self.epoch - 1, step=self.number, lr=lr, **means)
-            self._save_model("last", means)
+            lr = self.recipe.rate(self.place.epoch - 1)
+            self.log.write(kind="epoch", epoch=self.place.epoch - 1, step=self.place.number, lr=lr, **means)
+            self.folder.save_model(self.model, "last", self.place, means)
             loss = means.get("val_loss")
-            if loss is not None and loss < self.best:
-                self.best = loss
-                self._save_model("best", means)
-            draw_curves(self.log.path, self.out / "curves.png")
+            if loss is not None and loss < self.place.best:
+                self.place.best = loss
+                self.folder.save_model(self.model, "best", self.place, means)
+            draw_curves(self.log.path, self.folder.path / "curves.png")
         self._save_state(loader)
+
+    def _save_state(self, loader: WindowLoader) -> None:
+        if self.log is not None:
+            self.folder.save_state(self.model, self.optimiser, loader, self.place, self.log.length)
 
     def _fit_data(self) -> FitData:
         def batches(ids: Ids) -> Iterable[Batch] | None:
@@ -387,85 +406,6 @@ class _Run:
         size, workers = self.recipe.batch_size, self.workers
         return make_loader(dataset, batch_size=size, num_workers=workers, rank=0, world_size=1)
 
-    # --- the folder
-    # ---------------------------------------------------------------------------------------------------
-
-    def _facts(self) -> dict[str, Any]:
-        facts = {"data": str(self.data.path), "sources": self.data.sources_digest, "versions": versions()}
-        return {"schema": 1, **self.settings.to_dict(), **facts}
-
-    def _claim_folder(self) -> None:
-        """A folder belongs to one run: another's settings are refused, the same ones resume."""
-        if self.world.is_first:  # the others would see a folder half made
-            self._claim_alone(self.out / "run.json")
-        self.world.wait()
-
-    def _claim_alone(self, path: Path) -> None:
-        if path.is_file():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            differing = self.settings.differing(found)
-            if found.get("sources") not in (None, self.data.sources_digest):  # None: an older folder
-                differing.append("source files of the data")
-            if differing:
-                raise InputError(
-                    f"{self.out}: holds a run with other {', '.join(differing)}; choose another folder or delete it"
-                )
-        elif self.out.is_dir() and without_leavings(self.out.iterdir()):
-            raise InputError(
-                f"{self.out}: expected a new or empty folder, or a run to resume, got other files"
-            )
-        else:
-            self.out.mkdir(parents=True, exist_ok=True)
-            _write_json(path, self._facts() | {"finished": False})
-
-    def _finished(self) -> bool:
-        return bool(json.loads((self.out / "run.json").read_text(encoding="utf-8"))["finished"])
-
-    def _save_model(self, name: str, figures: Mapping[str, Any] | None = None) -> None:
-        meta = self.model.meta
-        trained = {"epochs": self.epoch, "steps": self.number, **(figures or {})}
-        self.model.meta = replace(meta, provenance={**meta.provenance, "trained": trained})
-        save_checkpoint(self.out / f"{name}.safetensors", self.model)
-
-    def _save_state(self, loader: WindowLoader) -> None:
-        """All that the next step depends on, in one file that is replaced whole."""
-        if self.log is None:
-            return
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        for i, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{i}.{name}": value for name, value in state.items()}
-        facts = {
-            "epoch": self.epoch,
-            "number": self.number,
-            "best": None if math.isinf(self.best) else self.best,
-            "sums": self.sums,
-            "loader": loader.state_dict(),
-            "log": self.log.length,
-        }
-        write_tensors(self.out / "state.safetensors", tensors, facts)
-
-    def _restore(self, loader: WindowLoader) -> int:
-        """Take up the saved state, if there is one; how long the log was then."""
-        path = self.out / "state.safetensors"
-        if not path.is_file():
-            return 0
-        tensors, facts = read_tensors(path)
-        prefix = "model."
-        self.model.load_state_dict(
-            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        )
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimiser."):
-                _, index, key = name.split(".")
-                state.setdefault(int(index), {})[key] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
-        self.epoch, self.number, self.sums = facts["epoch"], facts["number"], facts["sums"]
-        self.best = math.inf if facts["best"] is None else facts["best"]
-        loader.load_state_dict(facts["loader"])
-        return int(facts["log"])
-
 
 class _Again:
     """An iterable that starts from the beginning each time."""
@@ -479,33 +419,3 @@ class _Again:
 
 def _mixed(*values: int) -> int:
     return int(np.random.SeedSequence(values).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def versions() -> dict[str, str]:
-    return {
-        "fmfbench": fmfbench.__version__,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def git_revision() -> str | None:
-    """The commit this package runs from, or None where it does not run from a work tree."""
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None

@@ -159,6 +159,7 @@ class VideoTokens(nn.Module):
         super().__init__()
         self.config = config
         self.use_validity = config.use_validity
+        self.has_unused = config.fusion == "v_only"
         shape = (config.num_frames, *config.size)
         self.native, self.native_dilated = config.grid(*shape), config.dilated_grid(*shape)
         standard, dilated = count(self.native), count(self.native_dilated) if config.dilated else 0
@@ -375,6 +376,17 @@ class FmFormer(Model):
     ) -> Output:
         """video_valid (B, T), current_valid (B, Tc) bool: tubelets with a frame, and time steps, that are False have no
         influence on anything; the decoder sees zeros in their place."""
+        return self.judge(video, current, video_valid=video_valid, current_valid=current_valid)[0]
+
+    def judge(
+        self,
+        video: Tensor | None = None,
+        current: Tensor | None = None,
+        *,
+        video_valid: Tensor | None = None,
+        current_valid: Tensor | None = None,
+    ) -> tuple[Output, Tensor]:
+        """The output, and the class token (B, dim) of the first stream, video where there is one."""
         z, grids = self.tokens(video, current)
         keep = self._kept(z, grids, video_valid, current_valid)
         for layer in self.layers[:-1]:
@@ -383,10 +395,11 @@ class FmFormer(Model):
         seen = keep.get("video")
         if self.dense and seen is not None:
             z["video"] = z["video"] * seen[..., None]
-        return Output(
+        output = Output(
             self.classify(z) if self.config.class_task else None,
             self.segment(z["video"], *grids) if self.dense else None,
         )
+        return output, z[self.config.streams[0]][:, 0]
 
     def _kept(
         self,
@@ -401,7 +414,7 @@ class FmFormer(Model):
             scales = [frames_kept(video_valid, grid) for grid in reversed(grids) if count(grid)]
             if self.config.token_order == "standard_first":
                 scales.reverse()
-            keep["video"] = kept([None, *scales], (1, 0, 0), z["video"])
+            keep["video"] = kept([None, *scales], (1, *(0 for _ in scales)), z["video"])
         if "current" in z and current_valid is not None:
             keep["current"] = kept([None, current_valid], (1, 0), z["current"])
         return keep
@@ -513,8 +526,10 @@ OFFICIAL: dict[str, Any] = {
     "init_std": 1.0,
 }
 
+NANO: dict[str, Any] = {"dim": 48, "depth": 2, "mlp_dim": 96, "decoder_channels": [48, 32, 16]}
+
 # For a demonstration on a CPU: frames alone, and pixels alone, as a dozen events teach no class token.
-NANO: dict[str, Any] = {
+DEMO: dict[str, Any] = {
     "dim": 48,
     "depth": 2,
     "mlp_dim": 96,
@@ -544,6 +559,7 @@ REGISTRATION = Registration(
         "paper": {},
         "official": OFFICIAL,
         "nano": NANO,
+        "demo": DEMO,
     },
     source="Wu et al., IEEE TCSVT 35(3):2632-2645, 2025, arXiv 2406.09016; GaochangWu/FMF-Benchmark (MIT)",
     provenance={

@@ -45,8 +45,9 @@ LABEL_DRAW = 2**20  # stands where a draw has its epoch's number, so that no epo
 @dataclass(frozen=True, kw_only=True)
 class SsfegganConfig:
     """size (H, W): of a frame, multiples of 2 for each of `channels`. dim: of each branch and of f. hidden: of the
-    current's maps. latent: of z. unsupervised: weight of the discriminator's two terms without labels.
-    label_share: how many of the training samples show their label, the same ones throughout, drawn by label_seed.
+    current's maps. latent: of z. unsupervised: weight of the discriminator's two terms without labels, beside the
+    labels' 1; at 1 they drown the labels. label_share: how many of the training samples show their label, the same ones
+    throughout, drawn by label_seed.
     """
 
     size: tuple[int, int] = (64, 64)
@@ -54,7 +55,7 @@ class SsfegganConfig:
     dim: int = 96
     hidden: int = 64
     latent: int = 100
-    unsupervised: float = 1.0
+    unsupervised: float = 0.1
     label_share: float = 1.0
     label_seed: int = 0
 
@@ -218,6 +219,7 @@ REGISTRATION = Registration(
         "semi-supervised GAN, feature matching": "Salimans et al., 2016, from general knowledge",
         "layers of both networks, 24 features of the current": "choice",
         "both networks updated at once": "choice",
+        "weight 0.1 of the terms without labels": "choice (Salimans et al.: 1)",
         "no fine-grained part": "choice",
         "input scaling": "choice",
         "training recipe: Adam 2e-4, betas 0.5 and 0.999, 30 epochs": "choice",

@@ -32,7 +32,7 @@ from fmfbench.errors import InputError
 from fmfbench_models.interface import Batch, FitData, Model, Output
 from fmfbench_models.parts.anomaly_map import anomaly_map, intensity, orientation, spread, youden_threshold
 from fmfbench_models.parts.backbones import Vgg19
-from fmfbench_models.parts.blocks import INIT_STD, InputNorm, PreNormBlock, learned, needed, patch_grid
+from fmfbench_models.parts.blocks import InputNorm, PreNormBlock, learned, needed, patch_grid
 from fmfbench_models.registry import Registration
 
 __all__ = [
@@ -58,7 +58,7 @@ class StMaeConfig:
     smoothing, pixels. splits: how many at test time, drawn from split_seed. image_threshold: the quantile of normal
     validation scores, or Youden's, which needs abnormal validation labels too (train with normal_only=false; the
     objective leaves abnormal samples out). pixel_quantile, image_quantile: of normal validation.
-    init_std: deviation of positions, class tokens and the like at the start.
+    init_std: deviation of the positions at the start: at 1 the network does not see its input beside them.
     """
 
     size: tuple[int, int] = (64, 64)
@@ -80,7 +80,7 @@ class StMaeConfig:
     image_threshold: Literal["normal_quantile", "youden"] = "normal_quantile"
     pixel_quantile: float = 0.995
     image_quantile: float = 0.95
-    init_std: float = INIT_STD
+    init_std: float = 0.02
 
     def __post_init__(self) -> None:
         for name in ("patch", "depth", "decoder_depth", "mlp_ratio", "splits", "heads", "decoder_heads"):

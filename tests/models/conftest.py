@@ -10,7 +10,14 @@ import fmfbench
 HEIGHT, WIDTH = 16, 24
 LENGTHS = {"one": 150, "two": 90}
 TINY = {"dim": 24, "depth": 1, "mlp_dim": 48, "decoder_channels": [24, 16, 8]}
-WINDOWS = {"protocol.num_frames": 4, "protocol.stride": 2, "protocol.current_seconds": 4}
+# eight values of current over half a second: recordings of a few seconds have room for a guard that long
+WINDOWS = {
+    "protocol.num_frames": 4,
+    "protocol.stride": 2,
+    "protocol.current_seconds": 0.5,
+    "protocol.current_hz": 16,
+    "protocol.tolerance": 0.2,
+}
 
 
 @pytest.fixture(autouse=True, scope="session")

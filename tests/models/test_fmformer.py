@@ -518,3 +518,35 @@ def test_two_frames_and_one_row_read_the_newest_positions():
     newest = model.video.position[:, 1:].reshape(1, 5, 64, 24)[:, -1]
     found = model.video._positions((1, 8, 8), (0, 0, 0))
     assert torch.equal(found[:, 1:], newest)
+
+
+@pytest.mark.parametrize("dilated", [True, False])
+@pytest.mark.parametrize("token_order", ["dilated_first", "standard_first"])
+def test_validity_in_every_order_of_tokens(dilated, token_order):
+    """A frame that is not valid has no influence, whatever stands where in the sequence."""
+    model = create_model(
+        "fmformer", **TINY_CONFIG, dilated=dilated, token_order=token_order, current_length=16
+    ).eval()
+    generator = torch.Generator().manual_seed(4)
+    video = torch.randint(0, 256, (2, 3, 4, 32, 48), generator=generator, dtype=torch.uint8)
+    current = 8000 + 500 * torch.randn(2, 16, 3, generator=generator)
+    valid = torch.tensor([[False, False, True, True], [True, True, True, True]])
+    other = video.clone()
+    other[0, :, :2] = 255 - other[0, :, :2]
+    with torch.no_grad():
+        one, two = (model(clip, current, video_valid=valid) for clip in (video, other))
+        plain = model(video, current)
+    assert torch.equal(one.logits, two.logits)
+    assert torch.equal(one.pixel_logits, two.pixel_logits)
+    assert not torch.equal(one.logits[0], plain.logits[0])
+    torch.testing.assert_close(one.logits[1], plain.logits[1])
+
+
+TINY_CONFIG = {
+    "num_frames": 4,
+    "size": [32, 48],
+    "dim": 24,
+    "depth": 1,
+    "mlp_dim": 48,
+    "decoder_channels": [24, 16, 8],
+}

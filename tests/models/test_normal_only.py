@@ -17,6 +17,7 @@ from torch import nn
 import fmfbench
 from fmfbench.errors import InputError
 from fmfbench.torch import WindowLoader
+from fmfbench.windows.protocol import get_protocol
 from fmfbench_models import FitData, Output, create_model, load_checkpoint
 from fmfbench_models.inference.predict import predict
 from fmfbench_models.interface import Model
@@ -170,7 +171,8 @@ def test_all_normal_windows_are_used(witness, read_ids, furnace_store, options, 
     windows = data.windows("train", load_checkpoint(run).meta.protocol)
     plain = shows_only_normal(data, windows)
     assert normal_windows(windows).tolist() == plain
-    fit, validation = (np.intersect1d(ids, plain) for ids in fit_and_validation(data))
+    parts = fit_and_validation(data, get_protocol(load_checkpoint(run).meta.protocol))
+    fit, validation = (np.intersect1d(ids, plain) for ids in parts)
     assert 0 < len(validation) < len(fit) < len(plain) < (data.class_labels(windows.sample_ids) == 0).sum()
     assert sorted(set(read_ids)) == np.sort(np.concatenate([fit, validation])).tolist()
     samples = load_checkpoint(run).meta.provenance["samples"]
@@ -328,9 +330,9 @@ def store_with(folder, abnormal, frames=100):
 @pytest.mark.parametrize(
     ("abnormal", "message"),
     [
-        (slice(None), r"expected training samples .* got none among 80; convert more recordings"),
-        (slice(0, 80), r"expected training samples .* got none among 80"),
-        (slice(90, 100), r"expected validation samples .* none among 10; train without it: validate=false"),
+        (slice(None), r"expected training samples .* got none among 63; convert more recordings"),
+        (slice(0, 80), r"expected training samples .* got none among 63"),
+        (slice(80, 100), r"expected validation samples .* none among 20; train without it: validate=false"),
         ([f for f in range(100) if f % 4 < 2], "expected training samples"),  # every window shows one
     ],
     ids=str,

@@ -13,12 +13,15 @@ import time
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import fmfbench
 from fmfbench.errors import InputError, TrainingError
 from fmfbench.torch import WindowDataset, make_loader
+from fmfbench.windows.protocol import get_protocol
 from fmfbench_models import create_model, load_checkpoint
-from fmfbench_models.checkpoint import read_tensors
+from fmfbench_models.checkpoint import read_tensors, write_tensors
+from fmfbench_models.parts.progress import Progress
 from fmfbench_models.training.nano import train_nano
 from fmfbench_models.training.parallel import World
 from fmfbench_models.training.runlog import read_log
@@ -269,12 +272,104 @@ def test_the_original_recipe_is_the_publications_and_is_recorded(furnace_store, 
 
 def test_validation_is_apart_from_fitting(furnace_store):
     data = fmfbench.open_dataset(furnace_store)
-    fit, validation = fit_and_validation(data)
+    protocol = get_protocol(
+        "short", num_frames=4, stride=2, current_seconds=0.5, current_hz=16, tolerance=0.2
+    )
+    fit, validation = fit_and_validation(data, protocol)
     train_ids = data.sample_ids("train")
     assert np.isin(fit, train_ids).all()
     assert np.isin(validation, train_ids).all()
     assert not np.isin(fit, validation).any()
-    assert len(fit) > 5 * len(validation) > 0
+    assert len(fit) > 2 * len(validation) > 0
+    # frame by frame and row by row: nothing that a validation window holds lies in time that is trained on
+    samples = data.windows("train", protocol).samples
+    rows = np.searchsorted(train_ids, validation)
+    held, _ = samples.video_table(rows)
+    recording, frame = data.locate(validation)
+    fit_recording, fit_frame = data.locate(fit)
+    for number in np.unique(recording):
+        last_fit = fit_frame[fit_recording == number].max()
+        assert held[recording == number].min() > last_fit
+        own = list(data.recordings.values())[number]
+        oldest = own.frame_time[frame[recording == number].min()] - 0.5e9
+        assert own.frame_time[last_fit] <= oldest
+
+
+def test_where_no_guard_fits_the_choices_are_named(furnace_store, tmp_path, options):
+    """6 s of recording, windows of 220 s: no validation can be apart; the choices that are named work."""
+    long = {key: value for key, value in options.items() if not key.startswith("protocol.current")}
+    with pytest.raises(
+        InputError, match=r"guard of 220.2 s.*validate=false.*current_seconds=2\.2 or less"
+    ) as told:
+        train("fmformer", furnace_store, tmp_path / "run", options=long, device="cpu")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "run").exists()
+    data = fmfbench.open_dataset(furnace_store)
+    shorter = get_protocol("paper", num_frames=4, stride=2, tolerance=0.2, current_seconds=2.2)
+    assert all(map(len, fit_and_validation(data, shorter)))
+    with pytest.raises(InputError, match="guard of 2.7 s"):
+        fit_and_validation(
+            data, get_protocol("paper", num_frames=4, stride=2, tolerance=0.2, current_seconds=2.5)
+        )
+
+
+def test_the_log_says_the_guard(finished):
+    (line,) = [line for line in read_log(finished / "log.jsonl") if line["kind"] == "samples"]
+    assert line["guard_seconds"] == pytest.approx(0.7)
+    assert line["validation"] > 0
+
+
+def test_a_finished_run_lengthened_is_the_longer_run(furnace_store, options, tmp_path):
+    """To the bit; the shorter one stays as it is."""
+
+    def run(name, epochs, **more):
+        chosen = {**options, **QUICK, "epochs": epochs}
+        return train("fmformer", furnace_store, tmp_path / name, options=chosen, device="cpu", **more)
+
+    short, whole = run("short", 1), run("whole", 2)
+    before = {path.name: path.read_bytes() for path in short.iterdir()}
+    longer = run("longer", 2, lengthen=short)
+    for name in ("last.safetensors", "best.safetensors"):
+        one, other = (load_file(folder / name) for folder in (longer, whole))
+        assert all(torch.equal(one[key], other[key]) for key in other)
+    assert read_log(longer / "log.jsonl") == read_log(whole / "log.jsonl")
+    assert json.loads((longer / "run.json").read_text())["lengthened_from"] == "short"
+    assert {path.name: path.read_bytes() for path in short.iterdir()} == before
+    with pytest.raises(InputError, match="more epochs than the 1 that it has, got 1"):
+        run("same", 1, lengthen=short)
+    with pytest.raises(InputError, match="same settings but for its epochs, got other seed"):
+        run("other", 2, lengthen=short, seed=4)
+    with pytest.raises(InputError, match="run folder to lengthen"):
+        run("none", 2, lengthen=tmp_path / "nothing")
+    with pytest.raises(InputError, match="lengthen it into a new one: --lengthen"):
+        run("short", 2)
+    assert not any((tmp_path / name).exists() for name in ("same", "other", "none"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_weights_follow_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)}, {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_off_a_terminal_a_line_now_and_then(capsys):
+    with Progress(4, "step", "fmformer", initial=1, line_seconds=0.0) as bar:
+        bar.tell(epoch=2, loss="0.5")
+        bar.update()
+        bar.update(2)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("fmformer: 2 of 4 steps (50 %), epoch 2, loss 0.5, 00:00 gone, ")
+    assert lines[1].startswith("fmformer: 4 of 4 steps (100 %)")
+    with Progress(4, "step", "fmformer") as bar:  # half a minute has not gone
+        bar.update()
+    with Progress(4, "step", "fmformer", hidden=True, line_seconds=0.0) as bar:
+        bar.update()
+    assert not capsys.readouterr().err
 
 
 def test_validation_can_be_thinned_and_a_folder_without_that_key_resumes(
@@ -290,7 +385,8 @@ def test_validation_can_be_thinned_and_a_folder_without_that_key_resumes(
         return real(model, loader, world, alpha)
 
     monkeypatch.setattr(module, "evaluate", counts)
-    _, validation = fit_and_validation(fmfbench.open_dataset(furnace_store))
+    data = fmfbench.open_dataset(furnace_store)
+    _, validation = fit_and_validation(data, make_settings("fmformer", data, options=options).protocol)
     available = np.intersect1d(validation, fmfbench.open_dataset(furnace_store).windows(
         "train", make_settings("fmformer", fmfbench.open_dataset(furnace_store), options=options).protocol
     ).sample_ids)  # fmt: skip

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 import fmfbench
 from fmfbench.errors import InputError
 from fmfbench.exchange.predictions import read_predictions
+from fmfbench.windows.protocol import get_protocol
 from fmfbench_models import FitData, Output, create_model, list_models, load_checkpoint, model_info
 from fmfbench_models.checkpoint import save_checkpoint
 from fmfbench_models.inference.predict import predict
@@ -532,13 +533,15 @@ def test_what_the_svm_sees_was_not_trained_on(furnace_store, tmp_path, monkeypat
             seen[part] = np.concatenate([batch["sample_id"] for batch in getattr(data, part)])
 
     monkeypatch.setattr(dcnn_svm.DcnnSvm, "fit", fit)
-    options = {"channels": [4], "protocol.num_frames": 1, "protocol.current_seconds": 4, "epochs": 1}
+    window = {"num_frames": 1, "current_seconds": 0.5, "current_hz": 16, "tolerance": 0.2}
+    fields = {f"protocol.{name}": value for name, value in window.items()}
+    options = {"channels": [4], **fields, "epochs": 1}
     train("dcnn_svm", furnace_store, tmp_path / "run", options=options, device="cpu")
     assert all(len(ids) for ids in seen.values())
     assert not set(seen["held_out"]) & set(seen["train"])
     assert not set(seen["held_out"]) & set(seen["validation"])
     data = fmfbench.open_dataset(furnace_store)
-    fit_ids, _ = fit_and_validation(data)
+    fit_ids, _ = fit_and_validation(data, get_protocol("paper", **window))
     early, late = held_out_part(data, fit_ids, 0.1)
     assert set(seen["held_out"]) <= set(late)
     assert set(seen["train"]) <= set(early)

@@ -1,0 +1,229 @@
+"""The folder of a run: who may write into it, and the files by which a run resumes.
+
+run.json             all that decides the result, and whether it is finished
+log.jsonl            one JSON object a line; curves.png is drawn from it
+last, best .safetensors   weights after the last epoch, and after that of lowest validation loss
+state.safetensors    all that the next step depends on
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import fmfbench
+from fmfbench.data import Dataset
+from fmfbench.errors import InputError
+from fmfbench.files.leavings import without_leavings
+from fmfbench.torch import WindowLoader
+from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
+from fmfbench_models.interface import Model
+from fmfbench_models.training.settings import Settings, without_later
+
+__all__ = ["Place", "RunFolder", "git_revision", "versions"]
+
+MODEL = "model."
+COPIED = ("log.jsonl", "best.safetensors", "last.safetensors", "state.safetensors")
+
+
+@dataclass
+class Place:
+    """How far a run has come. number: of steps. best: lowest validation loss. sums: of the epoch's terms so far."""
+
+    epoch: int = 0
+    number: int = 0
+    best: float = math.inf
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+class RunFolder:
+    """The files of one run. It belongs to one run: another's settings are refused, the same ones resume."""
+
+    def __init__(self, path: Path, settings: Settings, data: Dataset) -> None:
+        self.path, self.settings, self.data = path, settings, data
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def has_state(self) -> bool:
+        return (self.path / "state.safetensors").is_file()
+
+    def claim(self, longer_than: Path | None = None) -> None:
+        """Take a new or empty folder, or one of this very run; InputError otherwise.
+
+        longer_than: a finished run of the same settings but for fewer epochs, which this one begins with.
+        """
+        if (self.path / "run.json").is_file():
+            found = self._read(self.path)
+            differing = self._differing(found)
+            if differing:
+                raise InputError(
+                    f"{self.path}: holds a run with other {', '.join(differing)}; choose another folder or delete it"
+                    f"{self._longer_remedy(found, differing)}"
+                )
+            return
+        if self.path.is_dir() and without_leavings(self.path.iterdir()):
+            raise InputError(
+                f"{self.path}: expected a new or empty folder, or a run to resume, got other files"
+            )
+        if longer_than is not None:
+            self._check_longer(longer_than)
+        self.path.mkdir(parents=True, exist_ok=True)
+        if longer_than is not None:
+            for name in COPIED:
+                if (longer_than / name).is_file():
+                    shutil.copyfile(longer_than / name, self.path / name)
+        origin = {} if longer_than is None else {"lengthened_from": longer_than.name}
+        self._write(finished=False, **origin)
+
+    def _differing(self, found: Mapping[str, Any]) -> list[str]:
+        differing = self.settings.differing(found)
+        if found.get("sources") not in (None, self.data.sources_digest):  # None: an older folder
+            differing.append("source files of the data")
+        return differing
+
+    def _check_longer(self, run: Path) -> None:
+        """InputError unless `run` is a finished run that this one can begin with."""
+        if not (run / "run.json").is_file():
+            raise InputError(f"{run}: expected a run folder to lengthen, got none with run.json")
+        found = self._read(run)
+        if not found["finished"] or not (run / "state.safetensors").is_file():
+            raise InputError(
+                f"{run}: expected a finished run with its state.safetensors to lengthen, got one without; "
+                f"finish it first: the same call resumes it"
+            )
+        same = {**found, "recipe": {**found["recipe"], "epochs": self.settings.recipe.epochs}}
+        differing = self._differing(same)
+        if differing:
+            raise InputError(
+                f"{run}: expected a run of the same settings but for its epochs, got other {', '.join(differing)}"
+            )
+        if found["recipe"]["epochs"] >= self.settings.recipe.epochs:
+            raise InputError(
+                f"{run}: expected more epochs than the {found['recipe']['epochs']} that it has, got "
+                f"{self.settings.recipe.epochs}"
+            )
+
+    def _longer_remedy(self, found: Mapping[str, Any], differing: list[str]) -> str:
+        """What to do where the run here is finished and only more epochs of it are asked for."""
+        old, own = (without_later(value)["recipe"] for value in (found, self.settings.to_dict()))
+        only = differing == ["recipe"] and {**old, "epochs": own["epochs"]} == own
+        if not (only and found["finished"] and own["epochs"] > old["epochs"]):
+            return ""
+        return f"; or lengthen it into a new one: --lengthen {self.path} --out ANOTHER"
+
+    @staticmethod
+    def _read(run: Path) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        return found
+
+    def _write(self, **more: Any) -> None:
+        facts = {"data": str(self.data.path), "sources": self.data.sources_digest, "versions": versions()}
+        write_json(self.path / "run.json", {"schema": 1, **self.settings.to_dict(), **facts, **more})
+
+    @property
+    def finished(self) -> bool:
+        return bool(self._read(self.path)["finished"])
+
+    def finish(self) -> None:
+        origin = self._read(self.path).get("lengthened_from")
+        self._write(finished=True, **({} if origin is None else {"lengthened_from": origin}))
+
+    def save_model(
+        self, model: Model, name: str, place: Place, figures: Mapping[str, Any] | None = None
+    ) -> None:
+        meta = model.meta
+        trained = {"epochs": place.epoch, "steps": place.number, **(figures or {})}
+        model.meta = replace(meta, provenance={**meta.provenance, "trained": trained})
+        save_checkpoint(self.path / f"{name}.safetensors", model)
+
+    def forget_best(self) -> None:
+        """It was saved before the fit."""
+        (self.path / "best.safetensors").unlink(missing_ok=True)
+
+    def save_state(
+        self,
+        model: Model,
+        optimiser: torch.optim.Optimizer,
+        loader: WindowLoader,
+        place: Place,
+        log_length: int,
+    ) -> None:
+        """All that the next step depends on, in one file that is replaced whole."""
+        tensors = {f"{MODEL}{name}": value for name, value in model.state_dict().items()}
+        for i, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{i}.{name}": value for name, value in state.items()}
+        facts = {
+            "epoch": place.epoch,
+            "number": place.number,
+            "best": None if math.isinf(place.best) else place.best,
+            "sums": place.sums,
+            "loader": loader.state_dict(),
+            "log": log_length,
+        }
+        write_tensors(self.path / "state.safetensors", tensors, facts)
+
+    def restore(
+        self, model: Model, optimiser: torch.optim.Optimizer, loader: WindowLoader
+    ) -> tuple[Place, int]:
+        """Take up the saved state, if there is one: how far the run had come, and how long its log was."""
+        if not self.has_state:
+            return Place(), 0
+        tensors, facts = read_tensors(self.path / "state.safetensors")
+        model.load_state_dict(
+            {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
+        )
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser."):
+                _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = value
+        groups = optimiser.state_dict()["param_groups"]
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
+        loader.load_state_dict(facts["loader"])
+        best = math.inf if facts["best"] is None else facts["best"]
+        return Place(facts["epoch"], facts["number"], best, facts["sums"]), int(facts["log"])
+
+
+def write_json(path: Path, value: Any) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def versions() -> dict[str, str]:
+    return {
+        "fmfbench": fmfbench.__version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def git_revision() -> str | None:
+    """The commit this package runs from, or None where it does not run from a work tree."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
