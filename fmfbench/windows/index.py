@@ -158,7 +158,7 @@ class WindowIndex:
 
         No windows have the size of the first recording, so that an empty batch stacks with others.
         """
-        if not len(windows) or not self.has_video:
+        if not len(windows) or not self.has_video or self._one_size:
             return self.any_size
         numbers = self._numbers if len(self._numbers) < 2 else np.unique(self.recording[windows]).tolist()
         sizes = {(self.recordings[k].height, self.recordings[k].width) for k in numbers}
@@ -169,6 +169,11 @@ class WindowIndex:
                 "batch each recording on its own, or convert with one --size"
             )
         return sizes.pop()
+
+    @cached_property
+    def _one_size(self) -> bool:
+        """Whether all frames have one size, so that no batch needs a look."""
+        return len({(self.recordings[k].height, self.recordings[k].width) for k in self._numbers}) < 2
 
     @property
     def any_size(self) -> tuple[int, int]:
