@@ -112,8 +112,9 @@ class Library:
     def facts(self, name: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """What is drawn of a recording on the time axis: facts as JSON, and arrays.
 
-        Arrays: `seconds` (N,) float64 since the first frame; `current_seconds` (M,), `current` (M,3) A; `split` and
-        `class_label` (N,) uint8; `visibility` (N,) on FMF-Sim; of prediction file k `score_k` (N,) float32, NaN where
+        Arrays: `seconds` (N,) float64 since the first frame; `current_seconds` (M,), `current` (M,3) A; `split`,
+        `split_k` of the store's other splits, and `class_label`, (N,) uint8;
+        `visibility` (N,) on FMF-Sim; of prediction file k `score_k` (N,) float32, NaN where
         it has none, and `pred_k` (N,) uint8, 255 where it has none.
         """
         r = self.recording(name)
@@ -127,12 +128,17 @@ class Library:
         }
         if name in self.visibility:
             arrays["visibility"] = self.visibility[name]
+        data = self.data
+        others = [split for split in data.split_names if split != data.split_name]
+        arrays |= {f"split_{k}": r.named_split(split) for k, split in enumerate(others)}
         wide, _ = gaps(r.frame_time)
         shown: list[dict[str, Any]] = []
         facts: dict[str, Any] = {
             "name": name,
             "start_ns": str(start),
             "origin": r.time_origin,
+            "split": data.split_name,
+            "other_splits": others,
             "gaps": [[int(row), int(row) + 1] for row in wide],
             "layers": [
                 {"name": layer, "default": layer == r.default_layer, "events": _events(r, layer)}
@@ -234,7 +240,8 @@ class Library:
 
     def _note(self, found: Predictions) -> str | None:
         made_for = found.fingerprint
-        if made_for in (None, self.data.fingerprint):
+        data = self.data
+        if made_for is None or made_for in {data.fingerprint_of(split) for split in data.split_names}:
             return None
         return (
             "made for other labels or another split of this store, or for another store; look at it with care"

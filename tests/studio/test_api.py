@@ -198,6 +198,19 @@ def test_windows_are_those_of_the_loader(studio, awkward_store: Path, protocol: 
         assert np.diff(found["current_seconds"]) == pytest.approx(span[1])
 
 
+def test_named_splits_are_lanes_of_their_own(launch, own_store: Path) -> None:
+    done = CliRunner().invoke(
+        main, ["split", str(own_store), "--by-recording", "plain", "--name", "two", "--as-default"]
+    )
+    assert done.exit_code == 0, done.output
+    facts, arrays = unpack(launch(own_store, "--read-only").ask("/api/recordings/plain")[2])
+    recording = fmfbench.open_dataset(own_store).recordings["plain"]
+    assert (facts["split"], facts["other_splits"]) == ("two", ["source"])
+    assert (arrays["split"] == 1).all()
+    assert np.array_equal(arrays["split_0"], recording.named_split("source"))
+    assert not np.array_equal(arrays["split_0"], arrays["split"])
+
+
 def box_track(frame: int = 30, number: int = 0) -> dict:
     keyframes = [
         {"frame": frame, "box": [8.0, 6.0, 22.0, 18.0]},

@@ -30,7 +30,9 @@ export function openLanes() {
   const steps = Float64Array.from({ length: Math.min(seconds.length - 1, 999) }, (_, i) => seconds[i + 1] - seconds[i]).sort();
   app.period = steps.length ? steps[steps.length >> 1] : 0.04;
   cached = {
-    splits: SPLITS.map((_, code) => runs(split, (v) => v === code)),
+    splits: [split, ...app.facts.other_splits.map((_, k) => app.arrays[`split_${k}`])].map((codes) =>
+      SPLITS.map((_, code) => runs(codes, (v) => v === code)),
+    ),
     abnormal: runs(label, (v) => v === 1),
     unlabelled: runs(label, (v) => v === 255),
     wrong: new Map(),
@@ -71,7 +73,9 @@ function arrange() {
   const add = (key, title, tall) => list.push({ key, title, height: tall });
   if (document.getElementById("protocol").value) add("window", "window", 26);
   if (app.arrays.current.length) add("current", "current, kA", 74);
-  add("split", "split", 16);
+  [app.facts.split, ...app.facts.other_splits].forEach((name, k) =>
+    add(`split ${k}`, name === "source" && !k ? "split" : `split ${name}`, 16),
+  );
   add("label", app.about.default_layer ? `labels (${app.about.default_layer})` : "labels", 18);
   const { count } = eventRows();
   if (app.labels.tracks(app.rec.name) !== null || count) add("events", "events drawn", Math.max(1, count) * 18 + 2);
@@ -133,7 +137,7 @@ function draw() {
   for (const lane of lanes) {
     const [kind, number] = lane.key.split(" ");
     if (kind === "current") drawCurrent(c, lane);
-    if (kind === "split") drawSplits(c, lane);
+    if (kind === "split") drawSplits(c, lane, cached.splits[Number(number)]);
     if (kind === "label") {
       drawRuns(c, lane, cached.unlabelled, colour("unlabelled"));
       drawRuns(c, lane, cached.abnormal, colour("abnormal"));
@@ -225,9 +229,9 @@ function drawRuns(c, lane, found, ink, top = lane.top, tall = lane.height) {
   }
 }
 
-function drawSplits(c, lane) {
+function drawSplits(c, lane, splits) {
   const { seconds } = app.arrays;
-  cached.splits.forEach((found, code) => {
+  splits.forEach((found, code) => {
     drawRuns(c, lane, found, colour(`split-${SPLITS[code]}`));
     c.fillStyle = colour("ink");
     for (const [a, b] of found) {
