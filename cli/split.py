@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fmfbench.errors import WindowError
+from fmfbench.files.local import local_path
 
 from .options import json_option, print_result, store_argument
 
@@ -76,7 +77,7 @@ def command(
     from fmfbench.store.reader import StoreReader
     from fmfbench.windows.division import split_store
 
-    known = tuple(StoreReader.open(store).recordings)
+    known = tuple(StoreReader.open(local_path(store)).recordings)
     made = split_store(
         store,
         name=name,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fmfbench.clock import NS, seconds_to_ns
 from fmfbench.errors import WindowError
+from fmfbench.files.local import local_path
 from fmfbench.store.named_splits import set_default_split, write_split
 from fmfbench.store.reader import Recording, StoreReader
 from fmfbench.store.schema import SPLITS, UNLABELLED
@@ -109,7 +110,8 @@ def split_store(
         StoreError: a name that cannot be, or a split of that name with other frames.
         BusyError: another process is writing to the store.
     """
-    store, data = Path(store), StoreReader.open(store)
+    store = local_path(store)
+    data = StoreReader.open(store)
     chosen = get_protocol(protocol)
     rules = {"test": test, "by_recording": by_recording, "at": at}
     given = [key for key, value in rules.items() if value is not None]

@@ -9,7 +9,7 @@ import pytest
 from conftest_tree import awkward_recording, write_tree
 
 import fmfbench
-from fmfbench.errors import StoreError, WindowError
+from fmfbench.errors import InputError, StoreError, WindowError
 from fmfbench.windows.audit import audit, window_reach
 from fmfbench.windows.division import Stretch, divide, guard_frames, reach_seconds, split_store
 from fmfbench.windows.index import timeline
@@ -202,3 +202,8 @@ def test_divide_without_a_protocol_has_no_unused_frame(awkward):
     data = fmfbench.open_dataset(awkward)
     test = {name: np.arange(r.num_frames) < 5 for name, r in data.recordings.items()}
     assert {int(x) for split in divide(data, test, None).values() for x in np.unique(split)} == {0, 1}
+
+
+def test_a_store_elsewhere_is_refused_in_one_line():
+    with pytest.raises(InputError, match="expected a path on this machine, got a URL"):
+        split_store("s3://bucket/fmf.zarr", by_recording=["a"])
