@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chi2
 
-from fmfbench.scoring.events import match_events, segments
+from fmfbench.scoring.events import _units, match_events, segments
 from fmfbench.scoring.figures import event_figures
 from fmfbench.scoring.metrics import EVENT_METRICS
 
@@ -285,3 +285,9 @@ def test_all_or_none_found_is_not_certainty(hit):
     assert found["false_alarms_per_hour"].high == pytest.approx(chi2.ppf(0.975, 2) / 2 / hours)
     assert found["alarm_time_normal"].low == 0.0
     assert found["alarm_time_normal"].high == pytest.approx(1 - 0.025 ** (1 / 8))
+
+
+def test_units_count_from_0_and_end_with_their_events():
+    recording = np.array([0] * 6 + [1] * 5)
+    events = np.array([[1, 2], [4, 4], [7, 8]])
+    assert _units(events, recording).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2]
