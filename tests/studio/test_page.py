@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from conftest_studio import HOSTILE, in_path, until
@@ -79,6 +80,36 @@ def test_the_canvas_holds_the_frame_after_every_seek(
     assert seek < max(
         50, 5 * bare
     )  # on a machine that is busy with other things even a bare request takes long
+
+
+@pytest.fixture
+def long_store(tmp_path: Path) -> Path:
+    """The longest of the real recordings' lengths: 148,158 frames of 64 x 64 that carry their number."""
+    count, step = 148_158, 2000
+    base = np.random.default_rng(0).integers(60, 120, (1, 3, 64, 64), np.uint8)
+    source = tmp_path / "long.mat"
+    with h5py.File(source, "w", userblock_size=512) as file:
+        data = file.create_dataset("data", (count, 3, 64, 64), np.uint8, chunks=(100, 3, 64, 64))
+        data.attrs["MATLAB_class"] = np.bytes_("uint8")
+        for start in range(0, count, step):
+            number = np.arange(start, min(count, start + step))
+            block = np.repeat(base, len(number), axis=0)
+            for channel in range(3):
+                block[:, channel, :8, :8] = (number >> (8 * channel) & 255)[:, None, None]
+            data[number[0] : number[-1] + 1] = block
+    with open(source, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    return fmfbench.convert(source, tmp_path / "long.zarr")
+
+
+@pytest.mark.long
+def test_a_long_recording_is_as_quick_in_little_memory(look: Any, launch: Any, long_store: Path) -> None:
+    recording = fmfbench.open_dataset(long_store).recordings["long"]
+    studio = launch(long_store, "--read-only")
+    page = look(studio.url)
+    seek, bare = seek_at_random(page, recording, 2000, seed=4)
+    assert seek < max(50, 5 * bare)
+    assert studio.peak_bytes < 300e6
 
 
 def test_the_page_has_whole_pixels_and_the_numbers_of_the_frame(
