@@ -31,14 +31,22 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
 
-def draw_curves(log: Path, picture: Path) -> None:
-    """Loss by epoch, training and validation, and validation accuracy and F1, into a PNG."""
+def draw_curves(log: Path, picture: Path, title: str) -> None:
+    """Loss by epoch, training and validation, beside the metrics of validation, into a PNG.
+
+    Args:
+        log: log.jsonl of a run.
+        picture: the PNG to write.
+        title: what was trained on what, above the picture.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     epochs = [line for line in read_log(log) if line["kind"] == "epoch"]
     number = [line["epoch"] + 1 for line in epochs]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
+    figure.suptitle(title)
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     left.plot(number, [line["loss"] for line in epochs], marker=".", label="training")
@@ -51,6 +59,9 @@ def draw_curves(log: Path, picture: Path) -> None:
     for axis in (left, right):
         if axis.lines:
             axis.legend()
+        else:
+            axis.text(0.5, 0.5, "no validation", transform=axis.transAxes, ha="center", color="0.4")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(alpha=0.3)
     figure.savefig(picture, dpi=120, metadata={"Software": None})
 

@@ -386,7 +386,8 @@ class _Run:
             if loss is not None and loss < self.place.best:
                 self.place.best = loss
                 self.folder.save_model(self.model, "best", self.place, means)
-            draw_curves(self.log.path, self.folder.path / "curves.png")
+            title = f"{self.settings.model} on {self.data.name}, seed {self.settings.seed}"
+            draw_curves(self.log.path, self.folder.path / "curves.png", title)
         self._save_state(loader)
 
     def _save_state(self, loader: WindowLoader) -> None:
