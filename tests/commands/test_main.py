@@ -201,16 +201,24 @@ def test_ctrl_c_exits_130_and_names_what_resumes(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT")
 def test_ctrl_c_in_a_process(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fmfbench", "simulate", str(tmp_path / "out"), "--preset", "full"],
+    # Whatever started the tests may ignore the signal, and children inherit that.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from fmfbench_cli.main import main; main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "simulate", str(tmp_path / "out"), "--preset", "full"],
         stderr=subprocess.PIPE,
         text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "out").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    ) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (tmp_path / "out").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Traceback" not in told
     assert told.splitlines()[-1].startswith("Error: interrupted; the same call keeps the recordings")
