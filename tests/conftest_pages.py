@@ -55,7 +55,7 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
-def tested_elsewhere(page: str) -> str | None:
+def file_that_tests(page: str) -> str | None:
     """The test file that a page leaves its blocks to."""
     found = _TESTED.search(page)
     return found[1] if found else None

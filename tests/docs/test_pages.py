@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest_pages import blocks, run_page, script_of, tested_elsewhere
+from conftest_pages import blocks, file_that_tests, run_page, script_of
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("tutorials", "how-to")  # the cookbook has tests/clients
@@ -16,7 +16,7 @@ PAGES = [ROOT / "docs" / "index.md", *(p for f in FOLDERS for p in sorted((ROOT 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages' shell blocks are for bash")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_blocks_of_a_page_run_in_order(page: Path, tmp_path: Path) -> None:
-    elsewhere = tested_elsewhere(page.read_text(encoding="utf-8"))
+    elsewhere = file_that_tests(page.read_text(encoding="utf-8"))
     if elsewhere is not None:
         assert page.stem in (ROOT / elsewhere).read_text(encoding="utf-8"), (
             f"{elsewhere} does not name {page}"
@@ -63,10 +63,10 @@ def test_the_runner_runs_a_page_and_finds_what_fails(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     run_page(page, tmp_path / "good")
     page.write_text(PAGE + "\n```sh\nfalse\necho on\n```\n")
-    with pytest.raises(AssertionError, match=r"page.md:30: exit code 1"):
+    with pytest.raises(AssertionError, match=r"page.md:25: exit code 1"):
         run_page(page, tmp_path / "shell")
     page.write_text(PAGE + "\n```python\n1 / 0\n```\n")
-    with pytest.raises(AssertionError, match=r'"page.md", line 30[^$]*ZeroDivisionError'):
+    with pytest.raises(AssertionError, match=r'"page.md", line 25[^$]*ZeroDivisionError'):
         run_page(page, tmp_path / "python")
 
 
