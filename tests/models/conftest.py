@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+from conftest_reproduce import everything, sim_store  # noqa: F401
 
 import fmfbench
 

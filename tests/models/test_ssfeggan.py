@@ -76,7 +76,9 @@ def test_all_labels_and_no_adversary_is_a_plain_classifier():
 def test_each_network_plays_its_own_game():
     """The gradients are those of L_D and L_G apart, each to its own network."""
     model, _, _, terms = play()
-    l_d = terms["class_loss"] + terms["real_loss"] + terms["generated_loss"]
+    assert 0 < model.config.unsupervised < 1  # so that a weight left out, or in the wrong place, shows
+    unlabelled = terms["real_loss"] + terms["generated_loss"]
+    l_d = terms["class_loss"] + model.config.unsupervised * unlabelled
     torch.testing.assert_close(terms["loss"], l_d)
     for part, own in (("discriminator", l_d), ("generator", terms["generator_loss"])):
         got, expected = gradients(model, terms["loss"], part), gradients(model, own, part)

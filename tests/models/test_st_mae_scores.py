@@ -210,7 +210,7 @@ def test_finds_a_patch_that_its_surroundings_do_not_predict():
 @pytest.fixture(scope="module")
 def trained(furnace_store, tmp_path_factory):
     tiny = {k: v for k, v in registration("st_mae").tiny.items() if k != "size"}
-    lengths = {"protocol.num_frames": 2, "protocol.stride": 1, "protocol.current_seconds": 2}
+    lengths = {"protocol.num_frames": 2, "protocol.stride": 1, "protocol.current_seconds": 1}
     options = {**tiny, **lengths, "epochs": 12, "batch_size": 8, "lr": 3e-3, "patch": 1}
     out = tmp_path_factory.mktemp("st_mae") / "run"
     return train("st_mae", furnace_store, out, options=options, device="cpu")

@@ -254,10 +254,10 @@ def test_both_modalities_count(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_trains_and_predicts_from_a_store(name, furnace_store, tmp_path):
+def test_trains_and_predicts_from_a_store(name, furnace_store, options, tmp_path):
     skip = {"size", "num_frames", "current_length"}  # the data's and the protocol's
     config = {key: value for key, value in registration(name).tiny.items() if key not in skip}
-    window = {"protocol.num_frames": 4, "protocol.stride": 2, "protocol.current_seconds": 4}
+    window = {key: value for key, value in options.items() if key.startswith("protocol.")}
     out = train(
         name,
         furnace_store,
