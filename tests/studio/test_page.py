@@ -228,6 +228,29 @@ def test_a_whole_session_by_keyboard(  # noqa: PLR0915
     press("Escape")
 
 
+def test_saved_is_said_only_when_no_save_is_on_its_way(look: Any, launch: Any, own_store: Path) -> None:
+    """An event drawn and deleted before its save is answered: the server holds it once more before it is gone."""
+    studio = launch(own_store)
+    page = look(f"{studio.url}#plain/20")
+    saved(page)
+    page.evaluate(
+        "() => { const real = fetch; const gate = new Promise((go) => { window.letGo = go; }); "
+        "window.fetch = async (p, o) => { if (String(p).includes('keyframes') && o?.method === 'POST') await gate; "
+        "return real(p, o); }; }"
+    )
+    page.keyboard.press("n")
+    page.keyboard.press("Shift+Delete")  # the page is back at what was acknowledged last
+    assert page.locator("#saved").inner_text() == "saving…"
+    # nor may the window be closed without a question
+    leave = "() => window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    assert page.evaluate(leave) is False
+    page.evaluate("letGo()")
+    saved(page)
+    assert tracks_of(studio) is None
+    assert studio.json("/api/keyframes")["recordings"]["plain"]["revision"] == 2
+    assert page.evaluate(leave) is True
+
+
 def test_boxes_by_mouse_and_the_refined_mask_of_the_frame(look: Any, launch: Any, own_store: Path) -> None:
     studio = launch(own_store)
     page = look(f"{studio.url}#plain/30")

@@ -41,8 +41,10 @@ export class Labels {
     return !same(this.now.get(name), this.safe.get(name));
   }
 
+  /** Recordings with changes that the server does not hold yet, or with a save on its way: until it is answered the
+   * server may come to hold what was undone meanwhile, even where the page is back at what was acknowledged last. */
   get pending() {
-    return [...this.now.keys()].filter((name) => this.isPending(name));
+    return [...this.now.keys()].filter((name) => this.isPending(name) || this.busy.has(name));
   }
 
   edit(name, tracks) {
@@ -92,12 +94,12 @@ export class Labels {
         this.revision.set(name, revision);
         this.safe.set(name, tracks);
         this.lost = null;
-        emit("saved");
       }
     } catch (error) {
       this.failed(name, error);
     } finally {
       this.busy.delete(name);
+      emit("saved");
     }
   }
 
