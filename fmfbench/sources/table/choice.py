@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fmfbench.clock import NS, format_time, spread_units
 from fmfbench.errors import SourceError
-from fmfbench.sources.table.moments import DAY, Reading
+from fmfbench.sources.table.reading import DAY, Reading
 
 __all__ = ["Expectation", "Times", "choose_times", "header_unit"]
 

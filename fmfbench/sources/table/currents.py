@@ -19,14 +19,11 @@ from fmfbench.sources.source import Options
 from fmfbench.sources.table.cells import Kind, NumberStyle, StyleEvidence, kind_of, number_style
 from fmfbench.sources.table.choice import Expectation, Times, choose_times, header_unit
 from fmfbench.sources.table.columns import Column, choose_roles, unit_factor
+from fmfbench.sources.table.counts import decimal_ticks, read_numbers
 from fmfbench.sources.table.dialect import Dialect, find_dialect
-from fmfbench.sources.table.moments import (
-    Reading,
-    decimal_ticks,
-    read_moments,
-    read_numbers,
-    read_with_format,
-)
+from fmfbench.sources.table.formats import read_with_format
+from fmfbench.sources.table.moments import read_moments
+from fmfbench.sources.table.reading import Reading
 from fmfbench.sources.table.rows import Rows, StyleError, read_rows
 from fmfbench.sources.table.text import TableText, open_text
 from fmfbench.sources.table.workbook import workbook_text

@@ -19,7 +19,7 @@ from fmfbench.errors import SourceError
 from fmfbench.sources.table.cells import MISSING, NumberStyle
 from fmfbench.sources.table.columns import Column
 from fmfbench.sources.table.dialect import Dialect
-from fmfbench.sources.table.moments import byte_texts
+from fmfbench.sources.table.shapes import byte_texts
 from fmfbench.sources.table.text import TableText
 
 __all__ = ["Rows", "StyleError", "read_rows"]
