@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from fmfbench.files.wording import counted
 
@@ -19,8 +19,14 @@ __all__ = ["Ledger", "decoder_log"]
 _HARMLESS = re.compile(
     r"mmco: unref|deprecated pixel format|Late SEI|SEI type|timecode|co located POCs", re.I
 )
-# What a demuxer says when the file is not whole; its other complaints are about streams that are not read.
-_DEMUXER = re.compile(r"prematurely|truncat|corrupt|partial file|exceeds|beyond|end of file", re.I)
+# What demuxers say at level ERROR of what is not read here: other streams, tags, covers.
+_ASIDE = re.compile(
+    r"unsupported|not supported|not implemented|codec parameters|unknown (stream|codec|format|track)|subtitle|attach|"
+    r"audio|chapter|metadata|\btags?\b|side data|language|cover",
+    re.I,
+)
+# A transport stream numbers its pieces; where a number is missing FFmpeg says so at level DEBUG alone.
+_PIECES = re.compile(r"Continuity check failed for pid (\d+)|TEI flag set|Packet corrupt")
 
 
 @dataclass(kw_only=True)
@@ -35,6 +41,11 @@ class Ledger:
     failed: dict[str, str] = field(default_factory=dict)  # packets the decoder refused, and its words
     concealed: dict[str, str] = field(default_factory=dict)  # where the decoder said that it guesses
     lost: list[int] = field(default_factory=list)  # packets that gave no frame, silently
+    torn: list[int] = field(
+        default_factory=list
+    )  # packets in or before which a part of the stream is missing
+    unfound: int = 0  # packets that the file's index lists and that were not there
+    backwards: list[int] = field(default_factory=list)  # frames that came out after later ones
     odd: dict[str, str] = field(default_factory=dict)  # what the demuxer said
     interlaced: bool = False
     turned: bool = False
@@ -46,7 +57,12 @@ class Ledger:
 
     @property
     def damaged(self) -> bool:
-        return bool(self.failed or self.concealed or self.lost or self.odd)
+        return bool(self.serious or self.odd)
+
+    @property
+    def serious(self) -> bool:
+        """Damage that needs no look at the rest of the file."""
+        return bool(self.failed or self.concealed or self.lost or self.torn or self.unfound)
 
     def problems(self, seconds: Any) -> list[str]:
         """Damage as text; `seconds` turns a stamp into seconds since the first frame."""
@@ -65,43 +81,86 @@ class Ledger:
             out.append(
                 f"{counted(len(self.lost), 'packet')} that gave no frame, the first at {seconds(min(self.lost)):.2f} s"
             )
+        if self.unfound:
+            out.append(f"{counted(self.unfound, 'packet')} of those that its index lists could not be found")
+        if self.torn:
+            out.append(
+                f"parts of the stream are missing in or before {counted(len(self.torn), 'packet')}, the first at "
+                f"{seconds(min(self.torn)):.2f} s"
+            )
+        if self.backwards:
+            out.append(
+                f"{counted(len(self.backwards), 'frame')} left out whose time stamps lie before those of the frames "
+                f"that the decoder gave first, the first at {seconds(self.backwards[0]):.2f} s"
+            )
         if self.odd:
             first = min(map(int, self.odd))
             out.append(f"{self.odd[str(first)]} (near {seconds(first):.2f} s)")
         return out
 
 
+@dataclass(frozen=True)
+class Complaint:
+    """One thing that FFmpeg said and that means damage: by its decoder, its demuxer, or of a piece that is missing."""
+
+    of: Literal["decoder", "demuxer", "piece"]
+    text: str
+
+
 class DecoderLog:
-    """The decoder's and demuxer's complaints, in the order in which they come."""
+    """The decoder's and demuxer's complaints, in the order in which they come.
+
+    Attributes:
+        piece_id: the number of the transport stream that is read; other streams' gaps are not its own.
+    """
 
     def __init__(self, lines: list[tuple[int, str, str]]) -> None:
         self._lines = lines
-        self._seen = 0
+        self.piece_id: int | None = None
 
-    def news(self) -> list[tuple[bool, str]]:
-        """(whether it is the decoder's, the text) of what was said since the last call and means damage."""
-        fresh, self._seen = self._lines[self._seen :], len(self._lines)
+    def quieter(self) -> None:
+        """From now on level ERROR alone, which costs less."""
+        import av.logging
+
+        av.logging.set_level(av.logging.ERROR)
+
+    def news(self) -> list[Complaint]:
+        """What was said since the last call."""
+        fresh = self._lines[:]
+        del self._lines[: len(fresh)]
         out = []
-        for _, name, message in fresh:
+        for level, name, message in fresh:
             text = " ".join(message.split())
             demuxer = "," in name or name in _DEMUXERS
-            if not text or _HARMLESS.search(text) or (demuxer and not _DEMUXER.search(text)):
-                continue
-            out.append((not demuxer, text[:100]))
+            if demuxer and (found := _PIECES.search(text)):
+                if found[1] is None or self.piece_id in (None, int(found[1])):
+                    out.append(Complaint("piece", text[:100]))
+            elif (
+                text
+                and level <= _ERROR
+                and not _HARMLESS.search(text)
+                and not (demuxer and _ASIDE.search(text))
+            ):
+                out.append(Complaint("demuxer" if demuxer else "decoder", text[:100]))
         return out
 
 
+_ERROR = 16  # as FFmpeg numbers its levels
 _DEMUXERS = {"avi", "asf", "mpeg", "mpegts", "flv", "mov", "matroska", "NULL", "file"}
 
 
 @contextmanager
-def decoder_log() -> Iterator[DecoderLog]:
-    """Catch what FFmpeg logs at level ERROR, from all its threads; nothing reaches stderr."""
+def decoder_log(*, pieces: bool = False) -> Iterator[DecoderLog]:
+    """Catch what FFmpeg logs at level ERROR, from all its threads; nothing reaches stderr.
+
+    Args:
+        pieces: at level DEBUG too, where a transport stream's missing pieces are told.
+    """
     import av.logging
 
     before = av.logging.get_level()
     with av.logging.Capture(local=False) as lines:
-        av.logging.set_level(av.logging.ERROR)
+        av.logging.set_level(av.logging.DEBUG if pieces else av.logging.ERROR)
         repeated = av.logging.get_skip_repeated()
         av.logging.set_skip_repeated(False)
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,7 @@ from fmfbench.clock import NS, nominal_times
 from fmfbench.errors import SourceError
 from fmfbench.files.wording import counted
 from fmfbench.sources.video.container import open_container, slack, told_end, words
-from fmfbench.sources.video.damage import DecoderLog, Ledger, decoder_log
+from fmfbench.sources.video.damage import Complaint, Ledger, decoder_log
 from fmfbench.sources.video.notes import Note
 from fmfbench.sources.video.stamps import Stamps
 
@@ -66,21 +66,45 @@ class Pass:
         self._pending: set[int] = set()
         self._reached = 0  # the highest stamp seen in a packet
         self._last: int | None = None  # stamp of the last frame
+        self._key: int | None = None  # stamp of the first keyframe's packet
+        self._entered: int | None = None  # byte of the first packet
+        self._packets_read = 0
+        self._decoded: Generator[tuple[int, Any]] | None = None
 
     def __enter__(self) -> Pass:
-        self._container, self._stream = open_container(self.video.path, self.video.stream)
+        self._kept_log = ExitStack()
+        with ExitStack() as stack:
+            # A transport stream is read ahead while it is opened, and what is missing there is told only then.
+            self._log = stack.enter_context(decoder_log(pieces=True))
+            self._container, self._stream = open_container(self.video.path, self.video.stream)
+            stack.callback(self._container.close)
+            if self._container.format.name == "mpegts":
+                self._log.piece_id = self._stream.id
+            else:
+                self._log.quieter()
+            self._at_opening = [c for c in self._log.news() if c.of != "decoder"]
+            self._prepare()
+            self._kept_log = stack.pop_all()
+        return self
+
+    def _prepare(self) -> None:
         self._context = self._stream.codec_context
         self._context.thread_type = "AUTO"
         self._context.thread_count = self.video.threads
         name = self._container.format.name
         self._by_order = name in _BY_ORDER
         self._stamps = Stamps(
-            str(self.video.path), self._stream.time_base, self.video.rate, by_order=self._by_order
+            str(self.video.path),
+            self._stream.time_base,
+            self.video.rate,
+            by_order=self._by_order,
+            out_of_order=self.ledger.backwards if self.video.allow_damaged else None,
         )
-        return self
 
     def __exit__(self, *_: object) -> None:
-        self._container.close()
+        if self._decoded is not None:
+            self._decoded.close()
+        self._kept_log.close()
 
     def take_up(self, notes: list[Note]) -> None:
         """Resume after the last frame of `notes`."""
@@ -91,6 +115,8 @@ class Pass:
             self._first = notes[0].stamps[0]
             self._after = notes[-1].stamps[-1]
             self._stamps.by_rate = self.ledger.by_rate
+            if self.video.allow_damaged:
+                self._stamps.out_of_order = self.ledger.backwards
 
     def seek(self) -> None:
         """To the keyframe before the frame after which to resume."""
@@ -116,33 +142,29 @@ class Pass:
                 return
 
     def _decode(self) -> Iterator[tuple[int, Any]]:
-        if not hasattr(self, "_decoded"):
+        if self._decoded is None:
             self._decoded = self._decode_all()
         return self._decoded
 
-    def _decode_all(self) -> Iterator[tuple[int, Any]]:
-        ledger, count = self.ledger, 0
-        with decoder_log() as log:
-            try:
-                for packet, frames in self._packets(log):
-                    for frame in frames:
-                        stamp = self._stamps.frame(frame, self._index)
-                        self._pending.discard(stamp)
-                        self._note_facts(frame)
-                        count += 1
-                        yield stamp, frame
-                        del frame
-                    self._note_news(log, packet, count > 0 or self._after is not None)
-            finally:
-                self._drain()
-        if self._by_order or (self.video.codec not in _PARTS and not ledger.interlaced):
-            known = set(ledger.lead) | {int(stamp) for stamp in ledger.failed}
-            lost = {p for p in self._pending if p not in known and not self._is_old(p)}
-            ledger.lost = sorted({*ledger.lost, *lost})
-            self._refuse_damage()
+    def _decode_all(self) -> Generator[tuple[int, Any]]:
+        try:
+            for frames in self._packets():
+                for frame in frames:
+                    stamp = self._stamps.frame(frame, self._index)
+                    if stamp is None:
+                        self._pending.discard(frame.pts)
+                        continue
+                    self._pending.discard(stamp)
+                    self._note_facts(frame, stamp)
+                    yield stamp, frame
+                    del frame
+                self._note_news()
+        finally:
+            self._drain()
+        self._note_lost()
 
-    def _packets(self, log: DecoderLog) -> Iterator[tuple[Any, list[Any]]]:
-        """Every packet with the frames that came out of the decoder with it; the last is the decoder's rest."""
+    def _packets(self) -> Iterator[list[Any]]:
+        """The frames that came out of the decoder with each packet; the last are the decoder's rest."""
         from av.error import EOFError as EndOfFile
         from av.error import FFmpegError
 
@@ -153,19 +175,17 @@ class Pass:
             except FFmpegError as error:
                 self._note_failure(self._reached, f"the file cannot be read on: {words(error)}")
                 packet = None
-            if packet is not None and not packet.size:
-                packet = None
-            if packet is None:
+            if packet is None or not packet.size:
                 break
             stamp = self._expect(packet)
             try:
-                yield packet, packet.decode()
+                yield packet.decode()
             except EndOfFile:
                 break
             except FFmpegError as error:
                 self._stamps.lost(packet)
                 self._pending.discard(stamp)
-                if self._index or self._first is not None:
+                if self._begun:
                     self._note_failure(stamp, words(error))
                 else:
                     self.ledger.lead.append(stamp)
@@ -174,20 +194,35 @@ class Pass:
         except FFmpegError as error:
             self._note_failure(self._reached, words(error))
             rest = []
-        yield None, rest
+        yield rest
+
+    @property
+    def _begun(self) -> bool:
+        """Whether a decoder has all that it needs: before the first keyframe it complains of what it has not seen."""
+        return self._key is not None or self._first is not None or self._after is not None
 
     def _expect(self, packet: Any) -> int:
         """Note a packet that should give a frame; its stamp, or that of the one before it."""
         self._stamps.packet(packet)
+        self._packets_read += 1
+        if self._entered is None:
+            self._entered = packet.pos
         stamp = packet.dts if self._by_order or packet.pts is None else packet.pts
         if stamp is None:
             return self._reached
+        if packet.is_keyframe and self._key is None:
+            self._key = stamp
         if not packet.is_discard:
             self._pending.add(stamp)
         self._reached = max(self._reached, stamp)
+        for complaint in self._at_opening:
+            self._note_complaint(complaint, stamp)
+        self._at_opening = []
+        if packet.is_corrupt:
+            self._note_complaint(Complaint("piece", ""), stamp)
         return int(stamp)
 
-    def _note_facts(self, frame: Any) -> None:
+    def _note_facts(self, frame: Any, stamp: int) -> None:
         ledger = self.ledger
         ledger.interlaced |= frame.interlaced_frame
         ledger.by_rate = self._stamps.by_rate
@@ -195,19 +230,45 @@ class Pass:
         if self._pending and not ledger.lead and self._first is None:
             start = min(self._pending)
             if not self._by_order and frame.pts is not None and start < frame.pts:
-                ledger.lead = sorted(p for p in self._pending if p < frame.pts)
+                # From the first keyframe on every packet should give its frame.
+                whole = self._key if self._key is not None and self._key < frame.pts else frame.pts
+                ledger.lead = sorted(p for p in self._pending if p < whole)
                 self._pending.difference_update(ledger.lead)
+        if frame.is_corrupt and self._begun:
+            self._note_complaint(Complaint("decoder", "marked as damaged by the decoder"), stamp)
 
-    def _note_news(self, log: DecoderLog, packet: Any, begun: bool) -> None:
-        for decoder, text in log.news():
-            if decoder and not begun:
-                continue  # before the first picture a decoder complains of those it has not seen
-            stamp = self._reached
-            if self._is_old(stamp):
-                continue
-            entries = self.ledger.concealed if decoder else self.ledger.odd
-            entries.setdefault(str(stamp), text)
+    def _note_news(self) -> None:
+        for complaint in self._log.news():
+            if complaint.of == "demuxer" or self._begun:
+                self._note_complaint(complaint, self._reached)
         self._refuse_damage()
+
+    def _note_complaint(self, complaint: Complaint, stamp: int) -> None:
+        ledger = self.ledger
+        if self._is_old(stamp):
+            return
+        if complaint.of == "piece":
+            ledger.torn = sorted({*ledger.torn, stamp})
+        else:
+            entries = ledger.concealed if complaint.of == "decoder" else ledger.odd
+            entries.setdefault(str(stamp), complaint.text)
+
+    def _note_lost(self) -> None:
+        """All was read: which packets gave no frame, and which are in the file's index and were not there."""
+        ledger = self.ledger
+        if self._by_order or (self.video.codec not in _PARTS and not ledger.interlaced):
+            known = set(ledger.lead) | {int(stamp) for stamp in ledger.failed}
+            lost = {p for p in self._pending if p not in known and not self._is_old(p)}
+            ledger.lost = sorted({*ledger.lost, *lost})
+        ledger.unfound = max(ledger.unfound, self._indexed() - self._packets_read)
+        self._refuse_damage()
+
+    def _indexed(self) -> int:
+        """Packets that the index of an AVI lists from the first that was read; its reader seeks the next by itself."""
+        if not self._by_order or self._entered is None:
+            return 0
+        entries = self._stream.index_entries
+        return sum(e.size > 0 and e.pos + 16 >= self._entered for e in entries)
 
     def _is_old(self, stamp: int) -> bool:
         """Whether the run that is resumed has been there: what was wrong there is in its ledger."""
@@ -222,7 +283,7 @@ class Pass:
     def _refuse_damage(self) -> None:
         ledger = self.ledger
         # What the demuxer says waits for the end, when it is known how much is missing.
-        if (ledger.failed or ledger.concealed or ledger.lost) and not self.video.allow_damaged:
+        if ledger.serious and not self.video.allow_damaged:
             raise self._damage(self.ledger.problems(self._since_first))
 
     def _damage(self, problems: list[str]) -> SourceError:
@@ -251,16 +312,15 @@ class Pass:
         """Stamps of the packets that should give a frame, in order of time."""
         from av.error import FFmpegError
 
-        with decoder_log() as log:
-            try:
-                for packet in self._container.demux(self._stream):
-                    if packet.size:
-                        self._expect(packet)
-                    for decoder, text in log.news():
-                        if not decoder:
-                            self.ledger.odd.setdefault(str(self._reached), text)
-            except FFmpegError as error:
-                self._note_failure(self._reached, f"the file cannot be read on: {words(error)}")
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    self._expect(packet)
+                for complaint in self._log.news():
+                    if complaint.of != "decoder":
+                        self._note_complaint(complaint, self._reached)
+        except FFmpegError as error:
+            self._note_failure(self._reached, f"the file cannot be read on: {words(error)}")
         stamps = sorted(self._pending)
         self._first = stamps[0] if stamps else None
         return stamps

@@ -21,9 +21,19 @@ class Stamps:
 
     Attributes:
         by_rate: how many frames had no stamp and got one from the nominal rate.
+        out_of_order: where stamps that do not advance are put, their frames left out; None refuses them.
     """
 
-    def __init__(self, where: str, time_base: Fraction, rate: Fraction, *, by_order: bool) -> None:
+    def __init__(
+        self,
+        where: str,
+        time_base: Fraction,
+        rate: Fraction,
+        *,
+        by_order: bool,
+        out_of_order: list[int] | None = None,
+    ) -> None:
+        self.out_of_order = out_of_order
         self._where = where
         self._time_base = 1 / exact_rate(1 / time_base) if by_order else time_base
         self._step = max(1, round(1 / rate / time_base))
@@ -47,17 +57,21 @@ class Stamps:
             self._ticks.remove(packet.dts)
             heapq.heapify(self._ticks)
 
-    def frame(self, frame: Any, index: int) -> int:
-        """The stamp of the next frame.
+    def frame(self, frame: Any, index: int) -> int | None:
+        """The stamp of the next frame, or None where it is left out.
 
         Raises:
-            SourceError: it is not after the stamp of the frame before it.
+            SourceError: it is not after the stamp of the frame before it, and none is to be left out.
         """
         stamp = (heapq.heappop(self._ticks) if self._ticks else None) if self._by_order else frame.pts
         if stamp is None:
             stamp = 0 if self._last is None else self._last + self._step
             self.by_rate += 1
         if self._last is not None and stamp <= self._last:
+            if self.out_of_order is not None:
+                if stamp not in self.out_of_order:
+                    self.out_of_order.append(stamp)
+                return None
             raise SourceError(
                 f"{self._where}: expected time stamps that advance, got {self.seconds(stamp):.6f} s after "
                 f"{self.seconds(self._last):.6f} s at frame {index}; give its steady rate with --fps, or "
