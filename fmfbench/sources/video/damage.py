@@ -26,7 +26,10 @@ _ASIDE = re.compile(
     re.I,
 )
 # A transport stream numbers its pieces; where a number is missing FFmpeg says so at level DEBUG alone.
-_PIECES = re.compile(r"Continuity check failed for pid (\d+)|TEI flag set|Packet corrupt")
+_PIECES = re.compile(r"Continuity check failed for pid (\d+)|TEI flag set|Packet corrupt|Invalid timestamps")
+_SKIPPED = re.compile(
+    r"Skipping NALU|skipping invalid|ignoring invalid", re.I
+)  # a decoder's, at level WARNING
 
 
 @dataclass(kw_only=True)
@@ -119,10 +122,10 @@ class DecoderLog:
         self.piece_id: int | None = None
 
     def quieter(self) -> None:
-        """From now on level ERROR alone, which costs less."""
+        """From now on level WARNING alone, which costs less."""
         import av.logging
 
-        av.logging.set_level(av.logging.ERROR)
+        av.logging.set_level(av.logging.WARNING)
 
     def news(self) -> list[Complaint]:
         """What was said since the last call."""
@@ -137,7 +140,7 @@ class DecoderLog:
                     out.append(Complaint("piece", text[:100]))
             elif (
                 text
-                and level <= _ERROR
+                and (level <= _ERROR or (_SKIPPED.search(text) and not demuxer))
                 and not _HARMLESS.search(text)
                 and not (demuxer and _ASIDE.search(text))
             ):
@@ -151,7 +154,7 @@ _DEMUXERS = {"avi", "asf", "mpeg", "mpegts", "flv", "mov", "matroska", "NULL", "
 
 @contextmanager
 def decoder_log(*, pieces: bool = False) -> Iterator[DecoderLog]:
-    """Catch what FFmpeg logs at level ERROR, from all its threads; nothing reaches stderr.
+    """Catch what FFmpeg logs at level WARNING and above, from all its threads; nothing reaches stderr.
 
     Args:
         pieces: at level DEBUG too, where a transport stream's missing pieces are told.
@@ -160,7 +163,7 @@ def decoder_log(*, pieces: bool = False) -> Iterator[DecoderLog]:
 
     before = av.logging.get_level()
     with av.logging.Capture(local=False) as lines:
-        av.logging.set_level(av.logging.DEBUG if pieces else av.logging.ERROR)
+        av.logging.set_level(av.logging.DEBUG if pieces else av.logging.WARNING)
         repeated = av.logging.get_skip_repeated()
         av.logging.set_skip_repeated(False)
         try:

@@ -25,6 +25,7 @@ __all__ = ["MeasuredVideo", "Pass", "VideoFacts"]
 _BY_ORDER = {"avi"}  # containers without presentation stamps
 # Packets of these may hold pictures that are not shown, or half a picture: their count says nothing.
 _PARTS = {"vp8", "libvpx", "vp9", "libvpx-vp9", "av1", "libdav1d", "mpeg4", "msmpeg4v3"}
+_STEADY_SHARE = 0.9  # of steps that are equal, in a video of a constant rate
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Pass:
         self._reached = 0  # the highest stamp seen in a packet
         self._last: int | None = None  # stamp of the last frame
         self._key: int | None = None  # stamp of the first keyframe's packet
+        self._starts_whole = False  # the first packet is a keyframe
+        self._current = 0  # stamp of the packet that was read last
         self._entered: int | None = None  # byte of the first packet
         self._packets_read = 0
         self._decoded: Generator[tuple[int, Any]] | None = None
@@ -198,8 +201,14 @@ class Pass:
 
     @property
     def _begun(self) -> bool:
-        """Whether a decoder has all that it needs: before the first keyframe it complains of what it has not seen."""
-        return self._key is not None or self._first is not None or self._after is not None
+        """Whether the decoder has all that it needs: without a keyframe it complains of what it has not seen.
+
+        A stream that was entered amid a group of pictures shows its first picture late; those that come after a
+        keyframe but are shown before it may need what lies before it.
+        """
+        if self._first is not None or self._after is not None:
+            return True
+        return self._key is not None and self._starts_whole and self._current >= self._key
 
     def _expect(self, packet: Any) -> int:
         """Note a packet that should give a frame; its stamp, or that of the one before it."""
@@ -210,8 +219,9 @@ class Pass:
         stamp = packet.dts if self._by_order or packet.pts is None else packet.pts
         if stamp is None:
             return self._reached
+        self._current = stamp
         if packet.is_keyframe and self._key is None:
-            self._key = stamp
+            self._key, self._starts_whole = stamp, self._packets_read == 1
         if not packet.is_discard:
             self._pending.add(stamp)
         self._reached = max(self._reached, stamp)
@@ -231,7 +241,8 @@ class Pass:
             start = min(self._pending)
             if not self._by_order and frame.pts is not None and start < frame.pts:
                 # From the first keyframe on every packet should give its frame.
-                whole = self._key if self._key is not None and self._key < frame.pts else frame.pts
+                whole = self._key if self._key is not None and self._starts_whole else frame.pts
+                whole = min(whole, frame.pts)
                 ledger.lead = sorted(p for p in self._pending if p < whole)
                 self._pending.difference_update(ledger.lead)
         if frame.is_corrupt and self._begun:
@@ -376,7 +387,7 @@ class Pass:
                 "times count from that picture"
             )
         steps = np.diff(time)
-        wide = np.flatnonzero(steps > 3 * np.median(steps)) if len(steps) else np.empty(0, np.int64)
+        wide = _gaps(steps)
         if len(wide):
             out.append(
                 f"{counted(len(wide), 'gap')} between frames (longest {steps[wide].max() / NS:.2f} s; "
@@ -405,3 +416,12 @@ class Pass:
             f"it ends after {have:.2f} s of the {end:.2f} s that its header tells "
             f"({(end - have) / end:.0%} missing, about {missing})"
         )
+
+
+def _gaps(steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Frames after which others are missing: of a steady video every one, of an uneven one those far apart."""
+    if not len(steps):
+        return np.empty(0, np.int64)
+    usual = float(np.median(steps))
+    steady = np.mean(np.abs(steps - usual) <= 0.1 * usual) >= _STEADY_SHARE
+    return np.flatnonzero(steps > (1.5 if steady else 3.0) * usual)

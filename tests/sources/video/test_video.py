@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -52,7 +53,7 @@ def write(
             stream.codec_context.gop_size = gop
             stream.codec_context.max_b_frames = bframes
         stream.options = {"crf": "10"} if codec.startswith("libx26") else {}
-        stream.options = stream.options | (options or {})
+        stream.options = stream.options | {"threads": "1"} | (options or {})  # the same bytes each time
         stream.codec_context.time_base = Fraction(1, rate)
         for name, value in (tags or {}).items():
             setattr(stream.codec_context, name, value)
@@ -208,29 +209,39 @@ def packets(path: Path) -> list[tuple[int, int]]:
         return [(p.pos, p.size) for p in container.demux(video=0) if p.size]
 
 
-def plain(path: Path) -> np.ndarray | None:
-    """What a plain loop decodes of a damaged file, or None where it stops."""
+def times_by_pyav(path: Path) -> list[Fraction | None]:
     try:
-        return np.stack(oracle(path)[1])
-    except (av.error.FFmpegError, ValueError):
-        return None
+        return oracle(path)[0]
+    except av.error.FFmpegError:
+        return []
 
 
 def damage_within(path: Path, seed: int) -> bool:
-    """Put noise into pictures amid a file and read it; whether a plain loop still gives every picture as it was."""
+    """Put noise into pictures amid a file and read it; whether FFmpeg sees nothing: a picture for every packet."""
     write(path, "libx264")
-    whole, places = np.stack(oracle(path)[1]), packets(path)
+    times, images = oracle(path)
+    whole, places = np.stack(images), packets(path)
     data, rng = bytearray(path.read_bytes()), np.random.default_rng(seed)
     least = places[12][0]
     middle = int(rng.integers(least, least + (len(data) - least) * 6 // 10))
     length = int(rng.integers(20, 500))
     data[middle : middle + length] = rng.integers(0, 256, length, dtype=np.uint8).tobytes()
     path.write_bytes(data)
-    unseen = plain(path)
-    if unseen is not None and np.array_equal(unseen, whole):
-        return True  # the noise hit what no picture needs
-    with pytest.raises(SourceError, match="damaged|advance"):
-        read(open_video_file(path))
+    got, said = [], ""
+    try:
+        got, _ = read(open_video_file(path))
+    except SourceError as error:
+        said = str(error)
+    assert got or re.search("damaged|advance", said)
+    if got:
+        # Noise in what no picture needs, or that is a picture too: nothing is lost, and no time is wrong.
+        if path.suffix == ".ts" and len(got) < len(times):
+            # A picture whose start code is gone is not announced by anything but the time that it leaves empty.
+            assert any("gap between frames" in remark for remark in open_video_file(path).scan().remarks)
+            return True
+        assert times_by_pyav(path) == times
+        assert got == [round((t - times[0]) * NS) for t in times] or path.suffix == ".avi"
+        return True
     video = open_video_file(path, allow_damaged=True)
     blocks = list(video.timed_blocks(16, []))
     frames = np.concatenate([block for block, _ in blocks])
@@ -249,11 +260,29 @@ def test_damage_within_is_refused_or_remarked(tmp_path: Path, name: str, seed: i
     damage_within(tmp_path / name, seed)
 
 
+@pytest.mark.parametrize(("codec", "options"), [
+    ("libx264", {}), ("libx264", {"x264-params": "open-gop=1:keyint=12:bframes=3"}), ("mpeg2video", {}),
+    ("libx265", {"x265-params": "open-gop=1:keyint=12:bframes=3:log-level=none"}),
+])  # fmt: skip
+def test_a_transport_stream_may_begin_amid_its_pictures(
+    tmp_path: Path, codec: str, options: dict[str, str]
+) -> None:
+    write(tmp_path / "v.ts", codec, options=options)
+    times, images = oracle(tmp_path / "v.ts")
+    data = (tmp_path / "v.ts").read_bytes()
+    for share in (0.2, 0.3, 0.37, 0.45, 0.5, 0.61, 0.7):
+        (tmp_path / "c.ts").write_bytes(data[int(len(data) * share) // 188 * 188 :])
+        video = open_video_file(tmp_path / "c.ts")
+        got, frames = read(video)
+        assert np.array_equal(frames, np.stack(images[-len(frames) :]))
+        assert got == [round((t - times[-len(frames)]) * NS) for t in times[-len(frames) :]]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["v.mkv", "v.avi", "v.mp4", "v.ts"])
 def test_damage_within_is_refused_or_remarked_of_many(tmp_path: Path, name: str) -> None:
     unseen = [damage_within(tmp_path / name, seed) for seed in range(200)]
-    assert sum(unseen) < 20
+    assert sum(unseen) <= 10
 
 
 @pytest.mark.parametrize(
