@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fmfbench.errors import InputError, PredictionError
+from fmfbench.files.atomic import write_text
 from fmfbench.files.leavings import without_leavings
 
 from .options import (
@@ -120,7 +121,7 @@ def command(
     text = scores_markdown(scores) if file.is_dir() else scores[0].to_markdown()
     for path, content in ((None if printed else markdown, text + "\n"), (csv_file, score_csv(scores))):
         if path is not None:
-            path.write_text(content, encoding="utf-8")
+            write_text(path, content)
     if bundle is not None:
         _bundle(bundle, file, scores[0], options, run)
     if as_json:

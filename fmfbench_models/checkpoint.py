@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fmfbench.errors import InputError
+from fmfbench.files.atomic import replacing
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.interface import Model
 from fmfbench_models.official import is_official, official_config, remap_official
@@ -38,15 +39,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
     one."""
     path = Path(path)
     contents = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     header = {HEADER: json.dumps(plain(facts), sort_keys=True, allow_nan=False)}
-    with open(temporary, "wb"):  # made here, so that its permissions are those that the user's umask gives
-        mode = temporary.stat().st_mode & 0o777
-    save_file(contents, temporary, metadata=header)
-    os.chmod(temporary, mode)
-    with open(temporary, "rb+") as stream:
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        with open(
+            temporary, "wb"
+        ):  # made here, so that its permissions are those that the user's umask gives
+            mode = temporary.stat().st_mode & 0o777
+        save_file(contents, temporary, metadata=header)
+        os.chmod(temporary, mode)
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import AnnotationError
+from fmfbench.files.atomic import write_text
 
 __all__ = ["encode_rle", "write_coco"]
 
@@ -67,7 +68,7 @@ def write_coco(
         "images": images,
         "annotations": annotations,
     }
-    Path(path).write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+    write_text(Path(path), json.dumps(document, separators=(",", ":")))
 
 
 def _annotation(number: int, image: int, mask: NDArray[np.uint8]) -> dict[str, Any]:

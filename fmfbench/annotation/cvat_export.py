@@ -17,6 +17,7 @@ from fmfbench.annotation.cvat import DERIVED, NAME, STAGE
 from fmfbench.annotation.keyframes import Box, Keyframes, Track
 from fmfbench.annotation.propagate import box_between
 from fmfbench.errors import AnnotationError
+from fmfbench.files.atomic import write_text
 
 __all__ = ["write_cvat"]
 
@@ -63,7 +64,7 @@ def write_cvat(
         lines += [_box(*entry, track) for entry in _boxes(track, num_frames)]
         lines.append("  </track>")
     lines.append("</annotations>")
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(Path(path), "\n".join(lines) + "\n")
 
 
 def _boxes(track: Track, num_frames: int) -> Iterator[tuple[int, Box, str, bool, bool]]:

@@ -25,6 +25,7 @@ from typing import Any
 
 from fmfbench.annotation.foreign import foreign_json, foreign_text
 from fmfbench.errors import AnnotationError
+from fmfbench.files.atomic import write_text
 
 __all__ = [
     "Box",
@@ -202,7 +203,7 @@ def parse_keyframes(data: object) -> Keyframes:
 def write_keyframes(path: str | os.PathLike[str], keyframes: Keyframes) -> None:
     """Write `keyframes.json`; what `read_keyframes` gives back is equal."""
     text = json.dumps(keyframes.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    write_text(Path(path), text + "\n")
 
 
 def check_against(

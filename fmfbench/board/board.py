@@ -19,6 +19,8 @@ from fmfbench.board.bundle import Bundle, differences, read_bundle, unpacked
 from fmfbench.board.page import board_page, row_document
 from fmfbench.errors import InputError, PredictionError
 from fmfbench.exchange.labels import Labels
+from fmfbench.files.atomic import replacing
+from fmfbench.files.claims import is_free
 from fmfbench.files.markdown import table
 from fmfbench.plots.report import write_report
 from fmfbench.scoring.evidence import Tally, tally
@@ -163,9 +165,8 @@ def make_board(
     if isinstance(data, (str, os.PathLike)):
         data = opened(Path(data))
     read = _consistent([Path(path) for path in bundles])
-    temporary = target.absolute().with_name(f".{target.name}.{os.getpid()}.part")
-    temporary.mkdir()
-    try:
+    with replacing(target.absolute()) as temporary:
+        temporary.mkdir()
         rows = _scored_again(read, data, temporary if reports else None, progress)
         board = _assembled(rows, data, resamples, seed)
         document = json.dumps(board.to_dict(), indent=1, allow_nan=False) + "\n"
@@ -178,18 +179,13 @@ def make_board(
             (temporary / name).write_text(text, encoding="utf-8", errors="replace")
         if target.exists():
             shutil.rmtree(target)
-        os.replace(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return board
 
 
 def _check_out(target: Path) -> None:
     if not target.absolute().parent.is_dir():
         raise InputError(f"{target}: expected an existing folder to write into, got none at {target.parent}")
-    if not target.exists():
-        return
-    if not target.is_dir() or (any(target.iterdir()) and not (target / "board.json").is_file()):
+    if not is_free(target) and not (target / "board.json").is_file():
         raise InputError(f"{target}: expected a new or empty folder or an earlier board, got something else")
 
 

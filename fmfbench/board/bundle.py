@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fmfbench.errors import InputError, PredictionError
+from fmfbench.files.atomic import replace_file
 from fmfbench.files.problems import check_ending, check_target
 from fmfbench.files.zips import ZIP_TROUBLE, BoundedFile, check_layout, checked_members
 from fmfbench.scoring.receipt import PASSING
@@ -139,12 +139,7 @@ def write_bundle(
             info = zipfile.ZipInfo(name, _EPOCH)
             info.external_attr = 0o644 << 16
             archive.writestr(info, data, packed)
-    temporary = out.with_name(f"{out.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(stream.getvalue())
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(out, stream.getvalue())
     return out
 
 

@@ -21,6 +21,7 @@ from fmfbench.conversion.convert import convert, file_stamps, make_options
 from fmfbench.conversion.findings import Report
 from fmfbench.conversion.verify import verify
 from fmfbench.errors import FailedError, InputError, MissingDependencyError
+from fmfbench.files.atomic import write_text
 from fmfbench.files.lock import target_lock
 from fmfbench.files.remote import Place, RemotePath, parse_place
 from fmfbench.sources.layout import open_source
@@ -150,7 +151,7 @@ def _convert_part(source: str, part: Path, options: dict[str, Any]) -> None:
     if is_store(part) and made_of.exists() and json.loads(made_of.read_text()) == facts:
         return
     convert(source, part, **{**options, "workers": 1}, overwrite=True)
-    made_of.write_text(json.dumps(facts))
+    write_text(made_of, json.dumps(facts))
 
 
 def verify_on(client: Client, store: str | Place, source: str | Path | None = None, **options: Any) -> Report:

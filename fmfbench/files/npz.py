@@ -9,7 +9,6 @@ literals and takes negative lengths) against the size of the member, and the che
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import PredictionError
+from fmfbench.files.atomic import replacing
 from fmfbench.files.zips import ZIP_TROUBLE, BoundedFile, checked_members
 
 __all__ = ["Header", "NpzFile", "writing_npz"]
@@ -247,11 +247,7 @@ def writing_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Iterator[Path
     What the block does with the temporary file, which it is given, belongs to the writing: if it raises, `path` is
     as it was.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as temporary:
         with temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

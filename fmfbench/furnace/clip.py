@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmfbench.errors import FailedError, InputError, MissingDependencyError
+from fmfbench.files.atomic import replacing
 from fmfbench.furnace import NAME, VERSION
 from fmfbench.furnace.gallery import PHASE_COLOURS, find_moments, make_furnace, parse_picture_path
 from fmfbench.furnace.render import BLOCK_FRAMES, Furnace
@@ -50,22 +53,32 @@ def write_clip(path: str | Path, *, preset: str = "small", seed: int = 0, record
     target.parent.mkdir(parents=True, exist_ok=True)
     codec = cv2.VideoWriter.fourcc(*"MJPG")
     size = (width, height + TRACE_HEIGHT)
-    writer = cv2.VideoWriter(str(target), cv2.CAP_OPENCV_MJPEG, codec, FRAMES_PER_SECOND, size)
-    if not writer.isOpened():
-        raise FailedError(
-            f"{target}: expected to write a motion JPEG video, OpenCV cannot open it; check the folder"
-        )
+    # OpenCV knows the kind of video by the name's ending.
+    with replacing(target, under=target.with_name(f".{target.stem}.{os.getpid()}.tmp.avi")) as part:
+        writer = cv2.VideoWriter(str(part), cv2.CAP_OPENCV_MJPEG, codec, FRAMES_PER_SECOND, size)
+        if not writer.isOpened():
+            raise FailedError(
+                f"{target}: expected to write a motion JPEG video, OpenCV cannot open it; check the folder"
+            )
+        try:
+            for image in _images(furnace, (width, height), cv2):
+                writer.write(image)
+        finally:
+            writer.release()
+    return target
+
+
+def _images(furnace: Furnace, size: tuple[int, int], cv2: Any) -> Iterator[Image]:
+    """The frames around each moment, enlarged to `size`, with the currents beneath."""
     half = round(PIECE_SECONDS * FRAMES_PER_SECOND / 2)
     for moment in find_moments(furnace):
-        start, stop = max(0, moment.frame - half), min(plan.frames, moment.frame + half)
+        start, stop = max(0, moment.frame - half), min(furnace.plan.frames, moment.frame + half)
         for index in range(start // BLOCK_FRAMES, -(-stop // BLOCK_FRAMES)):
             block = furnace.draw_block(index)
             for k in range(max(0, start - block.start), min(len(block.video), stop - block.start)):
-                image = _outlined(block.video[k], block.label[k], (width, height), cv2)
-                trace = _trace(furnace, block.start + k, width, moment.title, cv2)
-                writer.write(np.concatenate([image, trace]))
-    writer.release()
-    return target
+                image = _outlined(block.video[k], block.label[k], size, cv2)
+                trace = _trace(furnace, block.start + k, size[0], moment.title, cv2)
+                yield np.concatenate([image, trace])
 
 
 def _outlined(frame: Image, label: Image, size: tuple[int, int], cv2: Any) -> Image:

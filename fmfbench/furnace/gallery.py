@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fmfbench.errors import InputError
+from fmfbench.files.atomic import replacing
 from fmfbench.furnace import NAME, VERSION
 from fmfbench.furnace.plan import make_plan, parse_preset
 from fmfbench.furnace.render import BLOCK_FRAMES, Furnace
@@ -101,7 +102,8 @@ def draw_gallery(path: str | Path, *, preset: str = "small", seed: int = 0, reco
     _draw_states(figure.add_subplot(grid[rows + 1, :]), furnace)
     figure.suptitle(f"{NAME} {VERSION} (simulated), preset {preset}, seed {seed}, {furnace.plan.name}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=90, metadata={"Software": f"{NAME} {VERSION}"})
+    with replacing(target) as temporary:
+        figure.savefig(temporary, dpi=90, format="png", metadata={"Software": f"{NAME} {VERSION}"})
     return target
 
 

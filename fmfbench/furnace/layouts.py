@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fmfbench.files.atomic import replacing
 from fmfbench.furnace import NAME, VERSION
 from fmfbench.furnace.drawing import Drawing
 from fmfbench.furnace.events import TEST, TRAIN
@@ -44,22 +45,22 @@ def write_recording(
     target = _video_path(folder, name, layout)
     target.parent.mkdir(parents=True, exist_ok=True)
     (folder / "truth").mkdir(exist_ok=True)
-    part = target.with_name(target.name + ".part")
     visibility = np.empty(furnace.plan.frames, dtype=np.float32)
     pixels = np.empty((furnace.plan.frames, 3), dtype=np.uint16)
     blocks = _noting(drawing.blocks(furnace), visibility, pixels)
-    if layout == "v2":
-        _write_v2(folder / TREE, part, furnace, blocks, mat or MAT_VERSIONS[0])
-    elif layout == "v1":
-        _write_v1(part, furnace, blocks, mat or MAT_VERSIONS[0])
-    else:
-        from fmfbench.furnace.raw import write_raw
+    # Of one name however often it is tried: the same call, killed and repeated, writes over it.
+    with replacing(target, under=target.with_name(target.name + ".part")) as part:
+        if layout == "v2":
+            _write_v2(folder / TREE, part, furnace, blocks, mat or MAT_VERSIONS[0])
+        elif layout == "v1":
+            _write_v1(part, furnace, blocks, mat or MAT_VERSIONS[0])
+        else:
+            from fmfbench.furnace.raw import write_raw
 
-        write_raw(part, target.with_suffix(".csv"), furnace, blocks)
-    write_arrays(folder / "truth" / f"{name}.npz", truth_arrays(furnace, visibility, pixels))
-    if truth == "frames":
-        _write_truth_frames(folder / "truth" / f"{name}.h5", furnace, drawing)
-    part.replace(target)
+            write_raw(part, target.with_suffix(".csv"), furnace, blocks)
+        write_arrays(folder / "truth" / f"{name}.npz", truth_arrays(furnace, visibility, pixels))
+        if truth == "frames":
+            _write_truth_frames(folder / "truth" / f"{name}.h5", furnace, drawing)
 
 
 def write_index(folder: Path, plans: list[Plan], layout: str) -> None:
@@ -108,13 +109,14 @@ def _write_truth_frames(path: Path, furnace: Furnace, drawing: Drawing) -> None:
     def blocks() -> Iterator[Block]:
         return drawing.blocks(furnace, truth_frames=True, count=False)
 
-    part = path.with_name(path.name + ".part")
-    with open_mat_writer(part, "v7.3", f"{HEADER_TEXT}, hidden states") as writer:
+    with (
+        replacing(path, under=path.with_name(path.name + ".part")) as part,
+        open_mat_writer(part, "v7.3", f"{HEADER_TEXT}, hidden states") as writer,
+    ):
         clean = (block.clean for block in blocks() if block.clean is not None)
         writer.write("clean", (3, plan.width, plan.height, plan.frames), "uint8", clean)
         heat = (block.heat for block in blocks() if block.heat is not None)
         writer.write("heat", (plan.width, plan.height, plan.frames), "uint8", heat)
-    part.replace(path)
 
 
 def _noting(

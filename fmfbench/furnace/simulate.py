@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from fmfbench.errors import InputError
+from fmfbench.files.atomic import write_text
+from fmfbench.files.claims import is_free
 from fmfbench.files.local import local_path
 from fmfbench.files.lock import target_lock
 from fmfbench.furnace import NAME, VERSION
@@ -149,12 +151,12 @@ def _claim(folder: Path, parameters: dict[str, Any]) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a folder to write FMF-Sim into, got a file; name another OUT")
     if mark.is_file():
-        if mark.read_text(encoding="utf-8") != text:
+        if mark.read_bytes() != text.encode():
             raise InputError(
                 f"{folder}: expected an empty folder or the same simulation, got FMF-Sim made with other parameters "
                 f"({PARAMETERS_FILE}); name another OUT or remove it"
             )
-    elif folder.exists() and any(folder.iterdir()):
+    elif not is_free(folder):
         raise InputError(f"{folder}: expected an empty folder, got other files in it; name another OUT")
     folder.mkdir(parents=True, exist_ok=True)
     _write_text(mark, text)
@@ -162,7 +164,7 @@ def _claim(folder: Path, parameters: dict[str, Any]) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text.encode())
+    write_text(path, text)
 
 
 def _parse_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

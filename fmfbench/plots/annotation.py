@@ -14,6 +14,7 @@ from fmfbench.clock import NS
 from fmfbench.errors import AnnotationError
 from fmfbench.plots.clip import writing_clip
 from fmfbench.plots.palette import COARSE, INK, PHASE_NAMES, PHASES, TRUTH, rgb
+from fmfbench.plots.picture import save_figure
 from fmfbench.plots.recording import outline
 from fmfbench.store.layers import provenance_of
 from fmfbench.store.reader import Recording
@@ -61,7 +62,7 @@ def draw_sheet(recording: Recording, boxes: str | None, refined: str | None, out
     more = f" (first {len(shown)} of {len(events)} events)" if len(events) > len(shown) else ""
     names = [f"{name} {color}" for name, color in ((boxes, "yellow"), (refined, "green")) if name]
     figure.suptitle(f"{recording.name}{more}: {', '.join(names)}", fontsize=10)
-    figure.savefig(out, dpi=110)
+    save_figure(figure, out)
 
 
 def draw_clip(recording: Recording, boxes: str | None, refined: str | None, out: Path) -> None:

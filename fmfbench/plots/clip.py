@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import AnnotationError, FailedError, MissingDependencyError
+from fmfbench.files.atomic import replacing
 
 if TYPE_CHECKING:
     import av
@@ -51,11 +52,12 @@ def writing_clip(out: Path, size: tuple[int, int], rate: float) -> Iterator[Call
             f"{out}: expected PyAV to write video, got none: pip install 'fmfbench[raw]'"
         ) from error
     even = size[0] + size[0] % 2, size[1] + size[1] % 2  # the codecs halve the colour planes
-    part = out.with_name(f".{out.stem}.part{out.suffix.lower()}")
+    kind = out.suffix.lower().removeprefix(".")
     try:
-        with av.open(
-            str(part), "w", options={"movflags": "faststart"} if part.suffix == ".mp4" else {}
-        ) as file:
+        with (
+            replacing(out) as part,
+            av.open(str(part), "w", kind, {"movflags": "faststart"} if kind == "mp4" else {}) as file,
+        ):
             codec, options = _available(codecs, out)
             frames_a_second = Fraction(rate).limit_denominator(1000)
             stream = cast("av.VideoStream", file.add_stream(codec, rate=frames_a_second, options=options))
@@ -68,13 +70,10 @@ def writing_clip(out: Path, size: tuple[int, int], rate: float) -> Iterator[Call
 
             yield write
             file.mux(stream.encode(None))
-        part.replace(out)
     except (OSError, av.FFmpegError) as error:
         raise FailedError(
             f"{out}: expected to write a video, PyAV cannot open or write it: {error}; check the folder"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _available(codecs: tuple[tuple[str, dict[str, str]], ...], out: Path) -> tuple[str, dict[str, str]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from fmfbench.files.atomic import write_text
 from fmfbench.plots.palette import css_variables
 from fmfbench.scoring.figures import figure_text, interval_text
 from fmfbench.scoring.metrics import Figure
@@ -64,13 +64,8 @@ def page(title: str, body: str, *, script: str = "") -> str:
 
 def write_page(path: Path, text: str) -> Path:
     """Write a page; it takes the place of `path` when it is whole."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        # a stranger's text may hold halves of surrogate pairs, which UTF-8 cannot
-        temporary.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # a stranger's text may hold halves of surrogate pairs, which UTF-8 cannot
+    write_text(path, text, errors="replace")
     return path
 
 

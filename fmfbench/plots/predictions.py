@@ -12,6 +12,7 @@ from fmfbench.errors import PredictionError
 from fmfbench.exchange.masks import unpack_masks
 from fmfbench.exchange.predictions import read_predictions
 from fmfbench.plots.palette import PREDICTED, TRUTH
+from fmfbench.plots.picture import save_figure
 from fmfbench.plots.recording import outline
 from fmfbench.store.reader import StoreReader
 
@@ -58,7 +59,7 @@ def draw_predictions(
         axes.set_title(f"{recording.name} {frame}\n{truth}, score {float(found.score[row]):.2f}", fontsize=7)
         axes.set_axis_off()
     figure.suptitle(f"{Path(predictions).name}: green true outline, blue predicted", fontsize=10)
-    figure.savefig(out, dpi=110)
+    save_figure(figure, Path(out))
 
 
 def _spread(label: NDArray[np.uint8], count: int) -> NDArray[np.int64]:

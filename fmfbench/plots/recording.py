@@ -14,6 +14,7 @@ from fmfbench.conversion.summary import gaps
 from fmfbench.errors import StoreError
 from fmfbench.plots.palette import GAP, PHASE_NAMES, PHASES, SPLIT_INKS, TRUTH
 from fmfbench.plots.palette import SPLITS as SPLIT_SHADES
+from fmfbench.plots.picture import save_figure
 from fmfbench.store.reader import Recording
 from fmfbench.store.schema import SPLITS
 
@@ -66,7 +67,7 @@ def draw_recording(recording: Recording, frames: NDArray[np.int64], out: Path) -
         f"{recording.name}: {recording.num_frames} frames of {recording.width}x{recording.height} (WxH)",
         fontsize=11,
     )
-    figure.savefig(out, dpi=110)
+    save_figure(figure, out)
 
 
 def draw_frame(axes: Axes, recording: Recording, frame: int) -> None:

@@ -17,13 +17,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from fmfbench.errors import StoreError
-from fmfbench.files.atomic import exchange
+from fmfbench.files.atomic import exchange, is_half_written, replace_file, replacing
 from fmfbench.files.leavings import without_leavings
 from fmfbench.files.lock import target_lock
 from fmfbench.files.remote import Place, RemotePath
@@ -38,7 +38,6 @@ __all__ = [
     "is_half_made",
     "is_store",
     "open_writer",
-    "replace_file",
     "seal",
     "store_digest",
     "write_document",
@@ -303,7 +302,8 @@ class StoreWriter:
             return True
         if not self.part.is_dir() or self.part.is_symlink():
             return False
-        there = {path.name for path in without_leavings(self.part.iterdir())}
+        left = [path.name for path in without_leavings(self.part.iterdir())]
+        there = {name for name in left if not is_half_written(name)}
         return there <= {self.root.name, _JOURNAL + _SUFFIX} and not without_leavings(self.root.glob("*"))
 
     def _take_up(self, journal: dict[str, Any]) -> bool:
@@ -320,41 +320,16 @@ class StoreWriter:
 
 
 def _link_or_copy(source: Path, path: Path) -> None:
-    temporary = path.with_name(path.name + _SUFFIX)
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def write_document(path: Path, document: dict[str, Any]) -> None:
     """A `zarr.json`, whole or not at all."""
     replace_file(path, document_bytes(document))
-
-
-def replace_file(
-    path: Path, data: bytes | Iterable[bytes], see: Callable[[bytes], object] = lambda piece: None
-) -> None:
-    """Write a file whole or not at all, given at once or in pieces, each of which `see` is shown."""
-    temporary = path.with_name(path.name + _SUFFIX)
-    try:
-        with open(temporary, "wb", buffering=0) as handle:
-            for piece in [data] if isinstance(data, bytes) else data:
-                see(piece)
-                _write_all(handle, piece)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def _write_all(handle: Any, piece: bytes) -> None:
-    written = handle.write(piece)
-    while written < len(piece):  # the disk is nearly full, or the piece very large
-        written += handle.write(memoryview(piece)[written:])
 
 
 def _part(target: Path) -> Path:

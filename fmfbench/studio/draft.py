@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from fmfbench.annotation.keyframes import Keyframes, check_against, parse_keyframes
 from fmfbench.errors import AnnotationError, FailedError
-from fmfbench.store.writer import replace_file
+from fmfbench.files.atomic import replace_file
 
 __all__ = ["Conflict", "Draft", "Frame", "StaleError", "scaled", "text_of"]
 

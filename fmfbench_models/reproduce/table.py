@@ -11,6 +11,7 @@ from typing import Any
 import fmfbench
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError
+from fmfbench.files.atomic import replace_file, write_text
 from fmfbench.files.local import local_path
 from fmfbench.files.lock import target_lock
 from fmfbench.files.remote import parse_place
@@ -24,7 +25,7 @@ from fmfbench_models.reproduce.experiment import Experiment, Row, choose_rows, l
 from fmfbench_models.reproduce.markdown import document_markdown
 from fmfbench_models.reproduce.picture import draw_lengths
 from fmfbench_models.reproduce.work import Work
-from fmfbench_models.reproduce.workplace import Workplace, write_bytes, write_json, write_text
+from fmfbench_models.reproduce.workplace import Workplace, write_json
 from fmfbench_models.training.parallel import check_device
 
 __all__ = ["Reproduction", "is_simulated", "plan", "reproduce"]
@@ -235,6 +236,6 @@ def write_table(
     document = build_document(experiment, {row.name for row in rows}, work, seeds, results)
     write_json(work.place.table(experiment.name, "json"), document)
     if document["picture"]:
-        write_bytes(work.place.out / document["picture"], draw_lengths(document))
+        replace_file(work.place.out / document["picture"], draw_lengths(document))
     write_text(work.place.table(experiment.name, "md"), document_markdown(document))
     return document

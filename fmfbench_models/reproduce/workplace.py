@@ -15,7 +15,6 @@ eight digits of its sha256, and so do the names of rows and tables.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -25,9 +24,10 @@ from typing import Any
 
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError
-from fmfbench.files.leavings import is_leaving
+from fmfbench.files.atomic import write_text
+from fmfbench.files.claims import read_mark
 
-__all__ = ["Stopwatch", "Workplace", "read_json", "write_bytes", "write_json", "write_text"]
+__all__ = ["Stopwatch", "Workplace", "read_json", "write_json"]
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,8 @@ class Workplace:
 
     def check(self, data: Dataset) -> None:
         """A folder belongs to one data set; InputError where it is another's or holds other things."""
-        mark = self.out / "reproduce.json"
-        if mark.is_file():
-            found = read_json(mark) or {}
+        found = read_mark(self.out, "reproduce.json", "one of an earlier call")
+        if found is not None:
             if found.get("fingerprint") != data.fingerprint:
                 raise InputError(
                     f"{self.out}: expected a folder of {data.name} (fingerprint {data.fingerprint[:12]}), got one "
@@ -73,10 +72,6 @@ class Workplace:
                     f"{self.out}: expected a folder of the files that {data.path} was made of, got one of files of "
                     f"the same labels and other frames or currents; choose another folder"
                 )
-        elif self.out.exists() and (not self.out.is_dir() or any(map(is_foreign, self.out.iterdir()))):
-            raise InputError(
-                f"{self.out}: expected a new or empty folder, or one of an earlier call, got other files"
-            )
 
     def claim(self, data: Dataset) -> None:
         """Check, mark it as this data set's, and clear away what killed calls have left."""
@@ -87,16 +82,18 @@ class Workplace:
             write_json(mark, {"schema": 1, **facts})
         for left in self.out.glob("predictions/*/.predict-*"):
             shutil.rmtree(left, ignore_errors=True)
-        for pattern in ("predictions/*/*.part", "results/*/.*.tmp", "runs/*/*/.*.tmp", ".*.tmp"):
+        for pattern in (
+            "predictions/*/*.part",
+            "*/*/.*.tmp",
+            "runs/*/*/.*.tmp",
+            "runs/*/*/*/.*.tmp",
+            ".*.tmp",
+        ):
             for left in self.out.glob(pattern):
                 left.unlink()
         for run in self.out.glob("runs/*/*/seed*"):
             if run.is_dir() and not (run / "run.json").is_file():
                 shutil.rmtree(run)  # killed before it had begun
-
-
-def is_foreign(path: Path) -> bool:
-    return not (path.name.startswith(".") and path.name.endswith(".tmp")) and not is_leaving(path.name)
 
 
 class Stopwatch:
@@ -132,16 +129,5 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, contents: bytes) -> None:
-    """A reader sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(contents)
-    os.replace(temporary, path)
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import shutil
 import subprocess
@@ -26,7 +25,8 @@ from torch import Tensor
 import fmfbench
 from fmfbench.data import Dataset
 from fmfbench.errors import InputError
-from fmfbench.files.leavings import without_leavings
+from fmfbench.files.atomic import write_text
+from fmfbench.files.claims import make_folder, read_mark, sweep
 from fmfbench.torch import WindowLoader
 from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
 from fmfbench_models.interface import Model
@@ -67,8 +67,8 @@ class RunFolder:
 
         longer_than: a finished run of the same settings but for fewer epochs, which this one begins with.
         """
-        if (self.path / "run.json").is_file():
-            found = self._read(self.path)
+        found = read_mark(self.path, "run.json", "a run to resume")
+        if found is not None:
             differing = self._differing(found)
             if differing:
                 raise InputError(
@@ -76,13 +76,10 @@ class RunFolder:
                     f"{self._longer_remedy(found, differing)}"
                 )
             return
-        if self.path.is_dir() and without_leavings(self.path.iterdir()):
-            raise InputError(
-                f"{self.path}: expected a new or empty folder, or a run to resume, got other files"
-            )
         if longer_than is not None:
             self._check_longer(longer_than)
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path, "the run")
+        sweep(self.path)
         if longer_than is not None:
             for name in COPIED:
                 if (longer_than / name).is_file():
@@ -200,9 +197,7 @@ class RunFolder:
 
 
 def write_json(path: Path, value: Any) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fmfbench.files.atomic import replacing
+
 __all__ = ["RunLog", "draw_curves", "read_log"]
 
 
@@ -63,7 +65,8 @@ def draw_curves(log: Path, picture: Path, title: str) -> None:
             axis.text(0.5, 0.5, "no validation", transform=axis.transAxes, ha="center", color="0.4")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.grid(alpha=0.3)
-    figure.savefig(picture, dpi=120, metadata={"Software": None})
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, dpi=120, format="png", metadata={"Software": None})
 
 
 def _plot(axis: Any, lines: list[dict[str, Any]], key: str, label: str) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -28,11 +27,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from fmfbench.errors import InputError
+from fmfbench.files.atomic import write_text
+from fmfbench.files.claims import make_folder
 from fmfbench.scoring.ranks import auroc, rank
 from fmfbench_models.parts.blocks import PatchEmbedding
 from fmfbench_models.parts.contrastive import Loss, Mining, contrastive_loss, relations
 from fmfbench_models.parts.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
-from fmfbench_models.unsupervised.results import check_seed, exit_code, make_folder
+from fmfbench_models.unsupervised.results import check_seed, exit_code
 from fmfbench_models.unsupervised.tag_pairs import (
     IMAGE_SETS,
     KINDS,
@@ -224,7 +225,7 @@ def run_all(data: str, out: Path, seeds: int, methods: Sequence[str], epochs: in
             f"{'; '.join(methods) or 'none'}, {seeds} and {epochs}"
         )
     images = load_images(data)
-    make_folder(out)
+    make_folder(out, "the results")
     epochs = EPOCHS[data] if epochs is None else epochs
     wanted = {
         name: TagSettings(data=data, loss=loss, mining=mining, seed=0, epochs=epochs)
@@ -237,10 +238,10 @@ def run_all(data: str, out: Path, seeds: int, methods: Sequence[str], epochs: in
         settings = replace(wanted[name], seed=seed)
         file = out / _file_name(settings)
         if not file.is_file():
-            _write(file, json.dumps(run_one(settings, images), indent=1))
+            write_text(file, json.dumps(run_one(settings, images), indent=1) + "\n")
     runs = {name: _found(out, settings) for name, settings in wanted.items()}
     path = out / f"{data}.md"
-    _write(path, tags_markdown(data, {name: made for name, made in runs.items() if made}))
+    write_text(path, tags_markdown(data, {name: made for name, made in runs.items() if made}) + "\n")
     return path
 
 
@@ -272,12 +273,6 @@ def _found(out: Path, settings: TagSettings) -> list[dict[str, Any]]:
             raise InputError(f"{path}: holds a run with other settings; choose another folder or delete it")
         runs.append(run)
     return runs
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import FmfbenchError, InputError
-from fmfbench.files.leavings import without_leavings
+from fmfbench.files.atomic import write_text
+from fmfbench.files.claims import make_folder, read_mark, sweep
 from fmfbench.scoring.metrics import metric
 from fmfbench.scoring.ranks import auroc, rank, rank_replicates
 
-__all__ = ["ResultFolder", "auroc_interval", "check_seed", "exit_code", "make_folder"]
+__all__ = ["ResultFolder", "auroc_interval", "check_seed", "exit_code"]
 
 RESAMPLES = 2000
 
@@ -27,20 +27,18 @@ class ResultFolder:
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
-        make_folder(path)
+        make_folder(path, "the results")
         own = json.loads(json.dumps(settings))
-        file = path / "settings.json"
-        if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_mark(path, "settings.json", "results to resume")
+        if found is None:
+            sweep(path)
+            self.write("settings", own)
+        else:
             differing = sorted(key for key in own.keys() | found.keys() if own.get(key) != found.get(key))
             if differing:
                 raise InputError(
                     f"{path}: holds results of other {', '.join(differing)}; choose another folder or delete it"
                 )
-        elif not all(unfinished(entry) for entry in without_leavings(path.iterdir())):
-            raise InputError(f"{path}: expected a new or empty folder, or results to resume, got other files")
-        else:
-            self.write("settings", own)
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A part, or None where it is not done yet."""
@@ -51,25 +49,7 @@ class ResultFolder:
         self.write_text(f"{name}.json", json.dumps(value, indent=1) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        temporary = self.path / f".{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, self.path / name)
-
-
-def make_folder(path: Path) -> None:
-    """The folder and those above it, where they are not there yet. InputError: one of them is a file."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        found = next(above for above in (path, *path.parents) if os.path.lexists(above))
-        raise InputError(
-            f"{path}: expected a folder for the results, but {found} is there and is no folder; choose another"
-        ) from error
-
-
-def unfinished(path: Path) -> bool:
-    """Whether a file is what a killed write leaves; it belongs to no one and the next write replaces it."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+        write_text(self.path / name, text)
 
 
 def check_seed(seed: int, where: str) -> None:
