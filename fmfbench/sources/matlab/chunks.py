@@ -1,39 +1,28 @@
-"""Chunks of a v7.3 dataset: read as bytes, inflated on several threads, laid upright into frames.
+"""Chunks of a v7.3 dataset: read as bytes and inflated on several threads.
 
 HDF5 hands out one chunk at a time from under one lock. Here the library is asked only where the chunks lie;
-the bytes are read, inflated and transposed side by side. Filters other than those of the MAT files' writers
+the bytes are read and inflated side by side. Filters other than those of the MAT files' writers
 (shuffle, deflate, fletcher32) are left to h5py, chunk by chunk.
-
-A *row* is all chunks that hold the same frames. A row that fits in memory is built there; one that does not
-(chunks may be as long as the recording) is inflated once into a temporary file, chunk after chunk. In a chunk
-the frames are the slowest axis, so a few frames of it are one run of bytes.
 """
 
 from __future__ import annotations
 
-import itertools
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.errors import FailedError
 from fmfbench.sources.matlab.file_bytes import FileBytes
 from fmfbench.sources.matlab.inflate import PIECE, InflateError, inflate, inflate_whole
-from fmfbench.sources.matlab.variable import place
 
-__all__ = ["ChunkRows", "ChunkTable", "Pipeline", "ThreadTeam"]
+__all__ = ["ChunkTable", "Pipeline", "ThreadTeam", "unshuffle"]
 
-ROW_BYTES = 32 << 20  # a row of chunks larger than this goes through a temporary file
-BATCH_BYTES = 1 << 18  # of chunks that one thread takes at a time
-SHARED_BYTES = 1 << 15  # chunks smaller than this are inflated by one thread
+GAP_BYTES = 1 << 12  # between two chunks that are read in one piece
 Item = TypeVar("Item")
 
 
@@ -142,17 +131,54 @@ class ChunkTable:
 
     def values(self, number: int) -> NDArray[Any]:
         """A chunk of shape `chunks`, in the type stored, read-only. Raises InflateError, OSError."""
-        data = self._in_one_step(number) or b"".join(self.pieces(number))
-        if self.shuffled(number):
-            data = unshuffle(data, self.dtype.itemsize)
-        return np.frombuffer(data, self.dtype).reshape(self.chunks)
+        return np.frombuffer(self._whole(number, None), self.dtype).reshape(self.chunks)
 
-    def _in_one_step(self, number: int) -> bytes | None:
+    def values_of(self, first: int, count: int) -> NDArray[Any]:
+        """Chunks `first`, `first` + 1, ...: (count, *chunks), in the type stored. Raises InflateError, OSError.
+
+        Chunks that lie side by side are read from the file in one piece.
+        """
+        out = np.empty((count, self.chunk_bytes), np.uint8)
+        flat, size = out.reshape(-1).data, self.chunk_bytes
+        for place, number, stored in self._side_by_side(first, count):
+            flat[place * size : (place + 1) * size] = self._whole(number, stored)
+        return out.view(self.dtype).reshape(count, *self.chunks)
+
+    def _side_by_side(self, first: int, count: int) -> Iterator[tuple[int, int, memoryview | None]]:
+        """(0, first), ..., in the order of the file, with the bytes stored where neighbours were read together."""
+        if self._special or self._masks[first : first + count].any():
+            yield from ((place, first + place, None) for place in range(count))
+            return
+        offsets, sizes = self._offsets[first : first + count], self._sizes[first : first + count]
+        order = np.argsort(offsets, kind="stable")
+        starts, ends = offsets[order], (offsets + sizes)[order]
+        apart = np.flatnonzero((starts[1:] < ends[:-1]) | (starts[1:] > ends[:-1] + GAP_BYTES)) + 1
+        for run in np.split(order, apart):
+            low, length = int(offsets[run[0]]), int(offsets[run[-1]] + sizes[run[-1]] - offsets[run[0]])
+            if length > PIECE + len(run) * self.chunk_bytes:  # more than such chunks need: one at a time
+                yield from ((place, first + place, None) for place in run.tolist())
+                continue
+            stored = memoryview(self._file.read_at(low, length))
+            for place, at, size in zip(
+                run.tolist(), (offsets[run] - low).tolist(), sizes[run].tolist(), strict=True
+            ):
+                yield place, first + place, stored[at : at + size]
+
+    def _whole(self, number: int, stored: memoryview | None) -> bytes:
+        """The values of a chunk as bytes; `stored`: its bytes in the file, where they were read already."""
+        data = self._in_one_step(number, stored) or b"".join(self.pieces(number))
+        return unshuffle(data, self.dtype.itemsize) if self.shuffled(number) else data
+
+    def _in_one_step(self, number: int, stored: memoryview | None) -> bytes | None:
         """A chunk that is merely deflated, and small; None for the others and for damaged ones."""
         if self._special or self._masks[number]:
             return None
-        offset, size = int(self._offsets[number]), int(self._sizes[number])
-        return inflate_whole(self._file.read_at(offset, size), self.chunk_bytes) if size <= PIECE else None
+        if stored is None:
+            size = int(self._sizes[number])
+            if size > PIECE:
+                return None
+            return inflate_whole(self._file.read_at(int(self._offsets[number]), size), self.chunk_bytes)
+        return inflate_whole(stored, self.chunk_bytes)
 
     def _stored(self, offset: int, size: int) -> Iterator[bytes]:
         for at in range(offset, offset + size, PIECE):
@@ -186,154 +212,3 @@ def fletcher32(pieces: Iterable[bytes]) -> int:
 def same_fletcher32(made: int, stored: int) -> bool:
     """Equal sums; HDF5 writes 65535 where the remainder is 0."""
     return made >> 16 == (stored >> 16) % 65535 and made & 0xFFFF == (stored & 0xFFFF) % 65535
-
-
-class Box(NamedTuple):
-    """Where the frame part of a chunk belongs."""
-
-    crop: tuple[slice, ...]  # of the chunk's axes after the frame axis: the data in a padded edge chunk
-    spot: tuple[slice, ...]  # of the upright frame's axes
-
-
-class ChunkRows:
-    """Upright frames from a table of chunks. `frame_ndim` axes are a frame's, the one before them counts."""
-
-    def __init__(self, table: ChunkTable, frame_ndim: int, team: ThreadTeam, scratch: Path | None) -> None:
-        self._table = table
-        self._team = team
-        self._scratch_folder = scratch
-        lead = (
-            len(table.shape) - frame_ndim - 1
-        )  # axes of extent 1 before the frame axis; -1: none counts frames
-        dims = table.shape[lead:] if lead >= 0 else (1, *table.shape)
-        cut = table.chunks[lead:] if lead >= 0 else (1, *table.chunks)
-        self._num_frames, self._frame = dims[0], dims[:0:-1]
-        self.row_frames, self._part = cut[0], cut[1:]
-        self._boxes = list(_boxes(dims[1:], cut[1:]))
-        self.row_bytes = min(self.row_frames, self._num_frames) * prod(dims[1:]) * table.dtype.itemsize
-        self.on_disk = max(self.row_bytes, table.chunk_bytes) > ROW_BYTES
-        self._lock = threading.Lock()
-        self._kept: tuple[int, NDArray[Any]] | None = None  # the last row that was not used up
-        self._scratch: tuple[int, FileBytes] | None = None  # the last row that went to disk
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Frames start..stop-1, upright. Raises InflateError, OSError, FailedError."""
-        out = np.empty((stop - start, *self._frame), self._table.dtype.newbyteorder("="))
-        each = self.row_frames
-        with self._lock:
-            whole: list[int] = []
-            for row in range(start // each, (stop - 1) // each + 1):
-                a, b = row * each, min((row + 1) * each, self._num_frames)
-                first, last = max(a, start), min(b, stop)
-                target = out[first - start : last - start]
-                if self.on_disk:
-                    self._from_disk(row, first - a, last - a, target)
-                elif (first, last) == (a, b):
-                    whole.append(row)
-                else:
-                    target[...] = self._kept_row(row)[first - a : last - a]
-            self._decode(whole, out, start)
-        return out
-
-    def close(self) -> None:
-        if self._scratch is not None:
-            self._scratch[1].close()
-
-    def _kept_row(self, row: int) -> NDArray[Any]:
-        if self._kept is None or self._kept[0] != row:
-            count = min(self.row_frames, self._num_frames - row * self.row_frames)
-            frames = np.empty((count, *self._frame), self._table.dtype.newbyteorder("="))
-            self._kept = None
-            self._decode([row], frames, row * self.row_frames)
-            self._kept = (row, frames)
-        return self._kept[1]
-
-    def _decode(self, rows: list[int], out: NDArray[Any], first_frame: int) -> None:
-        """Whole rows into `out`, whose first frame is `first_frame`."""
-
-        def lay(batch: range) -> None:
-            for job in batch:
-                row, box = rows[job // len(self._boxes)], job % len(self._boxes)
-                values = self._table.values(row * len(self._boxes) + box).reshape(-1, *self._part)
-                begin = row * self.row_frames
-                count = min(self.row_frames, self._num_frames - begin)
-                crop, spot = self._boxes[box]
-                target = out[(slice(begin - first_frame, begin - first_frame + count), *spot)]
-                place(target, values[(slice(count), *crop)])
-
-        jobs = len(rows) * len(self._boxes)
-        batch = max(1, min(BATCH_BYTES // self._table.chunk_bytes, jobs // self._team.workers))
-        lanes = min(self._lanes(), -(-jobs // batch))
-        self._team.each(lay, (range(j, min(j + batch, jobs)) for j in range(0, jobs, batch)), lanes)
-
-    def _lanes(self) -> int:
-        """Threads at work: each holds a chunk and its stored bytes; small chunks are not worth a second."""
-        if self._table.chunk_bytes < SHARED_BYTES:
-            return 1
-        return max(1, min(self._team.workers, 2 * ROW_BYTES // max(1, self._table.chunk_bytes)))
-
-    def _from_disk(self, row: int, first: int, last: int, target: NDArray[Any]) -> None:
-        file = self._row_on_disk(row)
-        table, size = self._table, self._table.dtype.itemsize
-        per_frame = prod(self._part)
-        plane = table.chunk_bytes // size
-
-        def lay(box: int) -> None:
-            slot = box * table.chunk_bytes
-            count, at = (last - first) * per_frame, first * per_frame
-            if table.shuffled(row * len(self._boxes) + box):
-                planes = [file.read_at(slot + p * plane + at, count) for p in range(size)]
-                data = unshuffle(b"".join(planes), size)
-            else:
-                data = file.read_at(slot + at * size, count * size)
-            values = np.frombuffer(data, table.dtype).reshape(last - first, *self._part)
-            crop, spot = self._boxes[box]
-            place(target[(slice(None), *spot)], values[(slice(None), *crop)])
-
-        self._team.each(lay, range(len(self._boxes)), self._team.workers)
-
-    def _row_on_disk(self, row: int) -> FileBytes:
-        if self._scratch is not None and self._scratch[0] == row:
-            return self._scratch[1]
-        self.close()
-        self._scratch = None
-        wanted = len(self._boxes) * self._table.chunk_bytes
-        folder = str(self._scratch_folder or tempfile.gettempdir())
-        try:
-            file = FileBytes(tempfile.TemporaryFile(dir=folder, buffering=0))  # noqa: SIM115 - lives on
-        except OSError as error:
-            raise FailedError(
-                f"cannot make a temporary file in {folder}: {error.strerror}; set TMPDIR"
-            ) from error
-
-        def inflate_to_disk(box: int) -> None:
-            at = box * self._table.chunk_bytes
-            for piece in self._table.pieces(row * len(self._boxes) + box):
-                try:
-                    file.write_at(at, piece)
-                except OSError as error:
-                    needs = f"{wanted} bytes for one row of chunks"
-                    raise FailedError(
-                        f"cannot write a temporary file in {folder} ({needs}): {error.strerror}; set TMPDIR"
-                    ) from error
-                at += len(piece)
-
-        try:
-            self._team.each(inflate_to_disk, range(len(self._boxes)), self._team.workers)
-        except BaseException:
-            file.close()
-            raise
-        self._scratch = (row, file)
-        return file
-
-
-def _boxes(dims: tuple[int, ...], part: tuple[int, ...]) -> Iterator[Box]:
-    """Every chunk of a row, in the order of the grid; `dims` and `part` without the frame axis."""
-    grid = [range(-(-extent // step)) for extent, step in zip(dims, part, strict=True)]
-    for index in itertools.product(*grid):
-        lows = [i * step for i, step in zip(index, part, strict=True)]
-        highs = [min(low + step, extent) for low, step, extent in zip(lows, part, dims, strict=True)]
-        yield Box(
-            crop=tuple(slice(high - low) for low, high in zip(lows, highs, strict=True)),
-            spot=tuple(slice(low, high) for low, high in zip(lows[::-1], highs[::-1], strict=True)),
-        )

@@ -1,8 +1,8 @@
 """The values of one HDF5 dataset of a v7.3 file, read as its chunks allow.
 
-Three ways: raw chunks on several threads (`mat_chunks`); h5py in blocks of whole chunks, where the values lie
-in one piece, the chunks are tiny or the filters unusual; through a temporary file, where the chunks are as
-long as the recording. Never frame by frame: that would inflate such chunks once for each frame.
+Three ways: raw chunks on several threads (`chunk_rows`); h5py in blocks of whole chunks, where the values lie
+in one piece or the filters are unusual; through a temporary file, where the chunks are as long as the
+recording. Never frame by frame: that would inflate such chunks once for each frame.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import FmfbenchError, SourceError
-from fmfbench.sources.matlab.chunks import ROW_BYTES, ChunkRows, ChunkTable, Pipeline, ThreadTeam
+from fmfbench.sources.matlab.chunk_rows import ROW_BYTES, ChunkRows
+from fmfbench.sources.matlab.chunks import ChunkTable, Pipeline, ThreadTeam
 from fmfbench.sources.matlab.file_bytes import FileBytes
 from fmfbench.sources.matlab.inflate import MAX_RATIO, InflateError, one_line
 from fmfbench.sources.matlab.variable import dims_text, place
 
 __all__ = ["Dataset", "Empty", "hdf5_errors", "missing_filter", "refuse_void_chunks"]
 
-SMALL_CHUNK = 2048
 _FILTERS = {
     4: "SZIP", 307: "bzip2", 32000: "LZF", 32001: "Blosc", 32004: "LZ4", 32008: "bitshuffle", 32013: "ZFP",
     32015: "Zstandard", 32017: "SZ", 32026: "Blosc2",
 }  # fmt: skip
 MOST_CHUNKS = 1 << 22  # of which a table is kept
 BLOCK_CHUNKS = 1 << 12
+NOTED_CHUNKS = 1 << 14  # entered into the table at once
 
 
 @contextmanager
@@ -146,7 +147,7 @@ class Dataset:
             rows = self._chunk_rows(len(frame_shape))
         step = self._frames_per_chunk(len(frame_shape))
         if rows is not None and rows.on_disk:
-            return 2 * frames_wanted  # many short reads for each block: larger ones cost less
+            return rows.block_frames
         return max(1, frames_wanted // step) * step
 
     def close(self) -> None:
@@ -216,7 +217,7 @@ class Dataset:
             chunk_bytes = prod(self._chunks) * self._dtype.itemsize
             pipeline = self._pipeline()
             fits = max(row_bytes, chunk_bytes) <= ROW_BYTES
-            if fits and (pipeline is None or chunk_bytes < SMALL_CHUNK):
+            if fits and (pipeline is None or prod(self._grid()) > MOST_CHUNKS):
                 if not self._walked:
                     refuse_void_chunks(self._where, self._dataset)
                 self._walked = True
@@ -273,17 +274,27 @@ class Dataset:
         offsets, sizes = np.full(count, -1, np.int64), np.zeros(count, np.int64)
         masks = np.zeros(count, np.uint32)
         if pipeline is not None:
-            grid, cut = self._grid(), self._chunks
-            strides = [prod(grid[axis + 1 :]) for axis in range(len(grid))]
+            grid, cut = self._grid(), np.array(self._chunks)
             first: list[Any] = []
+            noted: list[Any] = []
+
+            def enter() -> None:
+                places = np.array([info.chunk_offset for info in noted]) // cut
+                at = np.ravel_multi_index(tuple(places.T), grid)
+                offsets[at] = [info.byte_offset for info in noted]
+                sizes[at] = [info.size for info in noted]
+                masks[at] = [info.filter_mask for info in noted]
+                first[:] = first or noted[:1]
+                noted.clear()
 
             def note(info: Any) -> None:
-                at = sum(o // c * s for o, c, s in zip(info.chunk_offset, cut, strides, strict=True))
-                offsets[at], sizes[at], masks[at] = info.byte_offset, info.size, info.filter_mask
-                if not first:
-                    first.append(info)
+                noted.append(info)
+                if len(noted) == NOTED_CHUNKS:
+                    enter()
 
             self._dataset.id.chunk_iter(note)
+            if noted:
+                enter()
             if offsets.min() < 0:
                 raise SourceError(f"{self._where}: a chunk is listed twice; save the file again")
             offsets += self._base_of(first[0])

@@ -86,7 +86,7 @@ def inflate(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
         raise InflateError(f"the compressed data holds {made} bytes, {size} were announced")
 
 
-def inflate_whole(data: bytes, size: int) -> bytes | None:
+def inflate_whole(data: bytes | memoryview, size: int) -> bytes | None:
     """The `size` bytes of a zlib stream in one step; None if it is not that, and `inflate` says why."""
     stream = _deflate.decompressobj()
     try:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fmfbench.errors import FailedError, SourceError
-from fmfbench.sources.matlab import chunks, dataset
+from fmfbench.sources.matlab import chunk_rows, dataset, row_scratch
 from fmfbench.sources.matlab.chunks import fletcher32, same_fletcher32
 from fmfbench.sources.matlab.mat import open_mat
 
@@ -38,13 +38,17 @@ def write(path, name="data", values=None, matlab_class=None, **options):
     return path
 
 
-@pytest.fixture(params=["memory", "disk", "plain"])
+@pytest.fixture(params=["grouped", "one by one", "disk", "disk, as it comes", "plain"])
 def way(request, monkeypatch):
-    """Rows of chunks in memory, through a file, or left to h5py; small chunks go through threads here."""
-    for module in (chunks, dataset):
-        monkeypatch.setattr(module, "ROW_BYTES", 0 if request.param == "disk" else 1 << 30)
-    monkeypatch.setattr(dataset, "SMALL_CHUNK", 1 << 30 if request.param == "plain" else 0)
-    monkeypatch.setattr(chunks, "SHARED_BYTES", 0)
+    """Rows of chunks in memory, in groups or on threads; through a file, in groups or not; left to h5py."""
+    for module in (chunk_rows, dataset):
+        monkeypatch.setattr(module, "ROW_BYTES", 0 if "disk" in request.param else 1 << 30)
+    monkeypatch.setattr(chunk_rows, "SMALL_BYTES", 0 if request.param == "one by one" else 1 << 30)
+    monkeypatch.setattr(chunk_rows, "GROUP_BYTES", 2000)
+    monkeypatch.setattr(chunk_rows, "SCRATCH_BLOCK_BYTES", 300)  # a few frames a block
+    monkeypatch.setattr(row_scratch, "GROUP_BYTES", 0 if "comes" in request.param else 100)
+    if request.param == "plain":
+        monkeypatch.setattr(dataset, "MOST_CHUNKS", 0)
     return request.param
 
 
@@ -78,8 +82,9 @@ def test_any_chunks_and_filters_equal_plain_h5py(tmp_path, way, data):
             np.testing.assert_array_equal(np.concatenate(list(variable.iter_frames(rank, block))), upright)
         rows = variable._storage._rows.get(rank)
         direct = "lzf" not in options.values()
-        assert (rows is not None) == (way == "disk" or (way == "memory" and direct))
-        assert rows is None or rows.on_disk == (way == "disk")
+        on_disk = way.startswith("disk")
+        assert (rows is not None) == (on_disk or (way != "plain" and direct))
+        assert rows is None or rows.on_disk == on_disk
 
 
 @pytest.mark.parametrize("chunks", [None, (1, 1, 3, 4, 5), (1, 1, 2, 3, 2)])
@@ -311,9 +316,12 @@ def test_fletcher32_is_the_one_of_hdf5(tmp_path, length):
     assert not same_fletcher32(1, 0)
 
 
-def test_long_chunks_take_bounded_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "ROW_BYTES", 1 << 20)
+@pytest.mark.parametrize("group_bytes", [0, 1 << 19])
+def test_long_chunks_take_bounded_memory(tmp_path, monkeypatch, group_bytes):
+    monkeypatch.setattr(chunk_rows, "ROW_BYTES", 1 << 20)
     monkeypatch.setattr(dataset, "ROW_BYTES", 1 << 20)
+    monkeypatch.setattr(chunk_rows, "SCRATCH_BLOCK_BYTES", 1 << 19)
+    monkeypatch.setattr(row_scratch, "GROUP_BYTES", group_bytes)
     values = np.zeros((1500, 3, 48, 64), np.uint8)
     values[::5, :, 7] = 3
     path = write(
@@ -332,7 +340,7 @@ def test_long_chunks_take_bounded_memory(tmp_path, monkeypatch):
 
 
 def test_scratch_goes_where_it_is_told_and_then_away(tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "ROW_BYTES", 0)
+    monkeypatch.setattr(chunk_rows, "ROW_BYTES", 0)
     monkeypatch.setattr(dataset, "ROW_BYTES", 0)
     path = write(tmp_path / "x.mat", values=np.ones((4, 5, 6), "u1"), matlab_class="uint8", chunks=(4, 5, 6))
     with open_mat(path, scratch=tmp_path) as mat:
@@ -343,7 +351,7 @@ def test_scratch_goes_where_it_is_told_and_then_away(tmp_path, monkeypatch):
 
 
 def test_plan_follows_the_chunks(tmp_path):
-    """Whole chunks in memory if they fit, through a file if not, plain blocks for tiny ones."""
+    """Whole chunks in memory if they fit, through a file if not."""
     shape = (1400, 3, 64, 64)
     values = np.zeros(shape, np.uint8)
     cases = {(8, 3, 64, 64): 1360, (1365, 3, 14, 1): 1365, (1, 3, 16, 16): 1365, (1400, 3, 64, 1): 1400}
