@@ -15,6 +15,14 @@ from .options import LOCAL
     "--predictions", type=LOCAL, multiple=True, metavar="FILE", help="A prediction file to show; repeatable."
 )
 @click.option(
+    "--run",
+    "runs",
+    type=LOCAL,
+    multiple=True,
+    metavar="RUN",
+    help="A trained model: judges the recording that is shown, as you look; repeatable.",
+)
+@click.option(
     "--keyframes",
     type=LOCAL,
     metavar="FILE",
@@ -30,6 +38,7 @@ from .options import LOCAL
 def command(
     store: Path,
     predictions: tuple[Path, ...],
+    runs: tuple[Path, ...],
     keyframes: Path | None,
     truth: Path | None,
     host: str,
@@ -42,16 +51,26 @@ def command(
     The page is served on this machine alone, to whoever has the address that is printed; stop it with Ctrl-C. Labels
     are saved as they are drawn, into a keyframes.json that `annotate` takes. `?` on the page lists its keys.
 
+    What --run judges is kept while the studio runs; `predict` writes it into a file, which --predictions shows.
+
     \b
     Example:
       fmfbench studio fmf.zarr
       fmfbench studio fmf.zarr --predictions a.npz --predictions b.npz
+      fmfbench studio fmf.zarr --run runs/fmformer
     """
-    from fmfbench.studio.serve import serve_studio
+    from fmfbench.studio.serve import require_packages, serve_studio
 
+    require_packages()
+    judges = []
+    if runs:
+        from fmfbench_models.inference.judge import RunJudge
+
+        judges = [RunJudge(run) for run in runs]
     serve_studio(
         store,
         predictions=predictions,
+        judges=judges,
         keyframes=keyframes,
         truth=truth,
         host=host,

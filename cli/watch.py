@@ -6,8 +6,9 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,10 @@ from .options import LOCAL
 )
 @click.option("--pace", is_flag=True, help="A file as fast as it was taken.  [default: as fast as it goes]")
 @click.option("--engine", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True)
-@click.option("--headless", is_flag=True, help="For a service; taken, and so far the only way to run.")
+@click.option("--headless", is_flag=True, help="For a service: no page.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that the page listens on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Its port.  [default: a free one]")
+@click.option("--no-browser", is_flag=True, help="Print the page's address, open nothing.")
 def command(
     run: Path,
     video: str,
@@ -55,8 +59,14 @@ def command(
     pace: bool,
     engine: str,
     headless: bool,
+    host: str,
+    port: int,
+    no_browser: bool,
 ) -> None:
-    """Judge every frame with the model of RUN as frames and current rows come, and keep a log.
+    """Judge every frame with the model of RUN as frames and current rows come, show it on a page, and keep a log.
+
+    The page is served on this machine alone, to whoever has the address that is printed. When a file has been judged
+    it stays for as long as somebody looks at it.
 
     On a file, the scores are those of `predict`. Live, it never lags: frames are left out where the model is slower
     than the camera, and that is said. A lost camera is waited for; currents that stop are said. Ctrl-C ends it, and
@@ -64,7 +74,7 @@ def command(
 
     \b
     Example:
-      fmfbench watch runs/fmformer --video run8.mp4 --current run8.csv --out log --headless
+      fmfbench watch runs/fmformer --video run8.mp4 --current run8.csv --out log --pace
       meter | fmfbench watch runs/fmformer --video rtsp://camera/1 --current - --out log --headless
     """
     from fmfbench.errors import InputError
@@ -89,17 +99,44 @@ def command(
         offset=None if offset is None else Fraction(str(offset)),
         time_format=time_format,
     )
+    page = None if headless else _page_of(host, port, open_browser=not no_browser)
     log = WatchLog(out, threshold, append=live)
+    facts = {"model": detector.model.meta.name, "video": video, "current": current, "live": live}
     try:
         with _until_interrupted() as ended:
             if live:
-                _live(detector, video, current, options, log, ended)
+                _live(detector, video, current, options, log, ended, page, facts)
             else:
-                _file(detector, Path(video), current, options, log, pace, ended)
+                _file(detector, Path(video), current, options, log, pace, ended, page, facts)
     finally:
         log.close()
     where = "" if out is None else f"; {out / 'frames.jsonl'}, {out / 'alarms.csv'}"
     click.echo(f"{log.frames} frames judged, {log.abnormal} abnormal, {log.alarms} alarms{where}")
+
+
+Serve = Callable[[Any], AbstractContextManager[Any]]
+_BROWSER_SECONDS = 10.0  # that a browser may take to show the page of a file that was judged sooner
+
+
+def _page_of(host: str, port: int, *, open_browser: bool) -> Serve:
+    """What shows a `Live` on a page; MissingDependencyError where the packages for that are missing."""
+    from fmfbench.errors import MissingDependencyError
+    from fmfbench.studio.serve import listen, require_packages, serving
+
+    try:
+        require_packages()
+    except MissingDependencyError as error:
+        raise MissingDependencyError(f"{error}, or give --headless for no page") from None
+    from fmfbench_models.inference.watch_page import make_watch_app
+
+    bound = listen(host, port)
+
+    @contextmanager
+    def shown(live: Any) -> Iterator[Any]:
+        with bound, serving(make_watch_app(live), bound, host, "watch", click.echo, open_browser) as opened:
+            yield opened
+
+    return shown
 
 
 def _file(
@@ -110,40 +147,74 @@ def _file(
     log: Any,
     pace: bool,
     ended: Callable[[], bool],
+    page: Serve | None,
+    facts: dict[str, Any],
 ) -> None:
     from fmfbench_models.inference.watch import watch_file
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         table = None if current is None else Path(current)
         if current == "-":
             table = Path(folder) / "standard-input.csv"
             with open(table, "wb") as handle:
                 shutil.copyfileobj(sys.stdin.buffer, handle)
-        watch_file(detector, video, table, options, log, pace=pace, ended=ended)
+        if page is None:
+            watch_file(detector, video, table, options, log, pace=pace, ended=ended)
+            return
+        from fmfbench_models.inference.watch_page import Live
+
+        live = Live(log, facts)
+        opened = stack.enter_context(page(live))
+        watch_file(detector, video, table, options, log, pace=pace, show=live.show, ended=ended)
+        log.finish()
+        live.end()
+        latest = time.monotonic() + (_BROWSER_SECONDS if opened.is_set() else 0)
+        while not live.is_watched and time.monotonic() < latest and not ended():
+            time.sleep(0.1)
+        if live.is_watched:
+            click.echo("watch: the video has ended; the page stays while it is open, Ctrl-C ends", err=True)
+        while live.is_watched and not ended():
+            time.sleep(0.2)
 
 
 def _live(
-    detector: Any, video: str, current: str | None, options: Any, log: Any, ended: Callable[[], bool]
+    detector: Any,
+    video: str,
+    current: str | None,
+    options: Any,
+    log: Any,
+    ended: Callable[[], bool],
+    page: Serve | None,
+    facts: dict[str, Any],
 ) -> None:
     from fmfbench_models.inference.feeds import Camera, Rows, camera_frames, follow_file
     from fmfbench_models.inference.watch import watch_camera
 
+    told: list[Callable[[str], object]] = [lambda text: click.echo(f"watch: {text}", err=True)]
+
     def say(text: str) -> None:
-        click.echo(f"watch: {text}", err=True)
+        for one in told:
+            one(text)
 
     camera = Camera(lambda: camera_frames(video, options), say)
     rows = None
-    if current is not None:
-        stream = sys.stdin if current == "-" else follow_file(Path(current))
-        rows = Rows(stream, say, follow=current != "-")
-        rows.start()
-    camera.start()
-    try:
-        watch_camera(detector, camera, rows, log, say=say, ended=ended)
-    finally:
-        camera.stop()
-        if rows is not None:
-            rows.stop()
+    with ExitStack() as stack:
+        show: Callable[[Any], object] = lambda judged: None  # noqa: E731
+        if page is not None:
+            from fmfbench_models.inference.watch_page import Live
+
+            live = Live(log, facts, camera)
+            told.append(live.say)
+            show = live.show
+            stack.enter_context(page(live))
+        if current is not None:
+            stream = sys.stdin if current == "-" else follow_file(Path(current))
+            rows = Rows(stream, say, follow=current != "-")
+            rows.start()
+            stack.callback(rows.stop)
+        camera.start()
+        stack.callback(camera.stop)
+        watch_camera(detector, camera, rows, log, say=say, show=show, ended=ended)
 
 
 @contextmanager

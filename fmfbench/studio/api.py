@@ -15,23 +15,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
 from fmfbench.annotation.annotate import read_drawn
 from fmfbench.annotation.cvat_export import write_cvat
 from fmfbench.annotation.keyframes import check_against
 from fmfbench.errors import AnnotationError, BusyError, FmfbenchError, InputError, StoreError
-from fmfbench.plots.palette import css_variables
 from fmfbench.studio.apply import Applying, Wish
 from fmfbench.studio.bundle import pack
 from fmfbench.studio.draft import Draft, StaleError, scaled, text_of
 from fmfbench.studio.library import Library
 from fmfbench.studio.live_refine import refine_one
+from fmfbench.studio.page import page_routes
 
-__all__ = ["ASSETS", "make_app"]
+__all__ = ["make_app"]
 
-ASSETS = Path(__file__).parent / "assets"
 _BLOCK_BYTES = 1 << 22
 _LARGEST_BODY = 1 << 26
 _BYTES = "application/octet-stream"
@@ -58,6 +56,7 @@ class Api:
                 "conflict": state["conflict"],
                 "revisions": {name: entry["revision"] for name, entry in state["recordings"].items()},
                 "apply": self.applying.state,
+                "runs": [run.state() for run in self.library.runs],
             }
         )
 
@@ -71,6 +70,7 @@ class Api:
                 "default_layer": data.default_layer,
                 "read_only": self.draft.read_only,
                 "predictions": [p.file for p in self.library.predictions],
+                "runs": len(self.library.runs),
             }
         )
 
@@ -110,6 +110,20 @@ class Api:
             request.path_params["name"], request.query_params.get("layer", ""), _whole(request, "frame", 0)
         )
         return Response(b"" if found is None else found.astype("<f4").tobytes(), media_type=_BYTES)
+
+    async def judge(self, request: Request) -> Response:
+        """`{"frame": f}`: the runs judge this recording now, from this frame on."""
+        name, frame = request.path_params["name"], (await _body(request)).get("frame")
+        if not isinstance(frame, int) or not 0 <= frame < self.library.recording(name).num_frames:
+            raise InputError(f"{name}: expected a frame of the recording, got {frame!r}")
+        for run in self.library.runs:
+            run.begin(name, frame)
+        return JSONResponse([run.state() for run in self.library.runs])
+
+    def verdicts(self, request: Request) -> Response:
+        """What a run has judged of a recording so far."""
+        name, k = request.path_params["name"], _whole(request, "run", 0)
+        return Response(pack(*self.library.verdicts(name, k)), media_type=_BYTES)
 
     def window(self, request: Request) -> Response:
         protocol = request.query_params.get("protocol", "paper")
@@ -221,7 +235,6 @@ def make_app(library: Library, draft: Draft, applying: Applying) -> Starlette:
     """The page and what it asks for; who may ask is `fmfbench.studio.guard`'s to say."""
     api = Api(library, draft, applying)
     read = [
-        Route("/", page),
         Route("/api/about", api.about),
         Route("/api/pulse", api.pulse),
         Route("/api/recordings", api.recordings),
@@ -232,12 +245,13 @@ def make_app(library: Library, draft: Draft, applying: Applying) -> Starlette:
         Route("/api/picture/{name}", api.picture),
         Route("/api/margin/{name}", api.margin),
         Route("/api/window/{name}", api.window),
+        Route("/api/judge/{name}", api.judge, methods=["POST"]),
+        Route("/api/verdicts/{name}", api.verdicts),
         Route("/api/keyframes", api.keyframes),
         Route("/api/refine/{name}", api.refine, methods=["POST"]),
         Route("/api/export/keyframes.json", api.export_json),
         Route("/api/export/cvat/{name}", api.export_cvat),
-        Route("/assets/palette.css", palette),
-        Mount("/assets", StaticFiles(directory=ASSETS)),
+        *page_routes("index.html"),
     ]
     write = [
         Route("/api/keyframes/{name}", api.change, methods=["POST"]),
@@ -247,14 +261,6 @@ def make_app(library: Library, draft: Draft, applying: Applying) -> Starlette:
     ]
     handlers: Any = {FmfbenchError: _failed, HTTPException: _http_failed}
     return Starlette(routes=[*read, *([] if draft.read_only else write)], exception_handlers=handlers)
-
-
-def page(request: Request) -> Response:
-    return Response((ASSETS / "index.html").read_bytes(), media_type="text/html")
-
-
-def palette(request: Request) -> Response:
-    return Response(css_variables(), media_type="text/css")
 
 
 def _failed(request: Request, error: Exception) -> Response:

@@ -23,6 +23,7 @@ from fmfbench.store.layers import provenance_of
 from fmfbench.store.reader import Recording, StoreReader
 from fmfbench.store.schema import ROOT, SPLITS
 from fmfbench.studio.draft import Frame
+from fmfbench.studio.judging import Judge, Judging
 from fmfbench.windows.plan import Timeline, plan_current, plan_video
 from fmfbench.windows.protocol import get_protocol
 
@@ -41,6 +42,7 @@ class Library:
     Args:
         store: its path.
         predictions: prediction files of its samples.
+        judges: models that judge the recording that is shown, while it is.
         visibility: recording -> (N,) share of the spot's contrast that mist and glare let through, as FMF-Sim
             writes it.
 
@@ -54,6 +56,7 @@ class Library:
         store: Path,
         predictions: Sequence[Path] = (),
         visibility: Mapping[str, NDArray[np.float32]] | None = None,
+        judges: Sequence[Judge] = (),
     ) -> None:
         self.path = store
         self.visibility = dict(visibility or {})
@@ -63,6 +66,7 @@ class Library:
         if not self._data.recordings:
             raise StoreError(f"{store}: expected a store with at least one recording, got none")
         self.predictions = [self._read_predictions(path) for path in predictions]
+        self.runs = [Judging(judge, lambda: self.data) for judge in judges]
 
     @property
     def data(self) -> Dataset:
@@ -141,7 +145,12 @@ class Library:
             "other_splits": others,
             "gaps": [[int(row), int(row) + 1] for row in wide],
             "layers": [
-                {"name": layer, "default": layer == r.default_layer, "events": _events(r, layer)}
+                {
+                    "name": layer,
+                    "default": layer == r.default_layer,
+                    "margin": (r.path / "margins" / layer).is_dir(),
+                    "events": _events(r, layer),
+                }
                 for layer in r.layers
             ],
             "predictions": shown,
@@ -150,7 +159,32 @@ class Library:
             entry, score, decision = self._of_recording(found, r)
             arrays |= {f"score_{k}": score, f"pred_{k}": decision}
             shown.append(entry)
+        for k in range(len(self.runs)):
+            entry, own = self.verdicts(name, k)
+            arrays |= {f"{key}_{len(self.predictions) + k}": array for key, array in own.items()}
+            shown.append(entry)
         return facts, arrays
+
+    def verdicts(self, name: str, k: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """What run k has judged of a recording so far: facts as of a prediction file, `score` and `pred` (N,)."""
+        r = self.recording(name)
+        if not 0 <= k < len(self.runs):
+            raise InputError(f"expected a run 0 to {len(self.runs) - 1}, got {k}")
+        run, found = self.runs[k], self.runs[k].found(r)
+        decision = found.decision
+        judged = np.flatnonzero(decision != _NONE)
+        entry = {
+            "file": run.name,
+            "model": run.name,
+            "run": k,
+            "samples": len(judged),
+            "has_score": True,
+            "has_mask": True,  # until it is known
+            "threshold": 0.5,
+            "alarms": _alarms(r, judged, decision),
+            "note": None,
+        }
+        return entry, {"score": found.score, "pred": decision}
 
     def frames(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
         """(n,H,W,3) uint8 RGB, upright."""
@@ -161,8 +195,11 @@ class Library:
         return self.recording(name).read_masks(start, stop, layer)
 
     def predicted_masks(self, name: str, k: int, start: int, stop: int) -> NDArray[np.uint8]:
-        """(n,H,W) uint8 0/1 of prediction file k; 255 where it has none. InputError where it has no masks at all."""
+        """(n,H,W) uint8 0/1 of prediction file k, or of the run after them; 255 where it has none. InputError where a
+        file has no masks at all."""
         r = self.recording(name)
+        if len(self.predictions) <= k < len(self.predictions) + len(self.runs):
+            return self._judged_masks(r, self.runs[k - len(self.predictions)], start, stop)
         if not 0 <= k < len(self.predictions):
             raise InputError(f"expected a prediction file 0 to {len(self.predictions) - 1}, got {k}")
         found = self.predictions[k]
@@ -173,6 +210,14 @@ class Library:
             rows = slice(*np.searchsorted(found.sample_id, (r.first_id + start, r.first_id + stop)).tolist())
             at = found.sample_id[rows] - r.first_id - start
             out[at] = unpack_masks(found.mask_bits[rows], found.mask_shape)
+        return out
+
+    def _judged_masks(self, r: Recording, run: Judging, start: int, stop: int) -> NDArray[np.uint8]:
+        found, shape = run.found(r), (r.height, r.width)
+        out = np.full((stop - start, *shape), _NONE, np.uint8)
+        there = np.flatnonzero(~np.isnan(found.score[start:stop]))
+        if found.bits is not None and found.bits.shape[1] == -(-r.height * r.width // 8):
+            out[there] = unpack_masks(found.bits[start + there], shape)
         return out
 
     def margin(self, name: str, layer: str, frame: int) -> NDArray[np.float32] | None:
@@ -222,9 +267,6 @@ class Library:
         if found.score is not None:
             score[at] = found.score[first:last]
         decision[at] = found.decision[first:last]
-        alarms = segments(
-            decision[at] == 1, np.zeros(len(at), np.int64), r.frame_time[at], ALARM_HOLD_SECONDS
-        )
         threshold = found.meta.get("threshold", 0.5)
         entry = {
             "file": found.file,
@@ -233,7 +275,7 @@ class Library:
             "has_score": found.score is not None,
             "has_mask": found.mask_bits is not None and found.mask_shape == (r.height, r.width),
             "threshold": float(threshold) if isinstance(threshold, int | float) else 0.5,
-            "alarms": [[int(at[a]), int(at[b])] for a, b in alarms],
+            "alarms": _alarms(r, at, decision),
             "note": self._note(found),
         }
         return entry, score, decision
@@ -295,6 +337,12 @@ def is_large(recording: Recording) -> bool:
 def _seconds(r: Recording) -> NDArray[np.float64]:
     """(N,) of the frames since the first."""
     return np.asarray((r.frame_time - r.frame_time[:1]) / NS, np.float64)
+
+
+def _alarms(r: Recording, at: NDArray[np.int64], decision: NDArray[np.uint8]) -> list[list[int]]:
+    """First and last frame of each alarm, by the decisions (N,) on the frames `at`."""
+    found = segments(decision[at] == 1, np.zeros(len(at), np.int64), r.frame_time[at], ALARM_HOLD_SECONDS)
+    return [[int(at[a]), int(at[b])] for a, b in found]
 
 
 def _events(r: Recording, layer: str) -> list[dict[str, Any]]:

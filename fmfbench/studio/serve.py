@@ -10,12 +10,15 @@ import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fmfbench.errors import FailedError, MissingDependencyError
 from fmfbench.files.lock import target_lock
 
-__all__ = ["address_of", "listen", "require_packages", "run_server", "serve_studio"]
+if TYPE_CHECKING:
+    from fmfbench.studio.judging import Judge
+
+__all__ = ["address_of", "listen", "require_packages", "run_server", "serve_studio", "serving"]
 
 _SAVE_EVERY_SECONDS = 0.5
 
@@ -68,14 +71,43 @@ def run_server(
         tell: called once with `NAME: ADDRESS`, when requests are taken.
         open_browser: open the address.
     """
+    server, address = _server(app, bound, host)
+    with contextlib.suppress(KeyboardInterrupt), _ending_softly():
+        tell(f"{name}: {address}")
+        if open_browser:
+            _open(address)
+        server.run(sockets=[bound])
+
+
+@contextlib.contextmanager
+def serving(
+    app: Any, bound: socket.socket, host: str, name: str, tell: Callable[[str], object], open_browser: bool
+) -> Iterator[threading.Event]:
+    """Serve beside the body of a `with`, and stop when it ends. Arguments as of `run_server`; the event is set once a
+    browser has taken the address."""
+    server, address = _server(app, bound, host)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    tell(f"{name}: {address}")
+    opened = threading.Event()
+    if open_browser:
+        _open(address, opened)
+    try:
+        yield opened
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+
+
+def _server(app: Any, bound: socket.socket, host: str) -> tuple[Any, str]:
+    """A server of the application behind the guard, and its address."""
     import uvicorn
 
     from fmfbench.studio.guard import Guard, new_token
 
     port, token = bound.getsockname()[1], new_token()
-    guarded = Guard(app, token=token, host=host, port=port)
     config = uvicorn.Config(
-        guarded,
+        Guard(app, token=token, host=host, port=port),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -84,12 +116,15 @@ def run_server(
         timeout_keep_alive=60,
         timeout_graceful_shutdown=3,
     )
-    address = address_of(host, port, token)
-    with contextlib.suppress(KeyboardInterrupt), _ending_softly():
-        tell(f"{name}: {address}")
-        if open_browser:
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        uvicorn.Server(config).run(sockets=[bound])
+    return uvicorn.Server(config), address_of(host, port, token)
+
+
+def _open(address: str, opened: threading.Event | None = None) -> None:
+    def work() -> None:
+        if webbrowser.open(address) and opened is not None:
+            opened.set()
+
+    threading.Thread(target=work, daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -115,6 +150,7 @@ def serve_studio(
     store: Path,
     *,
     predictions: Sequence[Path] = (),
+    judges: Sequence[Judge] = (),
     keyframes: Path | None = None,
     truth: Path | None = None,
     host: str = "127.0.0.1",
@@ -128,6 +164,7 @@ def serve_studio(
     Args:
         store: a finished store.
         predictions: prediction files to show.
+        judges: models that judge the recording that is shown, while it is.
         keyframes: where labels are kept; by default `NAME.keyframes.json` beside the store.
         truth: FMF-Sim's folder of hidden states.
         host, port: where to listen; port 0 takes a free one.
@@ -148,7 +185,7 @@ def serve_studio(
     from fmfbench.studio.library import Library, frame_of, read_visibility
     from fmfbench.studio.live_refine import warm_up
 
-    library = Library(store, predictions)
+    library = Library(store, predictions, judges=judges)
     if truth is not None:
         library.visibility = read_visibility(truth, library.data)
     path = keyframes if keyframes is not None else store.absolute().with_name(f"{store.stem}.keyframes.json")
@@ -158,6 +195,8 @@ def serve_studio(
         with listen(host, port) as bound, _saving(draft):
             threading.Thread(target=warm_up, daemon=True).start()
             run_server(make_app(library, draft, applying), bound, host, "studio", tell, open_browser)
+        for run in library.runs:
+            run.stop()
         applying.wait()
 
 

@@ -20,7 +20,7 @@ from fmfbench.sources.source import Options
 from fmfbench.sources.table.currents import read_raw_currents
 from fmfbench.sources.video.reader import open_video_file
 
-__all__ = ["Camera", "Moment", "Rows", "camera_frames", "file_moments", "follow_file", "parse_row"]
+__all__ = ["Camera", "Moment", "Row", "Rows", "camera_frames", "file_moments", "follow_file", "parse_row"]
 
 Row = tuple[int, list[float]]
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.5, 5.0  # seconds between two tries to reach a camera
@@ -127,6 +127,7 @@ class Camera:
         self._frames, self._say = frames, say
         self._ended = threading.Event()
         self.dropped = 0
+        self.lost_at: float | None = None  # by time.monotonic; None: it is there, or was never reached
         self.arrived: queue.Queue[tuple[int, int, NDArray[np.uint8]]] = queue.Queue(maxsize=100)
         self.problem: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -139,20 +140,20 @@ class Camera:
         self._thread.join(timeout=2)
 
     def _run(self) -> None:
-        number, wait, lost_at = 0, _SHORTEST_WAIT, None
+        number, wait = 0, _SHORTEST_WAIT
         while not self._ended.is_set():
             try:
                 for image in self._frames():
-                    if lost_at is not None:
-                        self._say(f"the camera is back after {time.monotonic() - lost_at:.1f} s")
-                        lost_at, wait = None, _SHORTEST_WAIT
+                    if self.lost_at is not None:
+                        self._say(f"the camera is back after {time.monotonic() - self.lost_at:.1f} s")
+                        self.lost_at, wait = None, _SHORTEST_WAIT
                     self._put(number, image)
                     number += 1
                     if self._ended.is_set():
                         return
             except OSError as error:
-                if lost_at is None:
-                    lost_at = time.monotonic()
+                if self.lost_at is None:
+                    self.lost_at = time.monotonic()
                     self._say(f"the camera is lost ({error}); trying again until it is back")
             except Exception as error:  # what no second try mends: handed to whoever waits for frames
                 self.problem = error

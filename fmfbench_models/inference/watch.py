@@ -17,7 +17,7 @@ from fmfbench.clock import NS
 from fmfbench.errors import InputError
 from fmfbench.sources.source import Options
 from fmfbench_models.detector import Detection, Detector
-from fmfbench_models.inference.feeds import Camera, Moment, Rows, file_moments
+from fmfbench_models.inference.feeds import Camera, Moment, Row, Rows, file_moments
 from fmfbench_models.inference.watch_log import WatchLog
 from fmfbench_models.interface import Model
 
@@ -28,7 +28,7 @@ _SAY_EVERY_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A frame that was judged, for whoever shows it."""
+    """A frame that was judged, for whoever shows it, and the current rows (ns, A) since the one before."""
 
     frame: int
     image: NDArray[np.uint8]
@@ -36,6 +36,7 @@ class Judged:
     abnormal: bool
     alarm: bool
     stale: bool
+    rows: list[Row]
 
 
 Show = Callable[[Judged], object]
@@ -130,6 +131,7 @@ def watch_camera(
     newest: int | None = None
     stale = False
     arrived = judged = 0
+    since: list[Row] = []
     told = time.monotonic()
     while not ended():
         if camera.problem is not None:
@@ -140,6 +142,7 @@ def watch_camera(
             continue
         for row_time, row in rows.take() if rows is not None else []:
             detector.current(row_time, row)
+            since.append((row_time, row))
             newest = row_time
         arrived += 1
         if rows is not None:
@@ -151,7 +154,7 @@ def watch_camera(
             detector.keep(stamp, image)
         else:
             judged += 1
-            moment = Moment(frame=number, time=stamp, image=image, rows=[])
+            moment, since = Moment(frame=number, time=stamp, image=image, rows=since), []
             _judge(detector, moment, log, show, stale=stale)
         if time.monotonic() - told >= _SAY_EVERY_SECONDS:
             if arrived > 1.2 * judged:
@@ -180,5 +183,6 @@ def _judge(detector: Detector, moment: Moment, log: WatchLog, show: Show, *, sta
             abnormal=abnormal,
             alarm=log.sounding,
             stale=stale,
+            rows=moment.rows,
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +14,7 @@ from fmfbench.scoring.events import ALARM_HOLD_SECONDS
 __all__ = ["Alarms", "WatchLog"]
 
 FRAMES, ALARMS = "frames.jsonl", "alarms.csv"
+_ALARMS_KEPT = 500
 
 
 class Alarms:
@@ -31,6 +33,11 @@ class Alarms:
     @property
     def sounding(self) -> bool:
         return self._open is not None
+
+    @property
+    def now(self) -> tuple[int, int, float] | None:
+        """The alarm that sounds: start, last abnormal frame so far, highest score so far."""
+        return self._open
 
     def see(self, time: int, score: float, abnormal: bool) -> tuple[int, int, float] | None:
         """One judged frame, in order of time; the alarm (start, end, highest score) that it shows to be over."""
@@ -60,6 +67,7 @@ class WatchLog:
     def __init__(self, out: Path | None, threshold: float, *, append: bool = False) -> None:
         self.threshold = threshold
         self.frames = self.abnormal = self.alarms = 0
+        self.past: deque[tuple[int, int, float]] = deque(maxlen=_ALARMS_KEPT)
         self._alarms = Alarms()
         self._jsonl: IO[str] | None = None
         self._csv: IO[str] | None = None
@@ -81,6 +89,11 @@ class WatchLog:
         """Whether an alarm has begun and not ended."""
         return self._alarms.sounding
 
+    @property
+    def alarm(self) -> tuple[int, int, float] | None:
+        """The alarm that sounds: start, last abnormal frame and highest score so far. Those before are in `past`."""
+        return self._alarms.now
+
     def add(self, frame: int, time: int, score: float, **more: Any) -> bool:
         """One judged frame; whether it is abnormal. `more` joins its line."""
         abnormal = score > self.threshold
@@ -92,9 +105,13 @@ class WatchLog:
         self._write(self._alarms.see(time, score, abnormal))
         return abnormal
 
+    def finish(self) -> None:
+        """No frame follows: write the alarm that still sounds."""
+        self._write(self._alarms.end())
+
     def close(self) -> None:
         """Write the alarm that still sounds, and close the files."""
-        self._write(self._alarms.end())
+        self.finish()
         for file in (self._jsonl, self._csv):
             if file is not None:
                 file.close()
@@ -103,5 +120,6 @@ class WatchLog:
         if alarm is None:
             return
         self.alarms += 1
+        self.past.append(alarm)
         if self._csv is not None:
             self._csv.write(f"{alarm[0]},{alarm[1]},{alarm[2]:.6g}\n")

@@ -5,6 +5,7 @@ import pytest
 import scipy.io
 import torch
 from conftest_reproduce import everything, sim_store  # noqa: F401
+from conftest_watch import recording, run, store  # noqa: F401
 
 import fmfbench
 

@@ -13,5 +13,17 @@ from conftest_studio import (
     prediction_files,
     studio,
 )
+from conftest_watch import recording, run, store
 
-__all__ = ["browser", "hostile_store", "launch", "look", "own_store", "prediction_files", "studio"]
+__all__ = [
+    "browser",
+    "hostile_store",
+    "launch",
+    "look",
+    "own_store",
+    "prediction_files",
+    "recording",
+    "run",
+    "store",
+    "studio",
+]

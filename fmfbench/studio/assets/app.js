@@ -19,6 +19,7 @@ export const app = {
   refined: null, // of the draft: { key, mask, margin }
   window: null, // what the window of the frame holds
   apply: { state: "idle" },
+  runs: [], // how far each run has judged, as the server says
 };
 
 const listeners = new Map();

@@ -4,15 +4,16 @@ const BLOCK_BYTES = 1 << 19;
 const KEPT_BYTES = 96 << 20;
 
 export class Blocks {
-  /** url(start, stop) gives n * entryBytes bytes; there are `count` entries. */
-  constructor(url, count, entryBytes, fetchBytes) {
+  /** url(start, stop) gives n * entryBytes bytes; there are `count` entries, at most `most` of them in a block. */
+  constructor(url, count, entryBytes, fetchBytes, most = 25) {
     this.url = url;
     this.count = count;
     this.entryBytes = entryBytes;
     this.fetchBytes = fetchBytes;
-    this.size = Math.max(1, Math.min(25, Math.floor(BLOCK_BYTES / entryBytes)));
+    this.size = Math.max(1, Math.min(most, Math.floor(BLOCK_BYTES / entryBytes)));
     this.kept = new Map(); // block -> Uint8Array, the longest unused first
     this.pending = new Map(); // block -> Promise
+    this.age = 0;
   }
 
   /** The bytes of an entry if they are here, else null. */
@@ -44,15 +45,24 @@ export class Blocks {
   load(number) {
     let promise = this.pending.get(number);
     if (!promise) {
-      promise = this.fetchBlock(number).finally(() => this.pending.delete(number));
+      promise = this.fetchBlock(number).finally(() => this.pending.get(number) === promise && this.pending.delete(number));
       this.pending.set(number, promise);
     }
     return promise;
   }
 
+  /** What the server gives has changed: ask again. */
+  forget() {
+    this.age++;
+    this.kept.clear();
+    this.pending.clear();
+  }
+
   async fetchBlock(number) {
+    const { age } = this;
     const start = number * this.size;
     const bytes = await this.fetchBytes(this.url(start, Math.min(start + this.size, this.count)));
+    if (age !== this.age) return; // of before the change: whoever waits asks again
     this.kept.set(number, new Uint8Array(bytes));
     const most = Math.max(4, Math.floor(KEPT_BYTES / (this.size * this.entryBytes)));
     while (this.kept.size > most) this.kept.delete(this.kept.keys().next().value);

@@ -26,9 +26,17 @@ const secondsAt = (px) => view.from + ((px - gutter()) / plotWidth()) * (view.to
 const total = () => (app.arrays.seconds.at(-1) ?? 0) + app.period;
 
 export function openLanes() {
-  const { seconds, split, class_label: label } = app.arrays;
+  const { seconds } = app.arrays;
   const steps = Float64Array.from({ length: Math.min(seconds.length - 1, 999) }, (_, i) => seconds[i + 1] - seconds[i]).sort();
   app.period = steps.length ? steps[steps.length >> 1] : 0.04;
+  listRuns();
+  [view.from, view.to] = [0, Math.max(total(), 1e-3)];
+  redraw();
+}
+
+/** Find the runs of equal values again, after the arrays have changed. */
+export function listRuns() {
+  const { split, class_label: label } = app.arrays;
   cached = {
     splits: [split, ...app.facts.other_splits.map((_, k) => app.arrays[`split_${k}`])].map((codes) =>
       SPLITS.map((_, code) => runs(codes, (v) => v === code)),
@@ -44,8 +52,6 @@ export function openLanes() {
       alarm: runs(decided, (v, i) => v === 1 && label[i] === 0),
     });
   }
-  [view.from, view.to] = [0, Math.max(total(), 1e-3)];
-  redraw();
 }
 
 /** When frame i ends: at the next one, but not after a gap. */

@@ -27,7 +27,7 @@ export function listLayers() {
       key: `predicted ${k}`,
       kind: "predicted",
       index: k,
-      title: prediction.file,
+      title: prediction.run === undefined ? prediction.file : `${prediction.file} (run)`,
       colour: `model-${k % 6}`,
       on: true,
       prediction,
@@ -38,9 +38,25 @@ export function listLayers() {
   });
   found.push({ key: "boxes", kind: "boxes", title: "boxes drawn here", colour: "box", on: true });
   found.push({ key: "refined", kind: "refined", title: "refined from them", colour: "refined", on: true });
-  found.push({ key: "margin", kind: "margin", title: "margin of the vote", colour: "refined", on: false });
+  found.push({ key: "margin", kind: "margin", title: "margin of the vote, as drawn here", colour: "refined", on: false });
+  for (const layer of app.facts.layers.filter((one) => one.margin)) {
+    const url = (a) => `${path("margin", name)}?layer=${encodeURIComponent(layer.name)}&frame=${a}`;
+    const margins = new Blocks(url, frames, 4 * height * width, getBytes, 1);
+    found.push({ key: `margin ${layer.name}`, kind: "margin", title: `margin of ${layer.name}`, colour: "refined", on: false, blocks: margins });
+  }
   for (const layer of found) layer.on = before.get(layer.key) ?? layer.on;
   app.layers = found;
+}
+
+/** What a run has judged by now: scores, decisions, alarms; masks are asked for anew. */
+export function takeVerdicts(index, { facts, arrays }) {
+  app.facts.predictions[index] = facts;
+  app.arrays[`score_${index}`] = arrays.score;
+  app.arrays[`pred_${index}`] = arrays.pred;
+  const found = layer(`predicted ${index}`);
+  found.prediction = facts;
+  found.blocks?.forget();
+  app.facts.version++;
 }
 
 export const layer = (key) => app.layers.find((one) => one.key === key);

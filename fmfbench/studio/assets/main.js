@@ -4,9 +4,9 @@ import { app, emit, on, timeText, toast } from "./app.js";
 import { element, forgetColours } from "./drawing.js";
 import { JUMPS, listen, showHelp } from "./keys.js";
 import { Labels } from "./labels.js";
-import { openLanes, redraw } from "./lanes.js";
-import { listLayers } from "./layers.js";
-import { getBytes, getJson, path, unpack } from "./net.js";
+import { listRuns, openLanes, redraw } from "./lanes.js";
+import { listLayers, takeVerdicts } from "./layers.js";
+import { getBytes, getJson, path, postJson, unpack } from "./net.js";
 import { buildPanel, drawAll } from "./panel.js";
 import { openVideo, play, seek, setSpeed } from "./player.js";
 import { layout } from "./stage.js";
@@ -42,6 +42,32 @@ async function open(name, frame = 0) {
   drawAll();
   if (app.rec.frames) seek(frame);
   else toast(`${name} has no frames.`);
+  judgeHere();
+}
+
+/** The runs judge what is looked at, from the frame that is shown. */
+function judgeHere() {
+  if (!app.about.runs || !app.rec.frames) return;
+  postJson(path("judge", app.rec.name), { frame: app.frame })
+    .then((runs) => (app.runs = runs))
+    .catch((error) => toast(error.message));
+}
+
+/** Fetch what the runs have judged since. */
+async function heardOfRuns(runs) {
+  const { facts } = app;
+  const { name } = facts;
+  for (const [k, run] of runs.entries()) {
+    if (run.error && run.error !== app.runs[k]?.error) toast(run.error);
+    const index = facts.predictions.findIndex((one) => one.run === k);
+    if (run.recording !== name || index < 0 || run.done === facts.predictions[index].samples) continue;
+    const found = unpack(await getBytes(`${path("verdicts", name)}?run=${k}`));
+    if (app.facts !== facts) return; // another recording was opened meanwhile
+    takeVerdicts(index, found);
+    listRuns();
+    emit("layers");
+  }
+  app.runs = runs;
 }
 
 async function reload() {
@@ -107,6 +133,7 @@ async function pulse() {
       if (storeVersion !== null && storeVersion !== state.store) await reload();
       storeVersion = state.store;
     }
+    await heardOfRuns(state.runs);
     if (!app.labels.pending.length) app.labels.lost = null;
   } catch (error) {
     app.labels.lost = error.message;

@@ -84,13 +84,23 @@ function drawLayers() {
         element("span", { className: `verdict ${found?.replace(" ", "-") ?? ""}` }, found ?? (Number.isNaN(score) ? "no prediction" : "")),
       );
     }
-    return label;
+    const far = layer.kind === "predicted" && layer.prediction.run !== undefined ? progressOf(layer.prediction) : null;
+    return far ? element("div", {}, label, far) : label;
   });
   const fill = element("label", { className: "layer" }, element("input", { type: "checkbox", checked: app.fill, onchange: toggleFill }), "fill masks");
   const notes = predictions()
     .filter((p) => p.prediction.note)
     .map((p) => element("p", { className: "note" }, `${p.prediction.file}: ${p.prediction.note}`));
   keepFocus(parts.layers, [...rows, fill, ...notes]);
+}
+
+/** How much of the recording a run has judged; null once it is all of it. */
+function progressOf({ run, samples }) {
+  const { error } = app.runs[run] ?? {};
+  if (error) return element("p", { className: "note" }, error);
+  if (samples === app.rec.frames) return null;
+  const bar = element("progress", { max: app.rec.frames, value: samples, ariaLabel: "judging" });
+  return element("div", {}, bar, element("span", { className: "quiet" }, `judging: ${samples} of ${app.rec.frames} frames`));
 }
 
 /** Replace what a part holds without losing the place of the keyboard. */

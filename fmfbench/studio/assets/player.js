@@ -122,7 +122,7 @@ const refineKey = () => {
 };
 
 export async function refine() {
-  const wanted = app.layers.some((l) => l.on && (l.kind === "refined" || l.kind === "margin"));
+  const wanted = app.layers.some((l) => l.on && (l.kind === "refined" || l.key === "margin"));
   const key = wanted && !app.playing && app.shown >= 0 ? refineKey() : null;
   if (key === null) {
     app.refined = null;

@@ -50,7 +50,7 @@ export function drawOverlay() {
   for (const layer of app.layers) {
     if (!layer.on) continue;
     if (layer.kind === "boxes") drawBoxes();
-    else if (layer.kind === "margin") drawMargin();
+    else if (layer.kind === "margin") drawMargin(layer.blocks ? marginAt(layer.blocks) : app.refined?.margin);
     else {
       const mask = layer.kind === "refined" ? app.refined?.mask : layer.blocks?.peek(app.shown);
       if (!mask) continue;
@@ -69,8 +69,13 @@ export function drawOverlay() {
   overlay.dataset.refined = app.refined?.key ?? "";
 }
 
-function drawMargin() {
-  const margin = app.refined?.margin;
+/** A stored margin of the frame that is shown. */
+function marginAt(blocks) {
+  const bytes = blocks.peek(app.shown);
+  return bytes?.length ? new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4) : null;
+}
+
+function drawMargin(margin) {
   if (!margin) return;
   const { width, height } = app.rec;
   for (let r = 0; r < height; r++) {

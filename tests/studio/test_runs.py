@@ -1,0 +1,156 @@
+"""A run judges the recording that is shown: scores and masks are those of `predict`, in whatever order they come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest_studio import until
+from fmfbench_cli.main import main
+
+import fmfbench
+from fmfbench.exchange.masks import unpack_masks
+from fmfbench.exchange.predictions import read_predictions
+from fmfbench.studio.bundle import unpack
+from fmfbench.studio.judging import Judging, order_of
+from fmfbench.studio.library import Library
+from fmfbench_models.inference.judge import RunJudge
+from fmfbench_models.inference.predict import predict
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_missing_frame_comes_once_and_a_look_at_all_of_it_comes_first(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    missing = rng.random(int(rng.integers(1, 400))) < rng.choice([0.1, 0.9, 1.0])
+    frame = int(rng.integers(len(missing)))
+    parts = list(order_of(missing, frame))
+    flat = np.concatenate([*parts, np.empty(0, np.int64)]).astype(int)
+    assert sorted(flat.tolist()) == np.flatnonzero(missing).tolist()
+    assert all((np.diff(part) > 0).all() for part in parts)
+    coarse = np.flatnonzero(missing & (np.arange(len(missing)) % 25 == 0))
+    assert sorted(flat[: len(coarse)].tolist()) == coarse.tolist()
+
+
+class Slow:
+    """Judges frame f as f / 1000, when it is let go."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.gate = threading.Semaphore(0)
+        self.asked: list[np.ndarray] = []
+
+    def __call__(self, data: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.gate.acquire()
+        self.asked.append(ids)
+        return (ids / 1000).astype(np.float32), np.ones((len(ids), 6, 9), np.uint8)
+
+
+def wait_for(question: Any, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not question():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_what_is_judged_is_kept_when_another_recording_is_opened(awkward_store: Path) -> None:
+    judge = Slow()
+    library = Library(awkward_store, judges=[judge])
+    (run,) = library.runs
+    assert run.state() == {"recording": None, "done": 0, "total": 0, "error": None}
+    first, second = list(library.data.recordings)[:2]
+    run.begin(first, 3)
+    judge.gate.release()
+    wait_for(lambda: run.state()["done"] > 0)
+    before = run.state()["done"]
+    run.begin(second, 0)
+    for _ in range(100):
+        judge.gate.release()
+    wait_for(lambda: run.state()["recording"] == second and run.state()["done"] == run.state()["total"])
+    entry, arrays = library.verdicts(first, 0)
+    assert before <= entry["samples"] < library.recording(first).num_frames
+    known = np.flatnonzero(arrays["pred"] != 255)
+    assert len(known) == entry["samples"]
+    assert np.allclose(arrays["score"][known], (library.recording(first).first_id + known) / 1000)
+    masks = library.predicted_masks(first, 0, 0, library.recording(first).num_frames)
+    assert (masks[known] == 1).all()
+    assert (np.delete(masks, known, axis=0) == 255).all()
+    run.stop()
+
+
+def test_a_model_that_fails_is_said_and_does_not_end_the_studio(awkward_store: Path) -> None:
+    class Broken:
+        name = "broken"
+
+        def __call__(self, data: Any, ids: Any) -> Any:
+            raise RuntimeError("no such layer")
+
+    run = Judging(Broken(), lambda: fmfbench.open_dataset(awkward_store))
+    run.begin("b-long", 0)
+    wait_for(lambda: run.state()["error"] is not None)
+    assert "no such layer" in run.state()["error"]
+    run.begin("b-long", 5)  # asked again, it tries again
+    wait_for(lambda: run.state()["error"] is not None)
+    run.stop()
+
+
+def test_scores_and_masks_are_those_of_predict(launch, store, run, tmp_path) -> None:
+    found = read_predictions(predict(run, store, tmp_path / "p.npz", split="all", device="cpu"))
+    studio = launch(store, "--read-only", "--run", str(run), "--predictions", str(tmp_path / "p.npz"))
+    assert studio.json("/api/about")["runs"] == 1
+    assert studio.json("/api/pulse")["runs"][0]["recording"] is None  # nothing is judged that nobody looks at
+    assert studio.error("/api/judge/run", {"frame": 300})[0] == 400
+    assert studio.error("/api/judge/nothing", {"frame": 0})[0] == 404
+    assert studio.error("/api/verdicts/run?run=1")[0] == 400
+    state = studio.json("/api/judge/run", {"frame": 140})[0]
+    end = time.monotonic() + 120
+    while state["recording"] is None or state["done"] < state["total"] or not state["total"]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        state = studio.json("/api/pulse")["runs"][0]
+    assert state["error"] is None
+    facts, arrays = unpack(studio.ask("/api/verdicts/run?run=0")[2])
+    assert np.abs(arrays["score"] - found.score).max() <= 1e-5
+    assert np.ptp(found.score) > 0.01
+    sure = np.abs(found.score - 0.5) > 1e-4
+    assert np.array_equal(arrays["pred"][sure], found.decision[sure])
+    masks = np.frombuffer(studio.ask("/api/predicted/run?file=1")[2], np.uint8).reshape(-1, 16, 24)
+    assert (masks != unpack_masks(found.mask_bits, found.mask_shape)).mean() < 1e-3
+    assert facts["samples"] == 300
+    # the whole of a recording that is opened later comes with it
+    facts, arrays = unpack(studio.ask("/api/recordings/run")[2])
+    assert facts["predictions"][1]["run"] == 0
+    assert np.abs(arrays["score_1"] - arrays["score_0"]).max() <= 1e-5
+
+
+def test_the_page_fills_as_the_run_judges(look: Any, launch: Any, store, run) -> None:
+    page = look(launch(store, "--run", str(run)).url)
+    until(page, "document.querySelector('#part-layers').innerText.includes('(run)')")
+    app = "import('/assets/app.js').then(({ app }) => app.arrays.pred_0.filter((v) => v !== 255).length)"
+    until(page, f"{app}.then((n) => n === 300)", seconds=120)
+    until(page, "document.querySelector('#part-layers progress') === null")
+    assert "judging" not in page.locator("#part-layers").inner_text()
+    page.keyboard.press("End")
+    until(page, "document.getElementById('video').dataset.frame === '299'")
+
+
+def test_runs_that_are_none_are_one_line(store, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for run in (tmp_path / "nothing", tmp_path / "empty", Path(__file__)):
+        done = CliRunner().invoke(main, ["studio", str(store), "--run", str(run), "--no-browser"])
+        assert done.exit_code == 2, done.output
+        assert done.stderr.count("\n") == 1
+
+
+def test_the_judge_takes_samples_in_any_part(store, run) -> None:
+    judge = RunJudge(run)
+    data = fmfbench.open_dataset(store)
+    whole, masks = judge(data, np.arange(40))
+    some, own = judge(data, np.array([3, 17, 39]))
+    assert np.allclose(some, whole[[3, 17, 39]], atol=1e-6)
+    assert np.array_equal(own, masks[[3, 17, 39]])
