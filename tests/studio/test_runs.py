@@ -99,7 +99,7 @@ def test_a_model_that_fails_is_said_and_does_not_end_the_studio(awkward_store: P
     run.stop()
 
 
-def test_scores_and_masks_are_those_of_predict(launch, store, run, tmp_path) -> None:
+def test_scores_and_masks_are_those_of_predict_and_fill_the_page(look, launch, store, run, tmp_path) -> None:
     found = read_predictions(predict(run, store, tmp_path / "p.npz", split="all", device="cpu"))
     studio = launch(store, "--read-only", "--run", str(run), "--predictions", str(tmp_path / "p.npz"))
     assert studio.json("/api/about")["runs"] == 1
@@ -107,13 +107,13 @@ def test_scores_and_masks_are_those_of_predict(launch, store, run, tmp_path) -> 
     assert studio.error("/api/judge/run", {"frame": 300})[0] == 400
     assert studio.error("/api/judge/nothing", {"frame": 0})[0] == 404
     assert studio.error("/api/verdicts/run?run=1")[0] == 400
-    state = studio.json("/api/judge/run", {"frame": 140})[0]
-    end = time.monotonic() + 120
-    while state["recording"] is None or state["done"] < state["total"] or not state["total"]:
-        assert time.monotonic() < end
-        time.sleep(0.2)
-        state = studio.json("/api/pulse")["runs"][0]
-    assert state["error"] is None
+    page = look(studio.url + "#run/140")  # which asks for what it shows
+    app = "import('/assets/app.js').then(({ app }) => app.arrays.pred_1.filter((v) => v !== 255).length)"
+    until(page, f"{app}.then((n) => n === 300)", seconds=120)
+    until(page, "document.querySelector('#part-layers progress') === null")
+    assert "(run)" in page.locator("#part-layers").inner_text()
+    state = studio.json("/api/pulse")["runs"][0]
+    assert state == {"recording": "run", "done": 300, "total": 300, "error": None}
     facts, arrays = unpack(studio.ask("/api/verdicts/run?run=0")[2])
     assert np.abs(arrays["score"] - found.score).max() <= 1e-5
     assert np.ptp(found.score) > 0.01
@@ -126,17 +126,6 @@ def test_scores_and_masks_are_those_of_predict(launch, store, run, tmp_path) -> 
     facts, arrays = unpack(studio.ask("/api/recordings/run")[2])
     assert facts["predictions"][1]["run"] == 0
     assert np.abs(arrays["score_1"] - arrays["score_0"]).max() <= 1e-5
-
-
-def test_the_page_fills_as_the_run_judges(look: Any, launch: Any, store, run) -> None:
-    page = look(launch(store, "--run", str(run)).url)
-    until(page, "document.querySelector('#part-layers').innerText.includes('(run)')")
-    app = "import('/assets/app.js').then(({ app }) => app.arrays.pred_0.filter((v) => v !== 255).length)"
-    until(page, f"{app}.then((n) => n === 300)", seconds=120)
-    until(page, "document.querySelector('#part-layers progress') === null")
-    assert "judging" not in page.locator("#part-layers").inner_text()
-    page.keyboard.press("End")
-    until(page, "document.getElementById('video').dataset.frame === '299'")
 
 
 def test_runs_that_are_none_are_one_line(store, tmp_path: Path) -> None:
