@@ -23,6 +23,7 @@ from fmfbench.annotation.keyframes import check_against
 from fmfbench.errors import AnnotationError, BusyError, FmfbenchError, InputError, StoreError
 from fmfbench.studio.apply import Applying, Wish
 from fmfbench.studio.bundle import pack
+from fmfbench.studio.dividing import plan, save
 from fmfbench.studio.draft import Draft, StaleError, scaled, text_of
 from fmfbench.studio.library import Library
 from fmfbench.studio.live_refine import refine_one
@@ -193,6 +194,18 @@ class Api:
             write_cvat(path, drawn, name, self.library.recording(name).num_frames)
             return _download(path.read_bytes(), f"{name}.xml", "application/xml")
 
+    async def plan_split(self, request: Request) -> Response:
+        """What saving a split would make of a recording (see `fmfbench.studio.dividing`)."""
+        name, body = request.path_params["name"], await _body(request)
+        self.library.recording(name)
+        return Response(
+            pack(*await run_in_threadpool(plan, self.library.data, body, name)), media_type=_BYTES
+        )
+
+    async def save_split(self, request: Request) -> Response:
+        body = await _body(request)
+        return JSONResponse(await run_in_threadpool(save, self.library.data, body))
+
     async def apply(self, request: Request) -> Response:
         body = await _body(request)
         refined = body.get("refined")
@@ -258,6 +271,8 @@ def make_app(library: Library, draft: Draft, applying: Applying) -> Starlette:
         Route("/api/resolve", api.resolve, methods=["POST"]),
         Route("/api/read", api.read_file, methods=["POST"]),
         Route("/api/apply", api.apply, methods=["POST"]),
+        Route("/api/split/{name}", api.plan_split, methods=["POST"]),
+        Route("/api/split", api.save_split, methods=["POST"]),
     ]
     handlers: Any = {FmfbenchError: _failed, HTTPException: _http_failed}
     return Starlette(routes=[*read, *([] if draft.read_only else write)], exception_handlers=handlers)

@@ -32,6 +32,7 @@ __all__ = [
     "divide",
     "guard_frames",
     "last_share",
+    "plan_split",
     "reach_seconds",
     "split_store",
     "stretches",
@@ -112,16 +113,33 @@ def split_store(
     """
     store = local_path(store)
     data = StoreReader.open(store)
+    rules = {"test": test, "by_recording": by_recording, "at": at}
+    if as_default and not any(value is not None for value in rules.values()):
+        set_default_split(store, name)
+        return _division(StoreReader.open(store), name, [], None)
+    splits, parameters = plan_split(data, test=test, by_recording=by_recording, at=at, protocol=protocol)
+    written = write_split(store, name, splits, parameters, as_default=as_default)
+    guards = parameters.get("protocol", {}).get("name")
+    return _division(StoreReader.open(store), name, written, guards)
+
+
+def plan_split(
+    data: StoreReader,
+    *,
+    test: Fraction | float | None = None,
+    by_recording: Sequence[str] | None = None,
+    at: Sequence[Stretch] | None = None,
+    protocol: str | WindowProtocol = "paper",
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, Any]]:
+    """What `split_store` would write: each recording's split (N,) uint8, and the rule that made it. Arguments and
+    errors as there."""
     chosen = get_protocol(protocol)
     rules = {"test": test, "by_recording": by_recording, "at": at}
     given = [key for key, value in rules.items() if value is not None]
-    if not given and as_default:
-        set_default_split(store, name)
-        return _division(StoreReader.open(store), name, [], None)
     if len(given) != 1:
         raise WindowError(
-            f"{store}: expected one of --test, --by-recording and --at (or --as-default with the name of a split that "
-            f"is there: {', '.join(data.split_names)}), got {' and '.join(given) or 'none'}"
+            f"{data.path}: expected one of --test, --by-recording and --at (or --as-default with the name of a split "
+            f"that is there: {', '.join(data.split_names)}), got {' and '.join(given) or 'none'}"
         )
     marks, parameters = _marks(data, test, by_recording, at)
     guarded = by_recording is None
@@ -129,8 +147,7 @@ def split_store(
     _check_parts(data, splits, chosen if guarded else None, test=test)
     if guarded:
         parameters |= {"protocol": chosen.to_dict(), "guard_seconds": reach_seconds(chosen)}
-    written = write_split(store, name, splits, parameters, as_default=as_default)
-    return _division(StoreReader.open(store), name, written, chosen.name if guarded else None)
+    return splits, parameters
 
 
 def divide(

@@ -3,6 +3,7 @@
 import { app, emit, selectedTrack } from "./app.js";
 import { show } from "./dialogs.js";
 import { element } from "./drawing.js";
+import * as divide from "./divide.js";
 import * as edits from "./edits.js";
 import * as judge from "./judge.js";
 import { predictions, toggle } from "./layers.js";
@@ -88,6 +89,14 @@ const GROUPS = [
       ["Delete", (e) => (e.key === "Delete" || e.key === "Backspace") && !e.shiftKey, "remove the keyframe", edits.removeKeyframe],
       ["Shift Delete", (e) => (e.key === "Delete" || e.key === "Backspace") && e.shiftKey, "delete the event", edits.deleteTrack],
       ["Escape", plain("Escape"), "select no event", () => { app.selected = null; emit("labels"); }],
+    ],
+  ],
+  [
+    "Divide",
+    [
+      ["J", letter("j"), "a test stretch begins here", () => divide.setEdge("start")],
+      ["L", letter("l"), "the test stretch ends here", () => divide.setEdge("stop")],
+      ["U", letter("u"), "remove the test stretch that is here", divide.removeHere],
     ],
   ],
 ];

@@ -1,6 +1,7 @@
 // Everything about a recording on one time axis: currents, split, labels, events, alarms, scores, visibility.
 
 import { app, clockText, emit, LABELS, on, shownTracks, SPLITS, timeText } from "./app.js";
+import { beginStretch, drawnStretches, endStretch, moveStretch } from "./divide.js";
 import { colour, lowerBound, runs } from "./drawing.js";
 import { colourOf, predictions } from "./layers.js";
 import { getJson, path } from "./net.js";
@@ -82,6 +83,7 @@ function arrange() {
   [app.facts.split, ...app.facts.other_splits].forEach((name, k) =>
     add(`split ${k}`, name === "source" && !k ? "split" : `split ${name}`, 16),
   );
+  if (app.division) add("division", "split drawn here", 22);
   add("label", app.about.default_layer ? `labels (${app.about.default_layer})` : "labels", 18);
   const { count } = eventRows();
   if (app.labels.tracks(app.rec.name) !== null || count) add("events", "events drawn", Math.max(1, count) * 18 + 2);
@@ -100,6 +102,9 @@ function arrange() {
   lanes = list;
   return top + 4;
 }
+
+/** Where a lane lies: { top, height }, in pixels of the page. */
+export const laneAt = (key) => lanes.find((lane) => lane.key === key);
 
 export function redraw() {
   stale = true;
@@ -144,6 +149,7 @@ function draw() {
     const [kind, number] = lane.key.split(" ");
     if (kind === "current") drawCurrent(c, lane);
     if (kind === "split") drawSplits(c, lane, cached.splits[Number(number)]);
+    if (kind === "division") drawDivision(c, lane);
     if (kind === "label") {
       drawRuns(c, lane, cached.unlabelled, colour("unlabelled"));
       drawRuns(c, lane, cached.abnormal, colour("abnormal"));
@@ -246,6 +252,23 @@ function drawSplits(c, lane, splits) {
       if (to - from > c.measureText(SPLITS[code]).width + 10) c.fillText(SPLITS[code], from + 5, lane.top + lane.height / 2 + 0.5);
     }
   });
+}
+
+/** The split that is being drawn: its parts as they would be saved, the test stretches framed. */
+function drawDivision(c, lane) {
+  const { codes } = app.division;
+  if (codes?.length === app.rec.frames) drawSplits(c, lane, SPLITS.map((_, code) => runs(codes, (v) => v === code)));
+  const { seconds } = app.arrays;
+  c.strokeStyle = colour("ink");
+  c.lineWidth = 1.5;
+  for (const [a, b] of drawnStretches()) {
+    const [from, to] = [x(seconds[a]), x(endOf(b - 1))];
+    if (!codes) {
+      c.fillStyle = colour("split-test");
+      c.fillRect(from, lane.top, Math.max(to - from, 2), lane.height);
+    }
+    c.strokeRect(from + 0.75, lane.top + 0.75, Math.max(to - from - 1.5, 1), lane.height - 1.5);
+  }
 }
 
 /** A series as a line, or, where many values share a pixel, as the band between their least and largest. */
@@ -484,6 +507,8 @@ front.addEventListener("pointerdown", (event) => {
   const py = event.clientY - front.getBoundingClientRect().top;
   const lane = lanes.find((l) => l.key === "events" && py >= l.top && py <= l.top + l.height);
   if (lane) pickEvent(secondsAt(px), Math.floor((py - lane.top - 1) / 18));
+  const division = lanes.find((l) => l.key === "division" && py >= l.top && py <= l.top + l.height);
+  if (division && !event.shiftKey && event.button === 0) beginStretch(frameAt(secondsAt(px)));
   dragging = { pan: event.shiftKey || event.button === 1, at: px, from: view.from };
   if (!dragging.pan) seek(frameAt(secondsAt(px)));
   front.setPointerCapture(event.pointerId);
@@ -495,10 +520,19 @@ front.addEventListener("pointermove", (event) => {
   if (dragging.pan) {
     const span = view.to - view.from;
     show(dragging.from - ((px - dragging.at) / plotWidth()) * span, span);
-  } else seek(frameAt(secondsAt(px)));
+  } else {
+    seek(frameAt(secondsAt(px)));
+    moveStretch(app.frame);
+  }
 });
-front.addEventListener("pointerup", () => (dragging = null));
-front.addEventListener("pointercancel", () => (dragging = null));
+front.addEventListener("pointerup", () => {
+  dragging = null;
+  endStretch(true);
+});
+front.addEventListener("pointercancel", () => {
+  dragging = null;
+  endStretch(false);
+});
 front.addEventListener(
   "wheel",
   (event) => {
@@ -562,7 +596,7 @@ on("seek", () => {
   askWindow();
 });
 on("playing", askWindow);
-on("labels preview layers theme", redraw);
+on("labels preview layers theme division", redraw);
 document.getElementById("protocol").addEventListener("change", () => {
   redraw();
   askWindow();

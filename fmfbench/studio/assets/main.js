@@ -43,6 +43,7 @@ async function open(name, frame = 0) {
   if (app.rec.frames) seek(frame);
   else toast(`${name} has no frames.`);
   judgeHere();
+  emit("opened");
 }
 
 /** The runs judge what is looked at, from the frame that is shown. */

@@ -2,6 +2,7 @@
 
 import { app, clockText, emit, LABELS, on, selectedTrack, SPLITS, timeText, toast } from "./app.js";
 import { ask, form } from "./dialogs.js";
+import { divisionContent } from "./divide.js";
 import { colour, element } from "./drawing.js";
 import * as edits from "./edits.js";
 import { verdict, worstWindows } from "./judge.js";
@@ -26,6 +27,7 @@ export function buildPanel() {
   part("events", "Events");
   part("event", "Selected event");
   part("files", "Labels into the store");
+  part("divide", "Train and test");
   part("worst", "Worst windows");
 }
 
@@ -36,7 +38,10 @@ export function drawAll() {
   drawEvents();
   drawEvent();
   drawFiles();
+  drawDivide();
 }
+
+const drawDivide = () => app.facts && keepFocus(parts.divide, divisionContent());
 
 function drawHere() {
   if (!app.rec?.frames || app.shown < 0) {
@@ -401,3 +406,4 @@ on("layers theme", () => {
   drawWorst();
 });
 on("apply", drawFiles);
+on("division", drawDivide);
