@@ -62,7 +62,7 @@ def looped_loss(v: Tensor, t: Tensor, labels: Tensor) -> Tensor:
 
 
 def batched_loss(v: Tensor, t: Tensor, labels: Tensor) -> Tensor:
-    return contrastive_loss(v, t, relations(labels), gamma=GAMMA, gamma_0=GAMMA_0)["loss"]
+    return contrastive_loss(v, t, relations(labels), mining="paper", gamma=GAMMA, gamma_0=GAMMA_0)["loss"]
 
 
 def plain_step(model: nn.Module) -> Callable[[dict[str, Tensor]], float]:

@@ -95,7 +95,7 @@ def contrastive_loss(
     relation: Relation,
     *,
     loss: Loss = "quintuple",
-    mining: Mining = "paper",
+    mining: Mining = "hard",
     exclude_self: bool = False,
     gamma: float = 0.4,
     gamma_0: float = 1.0,
@@ -108,6 +108,7 @@ def contrastive_loss(
         loss: inter: equation 17, both directions between modalities. quintuple: equation 28, those and the same
             within each modality. tbnn: hinge over every triplet, between and within modalities. cmml: hinge over
             the mined triplets, between modalities, both directions.
+        mining: see above; "hard" as TN-BCL's own default, "paper" as printed.
         exclude_self: within a modality an anchor is not its own positive; as printed (equations 18, 22) it may be.
         gamma, gamma_0: of equation 8. margin: of the hinges.
     """

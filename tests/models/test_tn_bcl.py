@@ -63,6 +63,7 @@ def test_similarities_worked_by_hand():
     [
         ({"mining": "paper"}, 0.08 + 0.64 / 3, 0.36),
         ({"mining": "paper", "exclude_self": True}, 0.08 + 0.64 / 3, 0.76),
+        ({}, 0.8, 4 / 3),  # the default of the function is that of the model
         ({"mining": "hard"}, 0.8, 4 / 3),
         ({"mining": "hard", "exclude_self": True}, 0.8, 4 / 3),
     ],
