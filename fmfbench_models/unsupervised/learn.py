@@ -96,7 +96,7 @@ def learn(model: StMae, patches: Tensor, recipe: Recipe, seed: int, *, what: str
                 group["lr"] = recipe.rate(epoch)
             losses = []
             for rows in torch.randperm(len(patches))[: steps * size].split(size):
-                output = Output(aux=model.compare(patches[rows]))
+                output = Output(aux=model.compare_to_learn(patches[rows]))
                 loss = model.objective(output, {}, recipe.alpha)["loss"]
                 optimiser.zero_grad()
                 loss.backward()

@@ -181,19 +181,28 @@ class StMae(Model):
         """As `judge`, from patches (b, n, K K C) that `patches` gave."""
         places = to_features(patches, self.grid, self.config.patch)
         found: list[dict[str, Tensor]] = []
-        for order in self._orders(patches.shape[0], patches.device):
-            rebuilt = self.rebuild(patches, order).to(patches.dtype)
+        for rebuilt in self._rebuilt(patches):
             with torch.autocast(patches.device.type, enabled=False):
                 there = to_features(rebuilt, self.grid, self.config.patch)
                 residual = intensity(there, places) * orientation(there, places)
                 found.append(
                     {
-                        "intensity": intensity(rebuilt, patches).sum(1),
-                        "orientation": orientation(rebuilt, patches).sum(1),
+                        **errors(rebuilt, patches),
                         "map": anomaly_map(residual, self.config.size, self.config.sigma),
                     }
                 )
         return {name: torch.stack([one[name] for one in found]).mean(0) for name in found[0]}
+
+    def compare_to_learn(self, patches: Tensor) -> dict[str, Tensor]:
+        """The two terms of the objective that `compare` gives, without the map, which learning has no use for."""
+        (rebuilt,) = self._rebuilt(patches)
+        with torch.autocast(patches.device.type, enabled=False):
+            return errors(rebuilt, patches)
+
+    def _rebuilt(self, patches: Tensor) -> Iterator[Tensor]:
+        """Patches as predicted from each of the splits that `_orders` gives, in the patches' precision."""
+        for order in self._orders(patches.shape[0], patches.device):
+            yield self.rebuild(patches, order).to(patches.dtype)
 
     def patches(self, images: Tensor) -> Tensor:
         """The trunk's maps on one grid, all channels together (eqs. 1 and 2), as patches (b, n, K K C)."""
@@ -245,8 +254,8 @@ class StMae(Model):
         rebuilt = self.rebuild(patches, self.splits[:1].expand(len(patches), -1))
         weight, losses = self.config.orientation_weight, []
         for guess in (rebuilt, self.feature_mean.expand_as(patches)):
-            terms = intensity(guess, patches).sum(1) + weight * orientation(guess, patches).sum(1)
-            losses.append(float(terms.mean()))
+            terms = errors(guess, patches)
+            losses.append(float((terms["intensity"] + weight * terms["orientation"]).mean()))
         return losses[0], losses[1]
 
     @torch.no_grad()
@@ -370,6 +379,14 @@ def warn_if_constant(loss: float, constant: float, what: str) -> bool:
         file=sys.stderr,
     )
     return False
+
+
+def errors(rebuilt: Tensor, patches: Tensor) -> dict[str, Tensor]:
+    """Eqs. (6) and (7) of patches (b, n, K K C) twice, summed over the places: (b,) each."""
+    return {
+        "intensity": intensity(rebuilt, patches).sum(1),
+        "orientation": orientation(rebuilt, patches).sum(1),
+    }
 
 
 def blocks(depth: int, dim: int, heads: int, mlp_ratio: int) -> nn.Sequential:

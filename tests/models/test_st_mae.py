@@ -318,6 +318,18 @@ def test_objective_is_eq_8(weight):
     torch.testing.assert_close(terms["loss"], (first + weight * second).mean())
 
 
+def test_learning_sees_the_same_terms_without_the_map():
+    model = small().train()
+    patches = torch.randn(3, model.grid[0] * model.grid[1], model.out.out_features)
+    torch.manual_seed(4)
+    expected = model.compare(patches)
+    torch.manual_seed(4)
+    found = model.compare_to_learn(patches)
+    assert set(expected) - set(found) == {"map"}
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name])
+
+
 def test_objective_leaves_abnormal_samples_out():
     model = small().eval()
     mixed = batch(4, labels=[0, 1, 0, 1])
