@@ -58,6 +58,7 @@ from .options import (
     show_default=True,
     help="What runs the model: torch, ONNX Runtime (on the CPU), or torch.compile.",
 )
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @device_option()
 @readers_option()
@@ -77,6 +78,7 @@ def command(
     pixel_scores: bool,
     pixel_type: str,
     engine: Literal["torch", "onnx", "compile"],
+    dry_run: bool,
     batch_size: int,
     device: str | None,
     workers: int,
@@ -99,7 +101,7 @@ def command(
     from fmfbench.exchange.outliers import read_outliers
     from fmfbench.files.problems import check_ending, check_target
     from fmfbench.windows.corrupt import corruption
-    from fmfbench_models.inference.predict import predict
+    from fmfbench_models.inference.predict import PredictionJob
 
     check_target(out)
     check_ending(out, (".npz",), "predictions")
@@ -125,9 +127,14 @@ def command(
         "workers": workers,
         "pixel_scores": pixel_type if pixel_scores else None,
     }
+    corrupted = None if corrupt is None else {"corrupt": corrupt}
+    job = PredictionJob(model=run, data=source, out=out, transform=transform, meta=corrupted, **settings)
+    if dry_run:
+        steps = job.plan()
+        click.echo(json.dumps(steps, indent=2) if as_json else _planned(steps))
+        return
     if scheduler is None and processes is None:
-        corrupted = None if corrupt is None else {"corrupt": corrupt}
-        written = predict(run, source, out, transform=transform, meta=corrupted, **settings)
+        written = job.run()
     elif corrupt is not None:
         raise InputError(
             "--corrupt: expected one process, got --scheduler or --processes; leave one of them out"
@@ -148,6 +155,21 @@ def command(
         click.echo(f"{written}: next: fmfbench score {written} --data {data} --split {split}{every}")
     else:
         click.echo(f"{written}: next: fmfbench outliers score {written} {outliers}")
+
+
+def _planned(steps: dict[str, Any]) -> str:
+    """What would be written, in lines."""
+    sizes = {"masks": steps["mask_bytes"], "pixel scores": steps["pixel_score_bytes"]}
+    large = [f"{count / 1e6:.1f} MB of {what}" for what, count in sizes.items() if count]
+    return "\n".join(
+        (
+            f"{steps['out']}: {steps['num_samples']} samples of split {steps['split']}, "
+            f"in {steps['num_batches']} batches",
+            f"  model    {steps['model']}, engine {steps['engine']}",
+            f"  windows  protocol {steps['protocol']}, context {steps['context']}",
+            f"  holds    scores{''.join(f', {text}' for text in large)} (before compression)",
+        )
+    )
 
 
 def _summary(written: Path, data: Path, split: str) -> dict[str, Any]:

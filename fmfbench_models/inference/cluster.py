@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,8 @@ from fmfbench.errors import InputError
 from fmfbench.exchange.outliers import Outliers
 from fmfbench.exchange.predictions import read_predictions, write_predictions
 from fmfbench.files.lock import target_lock
-from fmfbench.files.problems import check_target
 from fmfbench.files.remote import Place, parse_place
-from fmfbench_models.checkpoint import load_checkpoint
-from fmfbench_models.inference.predict import chosen_windows, model_protocol, predict
+from fmfbench_models.inference.predict import PredictionJob
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -33,6 +32,13 @@ if TYPE_CHECKING:
 __all__ = ["predict_on"]
 
 _BATCHES_A_TASK = 64
+_ELSEWHERE = (
+    "model",
+    "data",
+    "out",
+    "outliers",
+    "part",
+)  # in the identity by their contents, or a part's own
 
 
 def predict_on(
@@ -40,12 +46,6 @@ def predict_on(
     model: str | os.PathLike[str],
     data: str | Place,
     out: str | os.PathLike[str],
-    *,
-    split: str = "test",
-    context: str | None = None,
-    batch_size: int = 64,
-    outliers: Outliers | None = None,
-    per_second: bool = False,
     **options: Any,
 ) -> Path:
     """`predict` in tasks of whole batches.
@@ -53,36 +53,26 @@ def predict_on(
     Args:
         client: of `conversion.cluster.joined_cluster`.
         model, data: paths, or a URL of the store.
-        out, split, context, batch_size, outliers, per_second, options: those of `predict`.
+        out, options: those of `PredictionJob`.
 
     Raises:
         InputError: what `predict` refuses; nothing is left behind.
         FailedError: workers died at one task again and again.
     """
     out = Path(out).absolute()
-    check_target(out)
     model = Path(model).absolute()
     data = parse_place(data)
     data = data.absolute() if isinstance(data, Path) else data
-    opened, loaded = open_dataset(data), load_checkpoint(model)
-    seen = context or loaded.meta.provenance.get("context", "full")
-    protocol = model_protocol(loaded, options.get("protocol"))
-    count = len(chosen_windows(opened, split, protocol, seen, None, outliers, per_second))
-    given = {
-        **options,
-        "split": split,
-        "context": context,
-        "batch_size": batch_size,
-        "per_second": per_second,
-    }
-    step = batch_size * _BATCHES_A_TASK
+    job = PredictionJob(model=model, data=data, out=out, **options)
+    count = job.plan()["num_samples"]
+    step = job.batch_size * _BATCHES_A_TASK
     parts = out.with_name(f"{out.name}.parts")
     with target_lock(parts):
-        _begin(parts, _identity(model, opened.attributes["fmfbench.digest"], given, outliers))
+        _begin(parts, _identity(job, model, open_dataset(data).attributes["fmfbench.digest"]))
         shares = [slice(start, min(start + step, count)) for start in range(0, count, step)]
         files = [parts / f"{share.start:012}.npz" for share in shares]
         tasks = [
-            (_predict_part, model, data, file, share, given, outliers)
+            (_predict_part, replace(job, out=file, part=share))
             for file, share in zip(files, shares, strict=True)
         ]
         try:
@@ -95,12 +85,21 @@ def predict_on(
     return out
 
 
-def _identity(model: Path, digest: str, given: dict[str, Any], outliers: Outliers | None) -> str:
+def _identity(job: PredictionJob, model: Path, digest: str) -> str:
     """What the parts depend on."""
-    files = [model] if model.is_file() else sorted(path for path in model.rglob("*.safetensors"))
+    files = [model] if model.is_file() else sorted(model.rglob("*.safetensors"))
     sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
-    own = None if outliers is None else hashlib.sha256(repr(vars(outliers)).encode()).hexdigest()
-    return json.dumps([sums, digest, sorted((key, repr(value)) for key, value in given.items()), own])
+    options = {item.name: getattr(job, item.name) for item in fields(job) if item.name not in _ELSEWHERE}
+    own = None if job.outliers is None else _digest(job.outliers)
+    return json.dumps([sums, digest, sorted((key, repr(value)) for key, value in options.items()), own])
+
+
+def _digest(outliers: Outliers) -> str:
+    found = hashlib.sha256(repr(outliers.meta).encode())
+    for value in vars(outliers).values():
+        if isinstance(value, np.ndarray):  # all of it: its repr leaves out the middle
+            found.update(value.tobytes())
+    return found.hexdigest()
 
 
 def _begin(parts: Path, identity: str) -> None:
@@ -112,11 +111,9 @@ def _begin(parts: Path, identity: str) -> None:
         mark.write_text(identity)
 
 
-def _predict_part(
-    model: Path, data: Place, part: Path, rows: slice, given: dict[str, Any], outliers: Outliers | None
-) -> None:
-    if not part.exists():
-        predict(model, open_dataset(data), part, part=rows, outliers=outliers, **given)
+def _predict_part(job: PredictionJob) -> None:
+    if not Path(job.out).exists():
+        job.run()
 
 
 def _join(parts: list[Path], out: Path) -> None:

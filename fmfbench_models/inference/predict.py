@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fmfbench.exchange.outliers import Outliers
 from fmfbench.exchange.pixel_scores import PIXEL_TYPES
 from fmfbench.exchange.predictions import write_predictions
 from fmfbench.files.problems import check_target
-from fmfbench.files.remote import parse_place
+from fmfbench.files.remote import Place, parse_place
 from fmfbench.store.split_names import SOURCE
 from fmfbench.store.splits import per_second_rows
 from fmfbench.torch import WindowDataset, make_loader
@@ -37,7 +38,7 @@ from fmfbench_models.training.folder import versions
 from fmfbench_models.training.parallel import joined
 from fmfbench_models.training.step import autocast, to_device, to_float32
 
-__all__ = ["chosen_windows", "last_of_each_second", "model_protocol", "predict"]
+__all__ = ["PredictionJob", "chosen_windows", "last_of_each_second", "model_protocol", "predict"]
 
 
 def model_protocol(model: Model, protocol: str | WindowProtocol | None = None) -> WindowProtocol:
@@ -50,115 +51,168 @@ def model_protocol(model: Model, protocol: str | WindowProtocol | None = None) -
     return get_protocol(model.meta.protocol)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictionJob:
+    """The samples of a split through a model: what `run` writes, and `plan` tells beforehand.
+
+    model: a model, or what `load_checkpoint` takes. data: an open data set, or its path or URL. out: the file.
+    protocol, context: those of training by default.
+    outliers: predict on the samples of an outlier file instead of a split's, each as that file shows it.
+    transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
+    per_second: only the last sample of each second, for `score --per-second`.
+    meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, backbone, recipe, versions.
+    pixel_scores: "float16", "float32" or "uint8" also writes the abnormal probability of each pixel, upright, in that
+    type: H*W times 2, 4 or 1 bytes a sample before compression, on disk throughout.
+    engine: what runs the model: "torch", "onnx" (ONNX Runtime, on the CPU) or "compile"; see `engine.make_engine`.
+    part: only these of the samples, in order of id; the file says in all else what that of all samples says.
+
+    Example:
+        >>> from fmfbench_models.inference.predict import PredictionJob
+        >>> job = PredictionJob(model="runs/fmformer", data="fmf.zarr", out="predictions.npz", per_second=True)
+        >>> job.split, job.batch_size
+        ('test', 64)
+    """
+
+    model: Model | str | os.PathLike[str]
+    data: Dataset | Place | str | os.PathLike[str]
+    out: str | os.PathLike[str]
+    split: str = "test"
+    protocol: str | WindowProtocol | None = None
+    context: str | None = None
+    batch_size: int = 64
+    workers: int = 0
+    device: str | None = None
+    cache: str | None = None
+    outliers: Outliers | None = None
+    transform: Callable[..., Any] | None = None
+    per_second: bool = False
+    meta: dict[str, Any] | None = None
+    pixel_scores: str | None = None
+    engine: EngineName = "torch"
+    part: slice | None = None
+
+    def run(self) -> Path:
+        """Write scores, and upright masks where the model is dense; the path of the file.
+
+        Under `torchrun` every process judges a part, and the first one writes; the file is that of one process.
+
+        Raises:
+            InputError: no such split or protocol, windows that do not fit the model, pixel scores of a model that is
+                not dense, outliers once a second, or an engine that cannot run the model.
+            PredictionError: `out` cannot be written, or the model gives NaN.
+        """
+        model, windows = self._prepared()
+        facts, windows = self._facts(model, windows), self._own(windows)
+        out = Path(self.out)
+        with joined("cpu" if self.engine == "onnx" and self.device is None else self.device) as world:
+            shares = [share_of(len(windows), self.batch_size, rank, world.size) for rank in range(world.size)]
+            share = shares[world.rank]
+            engine = make_engine(model.to(world.device).eval(), self.engine)
+            # On some systems the file behind a memory map cannot go while it is mapped, as it is by an error's
+            # traceback.
+            folder = out.absolute().parent if world.is_first else None
+            with tempfile.TemporaryDirectory(
+                dir=folder, prefix=".predict-", ignore_cleanup_errors=True
+            ) as scratch:
+                arrays: dict[str, Any] | None = {}
+                if share.start < share.stop:
+                    own = windows if world.size == 1 else windows.select(windows.sample_ids[share])
+                    loader = make_loader(
+                        WindowDataset(own, self.transform),
+                        batch_size=self.batch_size,
+                        num_workers=self.workers,
+                        pin_memory=world.device.type == "cuda",
+                        rank=0,
+                        world_size=1,
+                    )
+                    upright = windows.protocol.transposed
+                    arrays = _run(
+                        engine, loader, len(own), world.device, upright, Path(scratch), self.pixel_scores
+                    )
+                if world.size > 1:
+                    arrays = collect(world, arrays or {}, shares, Path(scratch))
+                if arrays is not None:
+                    write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
+                del arrays
+            world.wait()
+        return out
+
+    def plan(self) -> dict[str, Any]:
+        """What `run` would write: its facts, how many samples and batches, and bytes before compression.
+
+        Nothing is written, and no window is read. Raises what `run` raises before it judges.
+        """
+        model, windows = self._prepared()
+        facts, windows = self._facts(model, windows), self._own(windows)
+        sizes = [(h * w, len(places)) for (h, w), places in windows.samples.sizes()]
+        depth = 0 if self.pixel_scores is None else np.dtype(self.pixel_scores).itemsize
+        named = ("model", "protocol", "context", "split", "backbone", "recipe")
+        return {
+            "out": str(self.out),
+            **{name: facts[name] for name in named},
+            "engine": self.engine,
+            "num_samples": len(windows),
+            "num_batches": -(-len(windows) // self.batch_size),
+            "mask_bytes": sum(-(-pixels // 8) * count for pixels, count in sizes) if model.dense else 0,
+            "pixel_score_bytes": sum(pixels * depth * count for pixels, count in sizes),
+        }
+
+    def _own(self, windows: Windows) -> Windows:
+        return windows if self.part is None else windows.select(windows.sample_ids[self.part])
+
+    def _prepared(self) -> tuple[Model, Windows]:
+        """The model and all windows of the file, in order of id; what cannot be is refused here."""
+        if self.outliers is not None and self.per_second:
+            raise InputError(
+                "predict: expected outliers or per_second, got both; outliers are samples of their own"
+            )
+        check_target(Path(self.out))
+        model = self.model if isinstance(self.model, Model) else load_checkpoint(self.model)
+        data = self.data if isinstance(self.data, Dataset) else fmfbench.open_dataset(parse_place(self.data))
+        protocol = model_protocol(model, self.protocol)
+        context = self.context or model.meta.provenance.get("context", "full")
+        windows = chosen_windows(
+            data, self.split, protocol, context, self.cache, self.outliers, self.per_second
+        )
+        if self.pixel_scores is not None:
+            check_pixel_type(model, self.pixel_scores)
+        return model, windows
+
+    def _facts(self, model: Model, windows: Windows) -> dict[str, Any]:
+        """What the file says of itself."""
+        provenance = model.meta.provenance
+        return {
+            "model": model.meta.name,
+            "config": model.meta.config,
+            "protocol": windows.protocol.name,
+            "protocol_fields": windows.protocol.to_dict(),
+            "context": windows.context,
+            "split": windows.dataset.split_label(windows.split),
+            "fingerprint": windows.dataset.fingerprint,
+            **_seen_in_training(model, windows),
+            "seed": provenance.get("seed"),
+            "normal_only": provenance.get("normal_only", False),
+            "threshold": 0.5,
+            "threshold_origin": "fixed",
+            "backbone": backbone_of(model),
+            "recipe": provenance.get("recipe_name", "shared"),
+            "reinterpretation": provenance.get("reinterpretation", False),
+            "versions": versions(),
+            **({} if self.outliers is None else {"outliers": dict(self.outliers.meta)}),
+            **({"sample_set": "per-second"} if self.per_second else {}),
+            **({} if self.engine == "torch" else {"engine": self.engine}),
+            **(self.meta or {}),
+        }
+
+
 def predict(
     model: Model | str | os.PathLike[str],
     data: Dataset | str | os.PathLike[str],
     out: str | os.PathLike[str],
-    *,
-    split: str = "test",
-    protocol: str | WindowProtocol | None = None,
-    context: str | None = None,
-    batch_size: int = 64,
-    workers: int = 0,
-    device: str | None = None,
-    cache: str | None = None,
-    outliers: Outliers | None = None,
-    transform: Callable[..., Any] | None = None,
-    per_second: bool = False,
-    meta: dict[str, Any] | None = None,
-    pixel_scores: str | None = None,
-    engine: EngineName = "torch",
-    part: slice | None = None,
+    **options: Any,
 ) -> Path:
-    """Write predictions.npz for the samples of a split: scores, and upright masks where the model is dense.
-
-    Args:
-        model: a model, or what `load_checkpoint` takes.
-        protocol, context: those of training by default.
-        outliers: predict on the samples of an outlier file instead of a split's, each as that file shows it.
-        transform: changes the tensors of a sample on the way in (see `fmfbench.torch.WindowDataset`).
-        per_second: only the last sample of each second, for `score --per-second`.
-        meta: joins the file's own: model, protocol, context, fingerprint, seed, normal_only, backbone,
-            recipe, versions.
-        pixel_scores: "float16", "float32" or "uint8" also writes the abnormal probability of each pixel, upright,
-            in that type: H*W times 2, 4 or 1 bytes a sample before compression, on disk throughout.
-        engine: what runs the model: "torch", "onnx" (ONNX Runtime, on the CPU) or "compile"; see `engine.make_engine`.
-        part: only these of the samples, in order of id; the file says in all else what that of all samples says.
-
-    Under `torchrun` every process judges a part, and the first one writes; the file is that of one process.
-
-    Raises:
-        InputError: no such split or protocol, windows that do not fit the model, pixel scores of a model that is
-            not dense, outliers once a second, or an engine that cannot run the model.
-        PredictionError: `out` cannot be written, or the model gives NaN.
-    """
-    if outliers is not None and per_second:
-        raise InputError(
-            "predict: expected outliers or per_second, got both; outliers are samples of their own"
-        )
-    check_target(Path(out))
-    if not isinstance(model, Model):
-        model = load_checkpoint(model)
-    if not isinstance(data, Dataset):
-        data = fmfbench.open_dataset(parse_place(data))
-    chosen = model_protocol(model, protocol)
-    context = context or model.meta.provenance.get("context", "full")
-    windows = chosen_windows(data, split, chosen, context, cache, outliers, per_second)
-    if pixel_scores is not None:
-        check_pixel_type(model, pixel_scores)
-    facts = {
-        "model": model.meta.name,
-        "config": model.meta.config,
-        "protocol": chosen.name,
-        "protocol_fields": chosen.to_dict(),
-        "context": context,
-        "split": windows.dataset.split_label(windows.split),
-        "fingerprint": windows.dataset.fingerprint,
-        **_seen_in_training(model, windows),
-        "seed": model.meta.provenance.get("seed"),
-        "normal_only": model.meta.provenance.get("normal_only", False),
-        "threshold": 0.5,
-        "threshold_origin": "fixed",
-        "backbone": backbone_of(model),
-        "recipe": model.meta.provenance.get("recipe_name", "shared"),
-        "reinterpretation": model.meta.provenance.get("reinterpretation", False),
-        "versions": versions(),
-        **({} if outliers is None else {"outliers": dict(outliers.meta)}),
-        **({"sample_set": "per-second"} if per_second else {}),
-        **({} if engine == "torch" else {"engine": engine}),
-        **(meta or {}),
-    }
-    if part is not None:
-        windows = windows.select(windows.sample_ids[part])
-    with joined("cpu" if engine == "onnx" and device is None else device) as world:
-        shares = [share_of(len(windows), batch_size, rank, world.size) for rank in range(world.size)]
-        share = shares[world.rank]
-        run = make_engine(model.to(world.device).eval(), engine)
-        # On some systems the file behind a memory map cannot go while it is mapped, as it is by an error's traceback.
-        folder = Path(out).absolute().parent if world.is_first else None
-        with tempfile.TemporaryDirectory(
-            dir=folder, prefix=".predict-", ignore_cleanup_errors=True
-        ) as scratch:
-            arrays: dict[str, Any] | None = {}
-            if share.start < share.stop:
-                own = windows if world.size == 1 else windows.select(windows.sample_ids[share])
-                loader = make_loader(
-                    WindowDataset(own, transform),
-                    batch_size=batch_size,
-                    num_workers=workers,
-                    pin_memory=world.device.type == "cuda",
-                    rank=0,
-                    world_size=1,
-                )
-                upright = chosen.transposed
-                arrays = _run(run, loader, len(own), world.device, upright, Path(scratch), pixel_scores)
-            if world.size > 1:
-                arrays = collect(world, arrays or {}, shares, Path(scratch))
-            if arrays is not None:
-                write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
-            del arrays
-        world.wait()
-    return Path(out)
+    """`PredictionJob(...).run()`: write the prediction file of a model; its options are those of `PredictionJob`."""
+    return PredictionJob(model=model, data=data, out=out, **options).run()
 
 
 def chosen_windows(

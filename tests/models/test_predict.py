@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from fmfbench_cli.main import main
 
 import fmfbench
 from fmfbench.errors import InputError, MissingDependencyError, PredictionError
@@ -19,7 +21,7 @@ from fmfbench.scoring.score import score
 from fmfbench_models import create_model, load_checkpoint
 from fmfbench_models.detector import Detector
 from fmfbench_models.inference.export import export_onnx
-from fmfbench_models.inference.predict import predict
+from fmfbench_models.inference.predict import PredictionJob, predict
 from fmfbench_models.training.train import train
 
 LEARN = {"epochs": 12, "batch_size": 16, "lr": 3e-3}
@@ -403,3 +405,50 @@ def test_models_lists_what_there_is():
     (info,) = json.loads(call("models", "fmformer", "--json").output)
     assert info["parameters"] == 3_312_166
     assert "--set depth=6" in call("models", "fmformer").output
+
+
+@pytest.mark.parametrize("which", ["run", "transposed_run"])
+def test_a_plan_says_what_is_written_and_writes_nothing(which, furnace_store, tmp_path, request):
+    job = PredictionJob(
+        model=request.getfixturevalue(which),
+        data=furnace_store,
+        out=tmp_path / "p.npz",
+        batch_size=7,
+        device="cpu",
+        pixel_scores="float16",
+    )
+    plan = job.plan()
+    assert list(tmp_path.iterdir()) == []
+    found = read_predictions(job.run())
+    assert plan["num_samples"] == len(found.sample_id)
+    assert plan["num_batches"] == -(-len(found.sample_id) // 7)
+    assert plan["mask_bytes"] == found.mask_bits.nbytes
+    assert plan["pixel_score_bytes"] == len(found.sample_id) * 16 * 24 * 2
+    assert {name: found.meta[name] for name in ("model", "protocol", "context", "split", "recipe")} == {
+        name: plan[name] for name in ("model", "protocol", "context", "split", "recipe")
+    }
+
+
+def test_a_plan_refuses_what_a_run_would(run, furnace_store, tmp_path):
+    for wrong, match in (
+        ({"split": "exam"}, "exam"),
+        ({"out": tmp_path / "absent" / "p.npz"}, "existing folder"),
+        ({"pixel_scores": "float64"}, "pixel scores: expected"),
+        ({"protocol": "none such"}, "none such"),
+    ):
+        job = replace(PredictionJob(model=run, data=furnace_store, out=tmp_path / "p.npz"), **wrong)
+        for call in (job.plan, job.run):
+            with pytest.raises((InputError, PredictionError), match=match):
+                call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_of_the_command(run, furnace_store, tmp_path):
+    arguments = ["predict", run, "--data", furnace_store, "-o", tmp_path / "p.npz", "--dry-run"]
+    said = CliRunner().invoke(main, [*map(str, arguments)])
+    assert said.exit_code == 0, said.output
+    samples = len(fmfbench.open_dataset(furnace_store).windows("test", "short"))
+    assert f"p.npz: {samples} samples of split test, in {-(-samples // 64)} batches" in said.output
+    as_json = json.loads(CliRunner().invoke(main, [*map(str, arguments), "--json"]).output)
+    assert (as_json["num_samples"], as_json["pixel_score_bytes"]) == (samples, 0)
+    assert list(tmp_path.iterdir()) == []
