@@ -19,7 +19,7 @@ from .groups import SuggestingGroup
 # called, so that --help is instant and a command whose packages are missing does not stand in the way of the others.
 SECTIONS = {
     "Begin": ("demo", "simulate"),
-    "Recordings and stores": ("doctor", "convert", "merge", "info", "view", "verify", "audit"),
+    "Recordings and stores": ("doctor", "convert", "merge", "info", "view", "verify", "audit", "card"),
     "Labels": ("studio", "annotate", "split", "labels"),
     "Models": ("models", "train", "predict", "watch"),
     "Scores": ("score", "compare", "board", "outliers", "reproduce"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,16 @@ if TYPE_CHECKING:
     help="Write predictions, score and receipt as one file .fmfb, for `fmfbench board`.",
 )
 @click.option("--run", type=LOCAL, help="The run folder of the model: its facts go into the bundle.")
+@click.option(
+    "--latency", is_flag=True, help="Also time the model of --run on one frame at a time, on this CPU."
+)
+@click.option(
+    "--fact",
+    "stated",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A model's fact for the bundle, without --run: parameters, train_seconds or latency_ms; repeatable.",
+)
 @json_option()
 def command(
     *,
@@ -87,6 +98,8 @@ def command(
     csv_file: Path | None,
     bundle: Path | None,
     run: Path | None,
+    latency: bool,
+    stated: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -110,7 +123,9 @@ def command(
         raise InputError("score: expected exactly one of --data STORE and --labels FILE")
     printed = markdown == Path("-")
     written = {"report": report, "markdown": None if printed else markdown, "csv": csv_file, "bundle": bundle}
-    _check_outputs(written, file, run, options)
+    claims = _claims(stated)
+    _check_outputs(written, file, options)
+    _check_facts(bundle, run, latency, claims)
     source = opened(data or labels or Path())
     if file.is_dir():
         scores, failed = _score_all(file, source, split, options)
@@ -123,7 +138,7 @@ def command(
         if path is not None:
             write_text(path, content)
     if bundle is not None:
-        _bundle(bundle, file, scores[0], options, run)
+        _bundle(bundle, file, scores[0], options, run, latency, claims)
     if as_json:
         click.echo(json.dumps(_document(scores, failed, file.is_dir()), indent=2))
     elif scores:
@@ -140,15 +155,48 @@ def _tell(folder: Path, scores: list[Score], failed: dict[str, str]) -> None:
         raise InputError(f"{folder}: {len(failed)} of {count} prediction files were not scored")
 
 
-def _bundle(out: Path, file: Path, scored: Score, options: dict[str, Any], run: Path | None) -> None:
+def _bundle(
+    out: Path,
+    file: Path,
+    scored: Score,
+    options: dict[str, Any],
+    run: Path | None,
+    latency: bool,
+    claims: dict[str, float],
+) -> None:
     from fmfbench.board.bundle import write_bundle
 
-    write_bundle(out, file, scored, options, {} if run is None else _run_facts(run))
+    write_bundle(out, file, scored, options, ({} if run is None else _run_facts(run, latency)) | claims)
 
 
-def _check_outputs(
-    written: dict[str, Path | None], file: Path, run: Path | None, options: dict[str, Any]
-) -> None:
+def _claims(stated: tuple[str, ...]) -> dict[str, float]:
+    """NAME=VALUE of `--fact`, each a number of 0 or more."""
+    from fmfbench.board.bundle import FACTS
+
+    found: dict[str, float] = {}
+    for text in stated:
+        name, _, value = text.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in FACTS or not 0 <= number < inf:
+            raise InputError(
+                f"--fact: expected {', '.join(FACTS)} = a number of 0 or more, got {text[:60]!r}"
+            )
+        found[name] = int(number) if number.is_integer() else number
+    return found
+
+
+def _check_facts(bundle: Path | None, run: Path | None, latency: bool, claims: dict[str, float]) -> None:
+    if bundle is None and (run is not None or latency or claims):
+        given = "--run" if run is not None else "--latency" if latency else "--fact"
+        raise InputError(f"score: {given} expects --bundle, which its facts go into")
+    if latency and run is None:
+        raise InputError("score: --latency expects --run, the model to time")
+
+
+def _check_outputs(written: dict[str, Path | None], file: Path, options: dict[str, Any]) -> None:
     """Refuse what cannot be written before anything is scored."""
     from fmfbench.files.problems import check_ending, check_target
 
@@ -166,26 +214,34 @@ def _check_outputs(
         check_ending(target, endings, what)
         if name == "bundle" and file.is_dir():
             raise InputError(f"{file}: --{name} is for one file, got a folder")
-    if run is not None and written["bundle"] is None:
-        raise InputError("score: --run expects --bundle, which its facts go into")
     if written["bundle"] is not None and (options["compat"] or options["truth"]):
         raise InputError(
             "score: --bundle expects neither --compat nor --truth: a board could not repeat the score"
         )
 
 
-def _run_facts(run: Path) -> dict[str, Any]:
-    """What a run folder says of the model: its facts, and the number of its parameters where torch is there."""
+def _run_facts(run: Path, latency: bool) -> dict[str, Any]:
+    """What a run folder says of the model: its settings, training time, and, where torch is there, its parameters and,
+    where asked for, its latency."""
     try:
-        facts: dict[str, Any] = {"run": json.loads((run / "run.json").read_text(encoding="utf-8"))}
+        settings = json.loads((run / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise InputError(f"{run}: expected a run folder of `fmfbench train`, with its run.json") from None
+    facts: dict[str, Any] = {"run": {key: value for key, value in settings.items() if key != "data"}}
+    if settings.get("train_seconds") is not None:
+        facts["train_seconds"] = settings["train_seconds"]
     try:
         from fmfbench_models import load_checkpoint
+        from fmfbench_models.inference.latency import frame_latency_ms
     except ImportError:
+        if latency:
+            raise
         return facts
     model = load_checkpoint(run)
-    return facts | {"parameters": sum(each.numel() for each in model.parameters())}
+    facts["parameters"] = model.num_parameters()
+    if latency:
+        facts["latency_ms"] = round(frame_latency_ms(model), 3)
+    return facts
 
 
 def _report(

@@ -34,7 +34,7 @@ ORDER = [
     {"conversion", "windows"},
     {"torch", "data", "scoring"},
     {"plots"},
-    {"board", "studio"},
+    {"board", "cards", "studio"},
     {"__init__", "__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fmfbench.board.bundle import Bundle, differences, read_bundle, unpacked
+from fmfbench.board.bundle import FACTS, Bundle, differences, read_bundle, unpacked
 from fmfbench.board.page import board_page, row_document
 from fmfbench.errors import InputError, PredictionError
 from fmfbench.exchange.labels import Labels
@@ -38,7 +38,6 @@ __all__ = ["Board", "Row", "make_board"]
 
 SCHEMA = 1
 _ASKED = ("context", "protocol", "per_second")
-_FACTS = ("parameters", "train_seconds", "latency_ms")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +69,7 @@ class Row:
             self.score,
             model=self.model,
             file=self.bundle.path.name,
-            facts={name: self.fact(name) for name in _FACTS},
+            facts={name: self.fact(name) for name in FACTS},
             report=self.report,
         )
 

@@ -26,9 +26,10 @@ from fmfbench.files.zips import ZIP_TROUBLE, BoundedFile, check_layout, checked_
 from fmfbench.scoring.receipt import PASSING
 from fmfbench.scoring.result import Score
 
-__all__ = ["Bundle", "differences", "read_bundle", "unpacked", "write_bundle"]
+__all__ = ["FACTS", "Bundle", "differences", "read_bundle", "unpacked", "write_bundle"]
 
 SCHEMA = 1
+FACTS = ("parameters", "train_seconds", "latency_ms")  # claims of a card that a board shows
 PREDICTIONS, SCORE, CARD, RECEIPT = "predictions.npz", "score.json", "card.json", "receipt.json"
 _HASHED = (PREDICTIONS, SCORE, CARD)
 _MAX_JSON = 1 << 24

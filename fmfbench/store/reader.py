@@ -289,6 +289,12 @@ class StoreReader:
         return hashlib.sha256(json.dumps(named).encode()).hexdigest() if named else None
 
     @property
+    def simulated(self) -> bool:
+        """Whether any recording, or any file that the store was made of, is named as FMF-Sim names them."""
+        sources = [str(source.get("path")) for source in self.attributes.get("fmfbench.sources") or []]
+        return any("FMF-Sim" in name for name in (*self.recordings, *sources))
+
+    @property
     def default_layer(self) -> str | None:
         """The label layer that class labels, masks and scores come from; None without pixel labels."""
         layer = self.attributes["fmfbench.default_layer"]

@@ -28,15 +28,9 @@ from fmfbench_models.reproduce.work import Work
 from fmfbench_models.reproduce.workplace import Workplace, write_json
 from fmfbench_models.training.parallel import check_device
 
-__all__ = ["Reproduction", "is_simulated", "plan", "reproduce"]
+__all__ = ["Reproduction", "plan", "reproduce"]
 
 Results = dict[tuple[str, int], dict[str, Any] | None]
-
-
-def is_simulated(data: Dataset) -> bool:
-    """Whether any recording of a store, or any file it was made of, is named as FMF-Sim names them."""
-    sources = [str(source["path"]) for source in data.attributes.get("fmfbench.sources", [])]
-    return any("FMF-Sim" in name for name in (*data.recordings, *sources))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +171,7 @@ class Reproduction:
             epochs=epochs,
             every=every,
             validate=self.validate,
-            simulated=is_simulated(data),
+            simulated=data.simulated,
             device=self.device,
             workers=self.workers,
             cache=self.cache,

@@ -40,12 +40,14 @@ COPIED = ("log.jsonl", "best.safetensors", "last.safetensors", "state.safetensor
 
 @dataclass
 class Place:
-    """How far a run has come. number: of steps. best: lowest validation loss. sums: of the epoch's terms so far."""
+    """How far a run has come. number: of steps. best: lowest validation loss. sums: of the epoch's terms so far.
+    seconds: of wall time spent on it, all its calls together."""
 
     epoch: int = 0
     number: int = 0
     best: float = math.inf
     sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 class RunFolder:
@@ -136,9 +138,11 @@ class RunFolder:
     def finished(self) -> bool:
         return bool(self._read(self.path)["finished"])
 
-    def finish(self) -> None:
+    def finish(self, seconds: float, device: str) -> None:
+        """Mark the run as finished, after so many seconds of wall time on such a device."""
         origin = self._read(self.path).get("lengthened_from")
-        self._write(finished=True, **({} if origin is None else {"lengthened_from": origin}))
+        more = {} if origin is None else {"lengthened_from": origin}
+        self._write(finished=True, train_seconds=round(seconds, 2), device=device, **more)
 
     def save_model(
         self, model: Model, name: str, place: Place, figures: Mapping[str, Any] | None = None
@@ -169,6 +173,7 @@ class RunFolder:
             "number": place.number,
             "best": None if math.isinf(place.best) else place.best,
             "sums": place.sums,
+            "seconds": place.seconds,
             "loader": loader.state_dict(),
             "log": log_length,
         }
@@ -193,7 +198,8 @@ class RunFolder:
         optimiser.load_state_dict({"state": state, "param_groups": groups})
         loader.load_state_dict(facts["loader"])
         best = math.inf if facts["best"] is None else facts["best"]
-        return Place(facts["epoch"], facts["number"], best, facts["sums"]), int(facts["log"])
+        seconds = float(facts.get("seconds", 0.0))  # not in states of 0.1.0
+        return Place(facts["epoch"], facts["number"], best, facts["sums"], seconds), int(facts["log"])
 
 
 def write_json(path: Path, value: Any) -> None:

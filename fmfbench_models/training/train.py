@@ -239,6 +239,7 @@ class _Run:
             "data": {
                 "name": self.data.name,
                 "fingerprint": self.data.fingerprint,
+                "simulated": self.data.simulated,
                 "split": self.data.split_name,
                 "options": self.data.attributes.get("fmfbench.options", {}),
                 "frame_size": sorted({(r.width, r.height) for r in self.data.recordings.values()}),
@@ -266,6 +267,7 @@ class _Run:
     def execute(self) -> None:
         if self.folder.finished:
             return
+        self.began = time.monotonic()
         if self.record.training != "fitted":
             self._gradients()
         if self.record.training != "gradient" and self.world.is_first:
@@ -274,7 +276,7 @@ class _Run:
             self.folder.save_model(self.model, "last", self.place)
             self.folder.forget_best()
         if self.world.is_first:
-            self.folder.finish()
+            self.folder.finish(time.monotonic() - self.began, _device_name(self.world.device))
         self.world.wait()
 
     def _gradients(self) -> None:
@@ -289,6 +291,7 @@ class _Run:
         checked = self.val_ids[:: self.recipe.validate_every]
         validation = self._loader(checked, training=False) if len(checked) else None
         self.place, log_length = self.folder.restore(self.model, self.optimiser, loader)
+        self.began -= self.place.seconds  # of earlier calls
         self.log = RunLog(self.folder.log, log_length) if self.world.is_first else None
         if self.log is not None and not self.log.length:
             share = self.with_masks / len(self.fit_ids)
@@ -391,6 +394,7 @@ class _Run:
         self._save_state(loader)
 
     def _save_state(self, loader: WindowLoader) -> None:
+        self.place.seconds = time.monotonic() - self.began
         if self.log is not None:
             self.folder.save_state(self.model, self.optimiser, loader, self.place, self.log.length)
 
@@ -406,6 +410,13 @@ class _Run:
         dataset = WindowDataset(self.windows.select(ids))
         size, workers = self.recipe.batch_size, self.workers
         return make_loader(dataset, batch_size=size, num_workers=workers, rank=0, world_size=1)
+
+
+def _device_name(device: torch.device) -> str:
+    """As a reader of a training time wants it: a GPU by its name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
 
 
 class _Again:
