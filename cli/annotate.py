@@ -53,12 +53,21 @@ class _Annotate(click.Command):
     help="What a CVAT task is that nobody has drawn on: left out, or normal throughout.",
 )
 @click.option(
-    "--on-raw", is_flag=True, help="The boxes were drawn on the raw video, before the store's crop."
+    "--on-raw",
+    is_flag=True,
+    help="The boxes were drawn on the raw video, before the store's crop; they are refined on its frames.",
+)
+@click.option(
+    "--raw",
+    type=LOCAL,
+    metavar="FILE|FOLDER",
+    help="Refine on the raw video there, in its resolution.  [with --on-raw: looked for beside the store]",
 )
 @click.option(
     "--radius",
-    type=int,
-    help="Half the refining window's side, in stored pixels.  [default: of each box, a third of its shorter side]",
+    metavar="PIXELS|box/N",
+    help="Half the refining window's side: in stored pixels, for all boxes of a frame together, or of each box alone, "
+    "its shorter side / N.  [default: box/3]",
 )
 @click.option("--sigma", default=25.5, show_default=True, help="Width of the colour weight, in grey levels.")
 @click.option("--boxes", default="boxes", show_default=True, help="Name of the layer of propagated boxes.")
@@ -128,6 +137,7 @@ def command(store: Path, keyframes: Path | None, **options: Any) -> None:
             margin=options["margin"],
             as_default=options["layer_as_default"],
             on_raw=options["on_raw"],
+            raw=options["raw"],
             workers=options["workers"],
             progress=True,
         )

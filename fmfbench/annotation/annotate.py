@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fmfbench.annotation.box_vote import margins_of_boxes, refine_boxes_frames
+from fmfbench.annotation.box_vote import SHARE, margins_of_boxes, refine_boxes_frames
 from fmfbench.annotation.cvat import read_cvat
 from fmfbench.annotation.keyframes import (
     DrawnFrames,
@@ -26,6 +29,8 @@ from fmfbench.annotation.keyframes import (
     read_keyframes,
 )
 from fmfbench.annotation.propagate import View, coarse_masks, stored_boxes
+from fmfbench.annotation.raw_guides import RawGuides, find_raw
+from fmfbench.annotation.raw_vote import shares_on_raw
 from fmfbench.annotation.weighted_median import RADIUS, SIGMA, check_window, refine, refine_frames
 from fmfbench.errors import AnnotationError
 from fmfbench.files.local import local_path
@@ -40,9 +45,10 @@ from fmfbench.store.layers import (
 )
 from fmfbench.store.reader import Recording, StoreReader
 
-__all__ = ["BOXES", "REFINED", "annotate", "drawn_keyframes", "read_drawn"]
+__all__ = ["BOXES", "REFINED", "annotate", "drawn_keyframes", "parse_radius", "read_drawn"]
 
 BOXES, REFINED = "boxes", "refined"
+_LARGEST_SHARE = 100
 
 
 def annotate(
@@ -52,11 +58,12 @@ def annotate(
     drawn_frames: Mapping[str, range] | None = None,
     boxes: str = BOXES,
     refined: str | None = REFINED,
-    radius: int | None = None,
+    radius: int | str | None = None,
     sigma: float = SIGMA,
     margin: bool = False,
     as_default: bool = False,
     on_raw: bool = False,
+    raw: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     progress: bool = False,
     advance: Callable[[int], object] = lambda frames: None,
@@ -71,11 +78,14 @@ def annotate(
         boxes: name of the layer of propagated boxes.
         refined: name of the layer of refined masks; None writes the boxes alone.
         radius: of the weighted median, in stored pixels, for all boxes of a frame together; by default each box is
-            refined alone, with a radius of a third of its shorter side (see `box_vote`).
+            refined alone, with a radius of a third of its shorter side (see `box_vote`); "box/2" is a half of it.
         sigma: of the weighted median, in grey levels.
         margin: keep the vote's margin too, as `margins/<refined>`.
         as_default: make the last of the layers the store's default, and replace class labels that `annotate` wrote.
-        on_raw: the boxes were drawn on the raw video, before the crop that the store records.
+        on_raw: the boxes were drawn on the raw video, before the crop that the store records, and are refined on its
+            frames (see `raw_vote`), which must be there.
+        raw: refine on the raw video that lies here, a file or a folder, wherever the boxes were drawn; with `on_raw` it
+            is looked for beside the store and in the current folder where nothing is named.
         workers: threads; all cores by default. The bytes do not depend on it.
         progress: show a bar on stderr.
         advance: called with the number of frames done, layer by layer.
@@ -84,8 +94,9 @@ def annotate(
         Paths of the layers and class labels written, relative to the store: empty when all were there already.
 
     Raises:
-        AnnotationError: keyframes that do not fit the store, or a layer of that name with other content;
-            nothing is written.
+        AnnotationError: keyframes that do not fit the store, a layer of that name with other content, or a raw video
+            that is not there or not the store's; nothing is written.
+        SourceError: a raw video that cannot be decoded.
         BusyError: another process is writing to the store.
 
     Example:
@@ -106,10 +117,15 @@ def annotate(
         raise AnnotationError(
             f"expected layers of different names, and a refined one for margins, got {boxes}, {refined}"
         )
+    size = parse_radius(radius)
+    if raw is not None and refined is None:
+        raise AnnotationError(
+            "--raw: expected a layer to refine on the raw video, got boxes alone; leave it out"
+        )
     if refined is not None:
         for name in keyframes.recordings:
             shape = data.recordings[name].height, data.recordings[name].width
-            check_window(shape, RADIUS if radius is None else radius, sigma)
+            check_window(shape, size if isinstance(size, int) else RADIUS, sigma)
     threads = workers if workers is not None else os.cpu_count() or 1
     layers: list[NewLayer] = []
     labels: list[NewClassLabels] = []
@@ -121,7 +137,16 @@ def annotate(
         coarse = _boxes_layer(drawn, boxes)
         layers.append(coarse)
         if refined is not None:
-            vote = _BoxVote(drawn, sigma) if radius is None else _WindowVote(drawn, radius, sigma)
+            vote: _Vote
+            if on_raw or raw is not None:
+                found = find_raw(data, name, None if raw is None else Path(raw))
+                vote = _RawVote(drawn, RawGuides(data, drawn.recording, found), size, sigma)
+            else:
+                vote = (
+                    _BoxVote(drawn, sigma, size)
+                    if isinstance(size, float)
+                    else _WindowVote(drawn, size, sigma)
+                )
             layers += _refined_layers(drawn, refined, coarse, vote, margin, threads)
     total = sum(data.recordings[layer.recording].num_frames for layer in layers)
     with tqdm(total=total, unit="frame", desc="annotate", disable=None if progress else True) as bar:
@@ -139,6 +164,26 @@ def annotate(
             class_labels=labels,
             replace_class_labels=as_default,
         )
+
+
+def parse_radius(radius: int | str | None) -> int | float:
+    """A radius in stored pixels as an int; as a float the part of a box's shorter side that it is.
+
+    >>> parse_radius(7), parse_radius(None), parse_radius("box/2")
+    (7, 3.0, 2.0)
+    """
+    if radius is None:
+        return SHARE
+    if isinstance(radius, int | np.integer) and not isinstance(radius, bool):
+        return int(radius)
+    match = re.fullmatch(r"box/(\d+(?:\.\d+)?)", radius) if isinstance(radius, str) else None
+    if match and 1 <= float(match[1]) <= _LARGEST_SHARE:
+        return float(match[1])
+    if isinstance(radius, str) and re.fullmatch(r"-?\d{1,6}", radius):
+        return int(radius)
+    raise AnnotationError(
+        f"expected a radius as a whole number of pixels, or box/N with N from 1 to {_LARGEST_SHARE}, got {radius!r}"
+    )
 
 
 def read_drawn(
@@ -260,23 +305,35 @@ class _Drawn:
     def masks(self, start: int, stop: int) -> NDArray[np.uint8]:
         return coarse_masks(self.tracks, start, stop, self.shape, self.view)
 
-    def boxes(self, start: int, stop: int) -> NDArray[np.float64]:
-        """(n, tracks, 4) in stored pixels, NaN where a track has none."""
-        frames = np.arange(start, stop, dtype=np.int64)
-        return np.stack([stored_boxes(track, frames, self.shape, self.view) for track in self.tracks], axis=1)
+    def boxes(self, start: int, stop: int, shape: tuple[int, int] | None = None) -> NDArray[np.float64]:
+        """(n, tracks, 4) in pixels of frames of `shape` (H, W), by default the stored; NaN where a track has none."""
+        frames, shape = np.arange(start, stop, dtype=np.int64), shape or self.shape
+        return np.stack([stored_boxes(track, frames, shape, self.view) for track in self.tracks], axis=1)
+
+
+class _Vote(Protocol):
+    """How frames start..stop-1 are refined; `parameters` says it in the layer's provenance."""
+
+    parameters: dict[str, Any]
+
+    def labels(self, start: int, stop: int, threads: int) -> NDArray[np.uint8]: ...
+
+    def margins(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]: ...
 
 
 class _WindowVote:
     """All boxes of a frame voted together, with one radius."""
 
     def __init__(self, drawn: _Drawn, radius: int, sigma: float) -> None:
-        self.drawn, self.radius, self.sigma = drawn, int(radius), float(sigma)
-        self.parameters = {"radius": self.radius, "sigma": self.sigma}
+        self.drawn, self.radius, self.sigma = drawn, radius, float(sigma)
+        self.parameters = {"radius": self.radius, "sigma": self.sigma, "guide": "video"}
 
-    def labels(self, start: int, stop: int, guides: NDArray[np.uint8], threads: int) -> NDArray[np.uint8]:
+    def labels(self, start: int, stop: int, threads: int) -> NDArray[np.uint8]:
+        guides = self.drawn.recording.read_video(start, stop)
         return refine_frames(self.drawn.masks(start, stop), guides, self.radius, self.sigma, threads)
 
-    def margins(self, start: int, stop: int, guides: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+    def margins(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
+        guides = self.drawn.recording.read_video(start, stop)
         for mask, guide in zip(self.drawn.masks(start, stop), guides, strict=True):
             yield refine(mask, guide, self.radius, self.sigma, return_margin=True)[1]
 
@@ -284,16 +341,58 @@ class _WindowVote:
 class _BoxVote:
     """Each box voted alone, with the radius of its size."""
 
-    def __init__(self, drawn: _Drawn, sigma: float) -> None:
-        self.drawn, self.sigma = drawn, float(sigma)
-        self.parameters = {"radius": "box", "sigma": self.sigma}
+    def __init__(self, drawn: _Drawn, sigma: float, share: float) -> None:
+        self.drawn, self.sigma, self.share = drawn, float(sigma), share
+        self.parameters = {"radius": _radius_words(share), "sigma": self.sigma, "guide": "video"}
 
-    def labels(self, start: int, stop: int, guides: NDArray[np.uint8], threads: int) -> NDArray[np.uint8]:
-        return refine_boxes_frames(self.drawn.boxes(start, stop), guides, self.sigma, threads)
+    def labels(self, start: int, stop: int, threads: int) -> NDArray[np.uint8]:
+        guides = self.drawn.recording.read_video(start, stop)
+        return refine_boxes_frames(self.drawn.boxes(start, stop), guides, self.sigma, threads, self.share)
 
-    def margins(self, start: int, stop: int, guides: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+    def margins(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
+        guides = self.drawn.recording.read_video(start, stop)
         for boxes, guide in zip(self.drawn.boxes(start, stop), guides, strict=True):
-            yield margins_of_boxes(boxes, guide, self.sigma)
+            yield margins_of_boxes(boxes, guide, self.sigma, self.share)
+
+
+class _RawVote:
+    """Voted on the raw video's frames, and shrunk; `size` as `parse_radius` gives it."""
+
+    def __init__(self, drawn: _Drawn, guides: RawGuides, size: int | float, sigma: float) -> None:
+        self.drawn, self.guides, self.sigma = drawn, guides, float(sigma)
+        self.radius = size if isinstance(size, int) else None
+        self.share = size if isinstance(size, float) else SHARE
+        words = _radius_words(size) if isinstance(size, float) else size
+        self.parameters = {
+            "radius": words,
+            "sigma": self.sigma,
+            "guide": "raw video",
+            "guide_size": list(guides.shape[::-1]),
+        }
+
+    def labels(self, start: int, stop: int, threads: int) -> NDArray[np.uint8]:
+        shares = list(self._shares(start, stop, threads))
+        return (np.stack(shares) > 0.5).astype(np.uint8)
+
+    def margins(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
+        for share in self._shares(start, stop, 1):
+            yield (2 * share - 1).astype(np.float32)
+
+    def _shares(self, start: int, stop: int, threads: int) -> Iterator[NDArray[np.float64]]:
+        """A few raw frames are held at a time, however many there are."""
+        boxes = self.drawn.boxes(start, stop, self.guides.shape)
+        frames = enumerate(self.guides.read(start, stop))
+        with ThreadPoolExecutor(threads) as pool:
+            while held := list(islice(frames, 2 * threads)):
+                yield from pool.map(lambda one: self._share_of(boxes[one[0]], one[1]), held)
+
+    def _share_of(self, boxes: NDArray[np.float64], guide: NDArray[np.uint8]) -> NDArray[np.float64]:
+        shape = self.drawn.shape
+        return shares_on_raw(boxes, guide, shape, self.sigma, share=self.share, radius=self.radius)
+
+
+def _radius_words(share: float) -> str:
+    return "box" if share == SHARE else f"box/{share:g}"
 
 
 def _class_labels(drawn: _Drawn) -> NewClassLabels:
@@ -318,7 +417,7 @@ def _boxes_layer(drawn: _Drawn, name: str) -> NewLayer:
 
 
 def _refined_layers(
-    drawn: _Drawn, name: str, coarse: NewLayer, vote: _WindowVote | _BoxVote, margin: bool, threads: int
+    drawn: _Drawn, name: str, coarse: NewLayer, vote: _Vote, margin: bool, threads: int
 ) -> list[NewLayer]:
     content = json.dumps(coarse.content, sort_keys=True).encode()
     common: dict[str, Any] = {
@@ -326,7 +425,6 @@ def _refined_layers(
         "name": name,
         "parameters": {
             **vote.parameters,
-            "guide": "video",
             "parent_sha256": hashlib.sha256(content).hexdigest(),
         },
         "parent": coarse.name,
@@ -338,25 +436,22 @@ def _refined_layers(
     return layers
 
 
-def _refined(
-    drawn: _Drawn, vote: _WindowVote | _BoxVote, threads: int, start: int, stop: int
-) -> NDArray[np.uint8]:
+def _refined(drawn: _Drawn, vote: _Vote, threads: int, start: int, stop: int) -> NDArray[np.uint8]:
     masks = drawn.masks(start, stop)
     part = _marked(masks)  # normal frames cost no look at the video
     if part:
         first, last = start + part.start, start + part.stop
-        guides = drawn.recording.read_video(first, last)
-        masks[part.start : part.stop] = vote.labels(first, last, guides, threads)
+        masks[part.start : part.stop] = vote.labels(first, last, threads)
     return masks
 
 
-def _margins(drawn: _Drawn, vote: _WindowVote | _BoxVote, start: int, stop: int) -> NDArray[np.float32]:
+def _margins(drawn: _Drawn, vote: _Vote, start: int, stop: int) -> NDArray[np.float32]:
     masks = drawn.masks(start, stop)
     margins = np.full(masks.shape, -1, np.float32)
     part = _marked(masks)
     if part:
         first, last = start + part.start, start + part.stop
-        found = vote.margins(first, last, drawn.recording.read_video(first, last))
+        found = vote.margins(first, last)
         for frame, margin in zip(part, found, strict=True):
             margins[frame] = margin
     return margins
