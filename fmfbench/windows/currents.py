@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +35,7 @@ class CurrentTable:
         self.start = np.full(num_windows, -1, np.int64)
         self.first = np.zeros(num_windows, np.int64)
         self.last = np.zeros(num_windows, np.int64)
+        self._whole = np.zeros(num_windows, bool)  # every position of the window is valid
         self._parts: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = []
 
     def add(self, windows: IntArray, frames: IntArray, tracks: Tracks, recording: Recording) -> None:
@@ -57,13 +57,20 @@ class CurrentTable:
         if self._parts:
             self.values = np.concatenate([values for values, _ in self._parts])
             self.valid = np.concatenate([valid for _, valid in self._parts])
+            known = np.cumsum(np.r_[0, self.valid])
+            tracked = np.flatnonzero(self.start >= 0)
+            start = self.start[tracked]
+            self._whole[tracked] = known[start + self.length] - known[start] == self.length
         self._parts = []
 
     def gather(self, windows: IntArray, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
-        """Write `windows` (k,), all of which have a start, into values (k,Tc,3) and valid (k,Tc)."""
+        """Write `windows` (k,), all of which have a start, into values (k,Tc,3) and valid (k,Tc), C-contiguous."""
         start = self.start[windows]
-        values[:] = _slices(self.values, self.length)[start].view(np.float32).reshape(values.shape)
-        valid[:] = _slices(self.valid, self.length)[start].view(bool).reshape(valid.shape)
+        _copy_slices(self.values, start, values)
+        if self._whole[windows].all():
+            valid[:] = True
+            return
+        _copy_slices(self.valid, start, valid)
         self._repair_ends(windows, start, values)
 
     def _repair_ends(self, windows: IntArray, start: IntArray, values: NDArray[np.float32]) -> None:
@@ -78,8 +85,13 @@ class CurrentTable:
             values[i, b:] = values[i, b - 1]
 
 
-def _slices(array: NDArray[Any], length: int) -> NDArray[np.void]:
-    """Every slice of `length` entries as one opaque item, so that one call copies many slices whole."""
-    count = max(0, len(array) - length + 1)
-    item = array.itemsize * math.prod(array.shape[1:])
-    return np.ndarray((count,), f"V{length * item}", buffer=array, strides=(item,))
+def _copy_slices(array: NDArray[Any], start: IntArray, out: NDArray[Any]) -> None:
+    """out[i] = array[start[i] : start[i] + out.shape[1]], as bytes: numpy takes longer to begin such a copy."""
+    if not out.size:
+        return
+    source, target = array.data.cast("B"), out.data.cast("B")
+    length = len(target) // len(out)
+    at = 0
+    for first in (start * (array.nbytes // len(array))).tolist():
+        target[at : at + length] = source[first : first + length]
+        at += length
