@@ -22,7 +22,7 @@ SECTIONS = {
     "Recordings and stores": ("doctor", "convert", "merge", "info", "view", "verify", "audit", "card"),
     "Labels": ("studio", "annotate", "split", "labels"),
     "Models": ("models", "train", "predict", "watch"),
-    "Scores": ("score", "compare", "board", "outliers", "reproduce"),
+    "Scores": ("score", "compare", "board", "outliers", "reproduce", "unsupervised"),
 }
 _NAMES = tuple(name for names in SECTIONS.values() for name in names)
 # What the same call does after an interrupt; the other commands leave nothing behind.
@@ -33,6 +33,7 @@ _RESUMES = {
     "split": "the store is as it was; the same call makes the split",
     "train": "the same call resumes the run from its last checkpoint",
     "reproduce": "the same call resumes; rows that are finished are kept",
+    "unsupervised": "the same call resumes; what is done is kept",
     "demo": "the same call starts the demo over",
 }
 

@@ -1,6 +1,6 @@
 """Defects in image folders as MVTec AD has them: ST-MAE learns a category's normal images; image and pixel AUROC.
 
-    python -m fmfbench_models.unsupervised.defects mvtec/ --out results/mvtec --preset paper-base --epochs 400 \\
+    fmfbench unsupervised defects mvtec/ --out results/mvtec --preset paper-base --epochs 400 \\
         --backbone-weights vgg19.pth
 
 The folder may hold categories or be one. A category that is done is not done again, unless its files have changed.
@@ -8,7 +8,6 @@ The folder may hold categories or be one. A category that is done is not done ag
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sys
 import time
@@ -27,7 +26,6 @@ from fmfbench_models.unsupervised.image_folders import (
     read_masks,
 )
 from fmfbench_models.unsupervised.learn import (
-    add_learning_arguments,
     chunks,
     describe_trunk,
     judge_images,
@@ -35,7 +33,13 @@ from fmfbench_models.unsupervised.learn import (
     make_st_mae,
     trunk_patches,
 )
-from fmfbench_models.unsupervised.results import ResultFolder, auroc_interval, check_seed, exit_code
+from fmfbench_models.unsupervised.results import (
+    ResultFolder,
+    auroc_interval,
+    check_seed,
+    exit_code,
+    run_command,
+)
 
 __all__ = ["defects", "defects_table"]
 
@@ -161,27 +165,8 @@ def defects_table(facts: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fmfbench_models.unsupervised.defects", description=__doc__
-    )
-    parser.add_argument("folder", type=Path, help="of categories, or one category")
-    parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("H", "W"), help="of the images [default: the preset's]"
-    )
-    add_learning_arguments(parser, preset="paper-base", epochs=400, lr=1e-4)
-    options = parser.parse_args()
-    facts = defects(
-        options.folder,
-        options.out,
-        preset=options.preset,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        lr=options.lr,
-        seed=options.seed,
-        weights=options.backbone_weights,
-        **({} if options.size is None else {"size": options.size}),
-    )
-    print(defects_table(facts), end="")
+    """The earlier spelling of `fmfbench unsupervised defects`: python -m and this module's name."""
+    run_command("defects")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """TN-BCL on images and tags: outliers of three kinds at ratios from 19:1 to 1:4, as its authors' Tables I and V.
 
-    python -m fmfbench_models.unsupervised.image_tags --data digits --out DIR
+    fmfbench unsupervised image-tags --data digits --out DIR
 
 Each run (data, method, seed) has a split, tags, weights and outliers of its own, all from its seed, and ends in one
 JSON file of DIR; a run whose file is there is not made again. DIR/DATA.md has the table of all runs of that data in
@@ -10,7 +10,6 @@ stand one to one; test pairs are looked at once, and nothing was chosen by what 
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -33,9 +32,8 @@ from fmfbench.scoring.ranks import auroc, rank
 from fmfbench_models.parts.blocks import PatchEmbedding
 from fmfbench_models.parts.contrastive import Loss, Mining, contrastive_loss, relations
 from fmfbench_models.parts.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
-from fmfbench_models.unsupervised.results import check_seed, exit_code
+from fmfbench_models.unsupervised.results import check_seed, exit_code, run_command
 from fmfbench_models.unsupervised.tag_pairs import (
-    IMAGE_SETS,
     KINDS,
     TAG_VALUES,
     Images,
@@ -276,21 +274,8 @@ def _found(out: Path, settings: TagSettings) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line of this module; its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m fmfbench_models.unsupervised.image_tags",
-        description="TN-BCL on images and tags: outliers of three kinds, at ratios from 19:1 to 1:4.",
-        epilog="Example: python -m fmfbench_models.unsupervised.image_tags --data digits --out tags",
-    )
-    parser.add_argument("--data", required=True, help=", ".join(IMAGE_SETS))
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each method (default 3)")
-    parser.add_argument("--method", action="append", help=f"one of: {'; '.join(METHODS)}; may be repeated")
-    parser.add_argument("--epochs", type=int, help=f"instead of {EPOCHS}")
-    chosen = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # its matrices are small: a second thread mostly waits for the first
-    methods = chosen.method or list(METHODS)
-    return exit_code(lambda: print(run_all(chosen.data, chosen.out, chosen.seeds, methods, chosen.epochs)))
+    """The earlier spelling of `fmfbench unsupervised image-tags`: python -m and this module's name."""
+    return exit_code(lambda: run_command("image-tags", arguments))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ The trunk is frozen and the paper augments nothing, so what the trunk gives is c
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from fmfbench_models.training.step import make_optimiser
 from fmfbench_models.zoo.st_mae import StMae, warn_if_constant
 
 __all__ = [
-    "add_learning_arguments",
     "describe_trunk",
     "judge_images",
     "learn",
@@ -117,19 +115,3 @@ def judge_images(model: StMae, patches: Tensor) -> tuple[NDArray[np.float64], ND
     model.eval()
     maps = torch.cat([model.compare(part)["map"] for part in chunks(patches)])
     return spread(maps).double().cpu().numpy(), maps.float().cpu().numpy()
-
-
-def add_learning_arguments(parser: argparse.ArgumentParser, *, preset: str, epochs: int, lr: float) -> None:
-    """What every command that learns with ST-MAE takes, with its own defaults."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--out", type=Path, required=True, help="the folder of results; the same call resumes it"
-    )
-    parser.add_argument("--preset", default=preset, help=f"of ST-MAE, e.g. paper-base [default: {preset}]")
-    parser.add_argument("--epochs", type=int, default=epochs, help=f"[default: {epochs}]")
-    parser.add_argument("--batch-size", type=int, default=8, help="[default: 8]")
-    parser.add_argument("--lr", type=float, default=lr, help=f"[default: {lr:g}]")
-    parser.add_argument("--seed", type=int, default=0, help="[default: 0]")
-    parser.add_argument(
-        "--backbone-weights", type=Path, help="VGG-19 with torchvision's names [default: random]"
-    )

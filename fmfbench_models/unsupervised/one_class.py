@@ -1,6 +1,6 @@
 """One-class novelty on handwritten digits: ST-MAE learns one digit and scores all; AUROC per digit.
 
-    python -m fmfbench_models.unsupervised.one_class --data digits --out results/digits
+    fmfbench unsupervised one-class --data digits --out results/digits
 
 Half of the images of the digit are learned, the other half of all digits is judged. Beside it stand the trivial
 baselines on the same raw pixels: the distance to the mean image, to the nearest image learned, and to what 20 principal
@@ -10,7 +10,6 @@ nothing is chosen by a result. A digit that is done is not done again.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -23,16 +22,21 @@ from numpy.typing import NDArray
 from fmfbench.errors import InputError
 from fmfbench.scoring.ranks import auroc, rank
 from fmfbench_models.recipe import Recipe
-from fmfbench_models.unsupervised.digits import DIGITS, halves, load_digits, resized
+from fmfbench_models.unsupervised.digits import halves, load_digits, resized
 from fmfbench_models.unsupervised.learn import (
-    add_learning_arguments,
     describe_trunk,
     judge_images,
     learn,
     make_st_mae,
     trunk_patches,
 )
-from fmfbench_models.unsupervised.results import ResultFolder, auroc_interval, check_seed, exit_code
+from fmfbench_models.unsupervised.results import (
+    ResultFolder,
+    auroc_interval,
+    check_seed,
+    exit_code,
+    run_command,
+)
 
 __all__ = ["one_class", "one_class_table"]
 
@@ -203,28 +207,8 @@ def one_class_table(facts: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m fmfbench_models.unsupervised.one_class", description=__doc__
-    )
-    parser.add_argument("--data", choices=list(DIGITS), required=True)
-    add_learning_arguments(parser, preset="nano", epochs=40, lr=1e-3)
-    parser.add_argument("--limit", type=int, help="images of each digit, 2 or more [default: all]")
-    options = parser.parse_args()
-    facts = one_class(
-        options.data,
-        options.out,
-        preset=options.preset,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        lr=options.lr,
-        seed=options.seed,
-        weights=options.backbone_weights,
-        limit=options.limit,
-    )
-    print(one_class_table(facts), end="")
-    print(
-        f"{facts['processor_seconds'] / 60:.1f} processor minutes; trunk: {facts['settings']['trunk']['weights']}"
-    )
+    """The earlier spelling of `fmfbench unsupervised one-class`: python -m and this module's name."""
+    run_command("one-class")
 
 
 if __name__ == "__main__":

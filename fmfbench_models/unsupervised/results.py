@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +19,7 @@ from fmfbench.files.claims import make_folder, read_mark, sweep
 from fmfbench.scoring.metrics import metric
 from fmfbench.scoring.ranks import auroc, rank, rank_replicates
 
-__all__ = ["ResultFolder", "auroc_interval", "check_seed", "exit_code"]
+__all__ = ["ResultFolder", "auroc_interval", "check_seed", "exit_code", "run_command"]
 
 RESAMPLES = 2000
 
@@ -83,10 +85,20 @@ def auroc_interval(
     ]
 
 
+def run_command(name: str, arguments: Sequence[str] | None = None) -> None:
+    """`fmfbench unsupervised NAME` with these arguments, or with those of this process; errors are click's."""
+    command = next(iter(entry_points(group="console_scripts", name="fmfbench")))  # no import of a room above
+    given = sys.argv[1:] if arguments is None else arguments
+    command.load()(["unsupervised", name, *given], prog_name="fmfbench", standalone_mode=False)
+
+
 def exit_code(main: Callable[[], None]) -> int:
     """Run a command; an error of fmfbench or of the file system becomes one line on stderr and an exit code."""
     try:
         main()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except FmfbenchError as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit_code
