@@ -193,6 +193,15 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """axe-core's source. Continuous integration fetches it and says where it lies."""
+    path = os.environ.get("FMFBENCH_AXE")
+    if not path:
+        pytest.skip("no axe-core for the browser: export FMFBENCH_AXE=$(.ci/axe /tmp)")
+    return Path(path).read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def look(browser: Any) -> Iterator[Any]:
     """Open pages that close with the test; whatever goes wrong in one fails it."""

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from fmfbench.annotation.annotate import read_drawn
+from fmfbench.annotation.coco import write_coco
 from fmfbench.annotation.cvat_export import write_cvat
 from fmfbench.annotation.keyframes import check_against
 from fmfbench.errors import AnnotationError, BusyError, FmfbenchError, InputError, StoreError
+from fmfbench.plots.annotation import write_video
 from fmfbench.studio.apply import Applying, Wish
 from fmfbench.studio.bundle import pack
 from fmfbench.studio.dividing import plan, save
@@ -34,6 +39,7 @@ __all__ = ["make_app"]
 _BLOCK_BYTES = 1 << 22
 _LARGEST_BODY = 1 << 26
 _BYTES = "application/octet-stream"
+_ENLARGED = 8  # times, as `annotate export --video`
 
 
 class Api:
@@ -163,23 +169,38 @@ class Api:
         return Response(mask.tobytes() + margin.astype("<f4").tobytes(), media_type=_BYTES)
 
     async def read_file(self, request: Request) -> Response:
-        """The tracks in an uploaded keyframes.json or CVAT file, at the draft's size. Changes nothing."""
-        data = await _limited(request)
-        found = await run_in_threadpool(self._drawn, data, request.query_params.get("recording") or None)
-        return JSONResponse(found)
+        """The tracks in one uploaded keyframes.json or CVAT export, at the draft's size. Changes nothing.
 
-    def _drawn(self, data: bytes, recording: str | None) -> dict[str, Any]:
+        `recording`, `label`, `task`, `size` and `untouched` in the address are those of `annotate`.
+        """
+        data, query = await _limited(request), request.query_params
+        return JSONResponse(await run_in_threadpool(self._drawn, data, query))
+
+    def _drawn(self, data: bytes, query: Mapping[str, str]) -> dict[str, Any]:
+        """`tracks` of each recording, and `remarks` on frames that were not drawn on."""
+        size = _size(query["size"]) if query.get("size") else None
+        untouched = query.get("untouched") or "skip"
+        if untouched not in ("skip", "normal"):
+            raise InputError(f"expected untouched to be skip or normal, got {untouched[:40]!r}")
+        known = {key: query.get(key) or None for key in ("label", "task")}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "upload"
             path.write_bytes(data)
             try:
-                found, frames = read_drawn(path, recording)
+                found, frames = read_drawn(
+                    path,
+                    query.get("recording") or None,
+                    **known,
+                    size=size,
+                    untouched=untouched,
+                )
                 counts = {name: r.num_frames for name, r in self.library.data.recordings.items()}
                 check_against(found, counts, frames)
             except AnnotationError as error:
                 raise AnnotationError(str(error).replace(f"{path}: ", "")) from None
         found = scaled(found, self.draft.size)
-        return {name: entry["tracks"] for name, entry in found.to_dict()["recordings"].items()}
+        tracks = {name: entry["tracks"] for name, entry in found.to_dict()["recordings"].items()}
+        return {"tracks": tracks, "remarks": frames.uncovered(counts)}
 
     def export_json(self, request: Request) -> Response:
         return _download(text_of(self.draft.keyframes()), self.draft.path.name, "application/json")
@@ -205,6 +226,37 @@ class Api:
     async def save_split(self, request: Request) -> Response:
         body = await _body(request)
         return JSONResponse(await run_in_threadpool(save, self.library.data, body))
+
+    def export_coco(self, request: Request) -> Response:
+        """A layer's masks as COCO, as `annotate export --coco` writes them."""
+        name, layer = request.path_params["name"], request.query_params.get("layer", "")
+        r = self.library.recording(name)
+        if layer not in r.layers:
+            raise StoreError(
+                f"{name}: expected one of the layers {', '.join(r.layers) or '(none)'}, got {layer!r}"
+            )
+        starts = range(0, r.num_frames, 512)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "export.json"
+            blocks = (r.read_masks(a, min(a + 512, r.num_frames), layer) for a in starts)
+            write_coco(path, name, (r.height, r.width), blocks)
+            return _download(path.read_bytes(), f"{name}.{layer}.json", "application/json")
+
+    def export_video(self, request: Request) -> Response:
+        """Every frame enlarged, to draw on elsewhere, as `annotate export --video` writes it."""
+        name = request.path_params["name"]
+        recording = self.library.recording(name)
+        folder = tempfile.TemporaryDirectory()
+        path = Path(folder.name) / "export.mp4"
+        try:
+            write_video(recording, path, _ENLARGED)
+        except BaseException:
+            folder.cleanup()
+            raise
+        headers = {"Content-Disposition": _disposition(f"{name}.mp4")}
+        return FileResponse(
+            path, media_type="video/mp4", headers=headers, background=BackgroundTask(folder.cleanup)
+        )
 
     async def apply(self, request: Request) -> Response:
         body = await _body(request)
@@ -264,6 +316,8 @@ def make_app(library: Library, draft: Draft, applying: Applying) -> Starlette:
         Route("/api/refine/{name}", api.refine, methods=["POST"]),
         Route("/api/export/keyframes.json", api.export_json),
         Route("/api/export/cvat/{name}", api.export_cvat),
+        Route("/api/export/coco/{name}", api.export_coco),
+        Route("/api/export/video/{name}", api.export_video),
         *page_routes("index.html"),
     ]
     write = [
@@ -325,8 +379,16 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-def _download(data: bytes, name: str, media_type: str) -> Response:
-    from urllib.parse import quote
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text.strip())
+    if match is None:
+        raise InputError(f"expected a size as WIDTHxHEIGHT, as in 512x512, got {text[:40]!r}")
+    return int(match[1]), int(match[2])
 
-    disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-    return Response(data, media_type=media_type, headers={"Content-Disposition": disposition})
+
+def _disposition(name: str) -> str:
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _download(data: bytes, name: str, media_type: str) -> Response:
+    return Response(data, media_type=media_type, headers={"Content-Disposition": _disposition(name)})

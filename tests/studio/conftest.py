@@ -5,6 +5,7 @@ import pytest
 pytest.importorskip("starlette")
 
 from conftest_studio import (
+    axe,
     browser,
     hostile_store,
     launch,
@@ -16,6 +17,7 @@ from conftest_studio import (
 from conftest_watch import recording, run, store
 
 __all__ = [
+    "axe",
     "browser",
     "hostile_store",
     "launch",

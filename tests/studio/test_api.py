@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import re
 import signal
 import threading
 import time
@@ -292,12 +293,12 @@ def test_import_and_export_are_those_of_annotate(launch, own_store: Path, tmp_pa
     exported = studio.ask("/api/export/keyframes.json")[2]
     assert json.loads(exported)["recordings"] == {"plain": {"tracks": tracks}}
     xml = studio.ask("/api/export/cvat/plain")[2]
-    assert studio.json("/api/read", exported) == {"plain": tracks}
-    again = studio.json("/api/read?recording=plain", xml)
+    assert studio.json("/api/read", exported) == {"tracks": {"plain": tracks}, "remarks": []}
+    again = studio.json("/api/read?recording=plain", xml)["tracks"]
     assert [k["box"] for k in again["plain"][0]["keyframes"]] == [k["box"] for k in tracks[0]["keyframes"]]
     larger = json.loads(exported)
     larger["size"] = [64, 96]
-    scaled = studio.json("/api/read", larger)["plain"][0]["keyframes"][0]["box"]
+    scaled = studio.json("/api/read", larger)["tracks"]["plain"][0]["keyframes"][0]["box"]
     assert scaled == [4.0, 1.5, 11.0, 4.5]
     for bad in (
         b"",
@@ -315,6 +316,67 @@ def test_import_and_export_are_those_of_annotate(launch, own_store: Path, tmp_pa
     guide = recording.read_video(32, 33)[0]
     boxes = np.array([[8.4, 6.2, 22.4, 18.2]])  # a fifth of the way from one keyframe to the next
     assert np.array_equal(refine_boxes_plain(boxes, guide), recording.read_masks(32, 33, "refined")[0])
+
+
+def test_what_an_export_of_cvat_does_not_say_is_said_beside_it(launch, own_store: Path) -> None:
+    studio = launch(own_store)
+    studio.json("/api/keyframes/plain", {"base": 0, "tracks": [box_track()]})
+    xml = studio.ask("/api/export/cvat/plain")[2].decode()
+    assert "<original_size>" in xml
+    bare = re.sub(r"<original_size>.*?</original_size>", "", xml, flags=re.S).encode()
+    status, message = studio.error("/api/read?recording=plain", bare)
+    assert (status, "--size" in message) == (400, True)
+    found = studio.json("/api/read?recording=plain&size=32x24", bare)["tracks"]["plain"]
+    assert found[0]["keyframes"][0]["box"] == [8.0, 6.0, 22.0, 18.0]
+    twice = studio.json("/api/read?recording=plain&size=64x48", bare)["tracks"]["plain"]
+    assert twice[0]["keyframes"][0]["box"] == [4.0, 3.0, 11.0, 9.0]
+    for query in (
+        "size=32",
+        "size=0x4",
+        "size=axb",
+        "label=nothing",
+        "task=9",
+        "untouched=x",
+        "recording=zz",
+    ):
+        status, message = studio.error(f"/api/read?recording=plain&{query}", xml.encode())
+        assert status == 400, query
+        assert "\n" not in message
+    empty = re.sub(r"<track.*</track>", "", xml, flags=re.S).encode()
+    normal = studio.json("/api/read?recording=plain&untouched=normal", empty)
+    assert normal["tracks"] == {"plain": []}
+    assert (
+        studio.error("/api/read?recording=plain", empty)[0] == 400
+        or not studio.json("/api/read?recording=plain", empty)["tracks"]
+    )
+
+
+def test_masks_and_videos_are_exported_as_annotate_does(launch, own_store: Path, tmp_path: Path) -> None:
+    studio = launch(own_store, "--read-only")
+    name = in_path(HOSTILE)
+    status, headers, coco = studio.ask(f"/api/export/coco/{name}?layer=source")
+    assert status == 200
+    assert headers["content-disposition"].startswith("attachment; filename*=UTF-8''%3Cimg")
+    words = ["annotate", "export", str(own_store), "--refined", "source", "--recording", "plain"]
+    done = CliRunner().invoke(
+        main, [*words, "--coco", str(tmp_path / "coco"), "--video", str(tmp_path / "video")]
+    )
+    assert done.exit_code == 0, done.output
+    ours = json.loads(studio.ask("/api/export/coco/plain?layer=source")[2])
+    theirs = json.loads((tmp_path / "coco" / "plain.json").read_text())
+    assert ours["annotations"] == theirs["annotations"]
+    assert ours["images"] == theirs["images"]
+    assert len(json.loads(coco)["images"]) == 90
+    assert studio.error("/api/export/coco/plain?layer=zz")[0] == 404
+    av = pytest.importorskip("av")
+    (tmp_path / "ours.mp4").write_bytes(studio.ask("/api/export/video/plain")[2])
+    shown = []
+    for path in (tmp_path / "ours.mp4", tmp_path / "video" / "plain.mp4"):
+        with av.open(str(path)) as file:
+            shown.append([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+    assert len(shown[0]) == 77
+    assert shown[0][0].shape == (192, 256, 3)
+    assert all(np.array_equal(a, b) for a, b in zip(*shown, strict=True))
 
 
 def test_two_tabs_and_a_changed_file(launch, own_store: Path) -> None:

@@ -40,7 +40,7 @@ def label(store: Path, drawn: Path) -> None:
     """What a person does in the studio: boxes on keyframes of each recording, then Apply."""
     studio = Studio(store)
     try:
-        found = studio.json("/api/read", drawn.read_bytes())
+        found = studio.json("/api/read", drawn.read_bytes())["tracks"]
         for name, tracks in found.items():
             studio.json(f"/api/keyframes/{name}", {"base": 0, "tracks": tracks})
         state = studio.json("/api/apply", {"boxes": "boxes", "refined": "refined", "as_default": True})

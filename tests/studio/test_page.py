@@ -327,6 +327,43 @@ def test_propagation_in_the_page_is_that_of_annotate(look: Any, studio: Any) -> 
             assert mask == masks[frame].ravel().tolist()
 
 
+def test_several_files_are_imported_at_once(look: Any, launch: Any, own_store: Path, tmp_path: Path) -> None:
+    studio = launch(own_store)
+    track = {"id": 0, "onset": 3, "offset": 9, "keyframes": [{"frame": 3, "box": [2, 2, 9, 9]}]}
+    files = []
+    for k, name in enumerate((HOSTILE, "plain")):
+        files.append(tmp_path / f"{k}.json")
+        content = {"schema": 1, "size": [32, 24], "recordings": {name: {"tracks": [track]}}}
+        files[-1].write_text(json.dumps(content))
+    broken = tmp_path / "2.json"
+    broken.write_text("{")
+    page = look(f"{studio.url}#plain/3")
+    dialog = page.get_by_role("dialog")
+
+    def choose(paths: list[Path]) -> None:
+        page.get_by_role("button", name="Import…").click()
+        dialog.locator("input[type=file]").set_input_files(paths)
+        dialog.get_by_role("button", name="Import", exact=True).click()
+
+    for wrong, words in (([files[0], broken], "2.json"), ([files[0], files[0]], "import one of them")):
+        choose(wrong)
+        dialog.get_by_text("Nothing was imported").wait_for()
+        assert words in dialog.inner_text()
+        dialog.get_by_role("button", name="Close").click()
+    assert tracks_of(studio) is None
+    choose(files)
+    until(page, "document.querySelectorAll('#part-events .item').length === 1")
+    saved(page)
+    assert tracks_of(studio)[0]["keyframes"][0]["box"] == [2, 2, 9, 9]
+    assert len(tracks_of(studio, HOSTILE)) == 1
+    choose(files[:1])
+    dialog.get_by_role("button", name="Cancel").click()  # the question whether labels are replaced
+    page.get_by_role("button", name="Export…").click()
+    hrefs = page.evaluate("[...document.querySelectorAll('dialog a')].map((a) => a.getAttribute('href'))")
+    assert len(hrefs) == 4
+    assert [studio.ask(href)[0] for href in hrefs] == [200] * 4
+
+
 def test_two_windows_never_overwrite_each_other(look: Any, launch: Any, own_store: Path) -> None:
     studio = launch(own_store)
     one, two = (look(f"{studio.url}#plain/20") for _ in range(2))

@@ -1,13 +1,14 @@
 // The side panel: what is drawn over the frame, what is true here, the events and their keyframes, files.
 
 import { app, clockText, emit, LABELS, on, selectedTrack, SPLITS, timeText, toast } from "./app.js";
-import { ask, form } from "./dialogs.js";
+import { form } from "./dialogs.js";
 import { divisionContent } from "./divide.js";
 import { colour, element } from "./drawing.js";
 import * as edits from "./edits.js";
 import { verdict, worstWindows } from "./judge.js";
 import { colourOf, mainPrediction, predictions, toggle } from "./layers.js";
-import { getBytes, path, postFile, postJson } from "./net.js";
+import { exportFiles, importFiles } from "./files.js";
+import { getBytes, path, postJson } from "./net.js";
 import { seek } from "./player.js";
 import { boxAt, isIn, keyframeAt } from "./tracks.js";
 
@@ -305,12 +306,10 @@ function drawFiles() {
   if (editable) {
     row.append(
       element("button", { type: "button", onclick: applyLabels, disabled: state === "running" }, "Apply…"),
-      element("button", { type: "button", onclick: importFile }, "Import…"),
+      element("button", { type: "button", onclick: importFiles }, "Import…"),
     );
   }
-  const link = (href, text) => element("a", { href, className: "button", download: "" }, text);
-  row.append(link("/api/export/keyframes.json", "keyframes.json"));
-  if (app.labels.tracks(app.rec.name) !== null) row.append(link(path("export", "cvat", app.rec.name), "CVAT"));
+  row.append(element("button", { type: "button", onclick: exportFiles }, "Export…"));
   content.push(row);
   const file = editable ? `Saved as drawn, in ${app.labels.file}. Apply propagates and refines the boxes into layers of the store.` : "Opened read-only.";
   content.push(element("p", { className: "quiet" }, file));
@@ -353,35 +352,6 @@ async function applyLabels() {
     app.apply = { state: "failed", error: error.message };
   }
   drawFiles();
-}
-
-function importFile() {
-  const input = element("input", { type: "file", accept: ".json,.xml,.zip" });
-  input.addEventListener("change", async () => {
-    if (!input.files.length) return;
-    try {
-      const data = await input.files[0].arrayBuffer();
-      const cvat = !input.files[0].name.toLowerCase().endsWith(".json");
-      const query = cvat ? `?recording=${encodeURIComponent(app.rec.name)}` : "";
-      const found = await postFile(`/api/read${query}`, new Blob([data]));
-      const names = Object.keys(found);
-      const replaced = names.filter((name) => app.labels.tracks(name)?.length);
-      if (replaced.length) {
-        const answer = await ask("Import", `Labels of ${replaced.join(", ")} are replaced; undo brings them back.`, [
-          ["go", "Replace"],
-          ["no", "Cancel"],
-        ]);
-        if (answer !== "go") return;
-      }
-      for (const name of names) app.labels.edit(name, found[name]);
-      app.selected = null;
-      emit("labels");
-      toast(`Imported ${names.map((name) => `${name}: ${found[name].length} events`).join(", ")}.`);
-    } catch (error) {
-      toast(error.message);
-    }
-  });
-  input.click();
 }
 
 let waiting = false;
