@@ -437,7 +437,7 @@ def kill_and_recover(store: Path, rounds: int, seed: int) -> None:
 
 
 def test_killed_in_the_middle_nothing_acknowledged_is_lost(own_store: Path) -> None:
-    kill_and_recover(own_store, rounds=2, seed=0)
+    kill_and_recover(own_store, rounds=5, seed=0)
 
 
 @pytest.mark.long
