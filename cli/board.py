@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from .options import LOCAL, STORE, json_option, out_option, print_result, resamples_option, seed_option
+from .options import (
+    LOCAL,
+    STORE,
+    json_option,
+    out_option,
+    print_result,
+    resamples_option,
+    seed_option,
+    studio_option,
+)
 
 
 @click.command("board", short_help="Bundles of many models: scored again, compared all at once.")
@@ -16,6 +25,7 @@ from .options import LOCAL, STORE, json_option, out_option, print_result, resamp
 @click.option("--no-reports", is_flag=True, help="Leave out the page of each score.")
 @resamples_option()
 @seed_option("Of the comparison.")
+@studio_option()
 @json_option()
 def command(
     *,
@@ -25,6 +35,7 @@ def command(
     no_reports: bool,
     resamples: int,
     seed: int,
+    studio: str | None,
     as_json: bool,
 ) -> None:
     """Score every BUNDLE again and write a board: index.html, board.json, board.md, board.csv and a page for each.
@@ -40,6 +51,13 @@ def command(
     from fmfbench.board.board import make_board
 
     board = make_board(
-        bundles, data, out, reports=not no_reports, resamples=resamples, seed=seed, progress=not as_json
+        bundles,
+        data,
+        out,
+        reports=not no_reports,
+        resamples=resamples,
+        seed=seed,
+        progress=not as_json,
+        studio=studio,
     )
     print_result(board.to_dict(), f"{board.to_markdown()}\n{out / 'index.html'}", as_json)

@@ -100,7 +100,7 @@ def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any]) -> Iterato
     facts["models"] = {
         "logistic baseline": {"predictions": str(predictions), "picture": None, "score": scored.to_dict()}
     }
-    yield scored.to_markdown()
+    yield scored.to_text()
     yield ""
     if find_spec("torch") is None:
         yield "PyTorch is not installed: the demo ends with the baseline. For FmFormer: pip install 'fmfbench[models]'"
@@ -134,7 +134,7 @@ def _train(folder: Path, data: Dataset, seed: int, models: dict[str, Any]) -> It
         "run": str(run),
         "score": scored.to_dict(),
     }
-    yield scored.to_markdown()
+    yield scored.to_text()
     draw_predictions(data, predictions, folder / "fmformer-nano.png")
     yield ""
     yield f"FmFormer     {run}, {predictions}"

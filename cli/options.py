@@ -33,6 +33,7 @@ __all__ = [
     "split_name_option",
     "split_option",
     "store_argument",
+    "studio_option",
     "threads_option",
 ]
 
@@ -175,6 +176,14 @@ def cluster_options() -> Decorator[Any]:
         return address(count(command))
 
     return decorate
+
+
+def studio_option() -> Decorator[Any]:
+    return click.option(
+        "--studio",
+        metavar="URL",
+        help="Where `fmfbench studio` serves the store: pages link to its frames, as URL#RECORDING/FRAME.",
+    )
 
 
 def cache_option() -> Decorator[Any]:

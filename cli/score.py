@@ -24,6 +24,7 @@ from .options import (
     resamples_option,
     seed_option,
     split_option,
+    studio_option,
 )
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     metavar="NAME=VALUE",
     help="A model's fact for the bundle, without --run: parameters, train_seconds or latency_ms; repeatable.",
 )
+@studio_option()
 @json_option()
 def command(
     *,
@@ -100,6 +102,7 @@ def command(
     run: Path | None,
     latency: bool,
     stated: tuple[str, ...],
+    studio: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -124,6 +127,7 @@ def command(
     printed = markdown == Path("-")
     written = {"report": report, "markdown": None if printed else markdown, "csv": csv_file, "bundle": bundle}
     claims = _claims(stated)
+    studio = _studio(studio, report)
     _check_outputs(written, file, options)
     _check_facts(bundle, run, latency, claims)
     source = opened(data or labels or Path())
@@ -132,7 +136,7 @@ def command(
     else:
         scores, failed = [score(file, source, split, **options)], {}
     if report is not None and scores:
-        _report(report, scores, file, source, split, options)
+        _report(report, scores, file, source, split, options, studio)
     text = scores_markdown(scores) if file.is_dir() else scores[0].to_markdown()
     for path, content in ((None if printed else markdown, text + "\n"), (csv_file, score_csv(scores))):
         if path is not None:
@@ -186,6 +190,14 @@ def _claims(stated: tuple[str, ...]) -> dict[str, float]:
             )
         found[name] = int(number) if number.is_integer() else number
     return found
+
+
+def _studio(address: str | None, report: Path | None) -> str | None:
+    from fmfbench.plots.page import check_studio
+
+    if address is not None and report is None:
+        raise InputError("score: --studio expects --report, whose page links to it")
+    return check_studio(address)
 
 
 def _check_facts(bundle: Path | None, run: Path | None, latency: bool, claims: dict[str, float]) -> None:
@@ -251,6 +263,7 @@ def _report(
     source: StoreReader | Labels,
     split: str,
     options: dict[str, Any],
+    studio: str | None,
 ) -> None:
     from fmfbench.exchange.labels import Labels
     from fmfbench.plots.report import write_report
@@ -262,10 +275,10 @@ def _report(
 
         chosen = {name: options[name] for name in ("resamples", "block_seconds", "seed")}
         files = [file / each.file for each in scores]
-        write_scores_page(path, files, scores, source, **chosen, **asked)
+        write_scores_page(path, files, scores, source, studio=studio, **chosen, **asked)
         return
     found, rows = read_for(file, source, split, **asked)
-    write_report(path, scores[0], found, rows, None if isinstance(source, Labels) else source)
+    write_report(path, scores[0], found, rows, None if isinstance(source, Labels) else source, studio=studio)
 
 
 def _score_all(

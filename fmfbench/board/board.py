@@ -22,6 +22,7 @@ from fmfbench.exchange.labels import Labels
 from fmfbench.files.atomic import replacing
 from fmfbench.files.claims import is_free
 from fmfbench.files.markdown import table
+from fmfbench.plots.page import check_studio
 from fmfbench.plots.report import write_report
 from fmfbench.scoring.evidence import Tally, tally
 from fmfbench.scoring.figures import figure_text, interval_text
@@ -37,6 +38,9 @@ from fmfbench.version import installed_version
 __all__ = ["Board", "Row", "make_board"]
 
 SCHEMA = 1
+_VERSION = re.compile(
+    r"\d{1,6}(\.\d{1,6}){0,3}((a|b|rc)\d{1,6})?(\.(post|dev)\d{1,6}){0,2}(\+[a-z0-9.]{1,40})?"
+)
 _ASKED = ("context", "protocol", "per_second")
 
 
@@ -48,6 +52,7 @@ class Row:
     score: Score
     tally: Tally
     report: str | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:
@@ -71,6 +76,7 @@ class Row:
             file=self.bundle.path.name,
             facts={name: self.fact(name) for name in FACTS},
             report=self.report,
+            remarks=self.remarks,
         )
 
 
@@ -93,7 +99,8 @@ class Board:
 
     def to_markdown(self) -> str:
         """One row a bundle, the five metrics with their intervals."""
-        head = ("model", "input", *(metric(name).title for name in COUNT_METRICS), "warnings", "bundle")
+        names = (metric(name).title for name in COUNT_METRICS)
+        head = ("model", "input", *names, "parameters", "training (s)", "latency (ms)", "warnings", "bundle")
         rows = []
         for row in self.rows:
             cells = []
@@ -102,6 +109,7 @@ class Board:
                 interval = interval_text(figure)
                 cells.append(f"{figure_text(figure)} ({interval})" if interval else figure_text(figure))
             told = "clean" if row.corrupt is None else f"CORRUPTED INPUT: {row.corrupt}"
+            cells += ["not known" if row.fact(name) is None else f"{row.fact(name):,.6g}" for name in FACTS]
             count = str(len(row.score.warnings) or "")
             rows.append(
                 tuple(c.replace("|", "\\|") for c in (row.model, told, *cells, count, row.bundle.path.name))
@@ -113,6 +121,9 @@ class Board:
         lines += table(head, rows)
         for name, pairs in self.pairs.items():
             groups = "; ".join(", ".join(pairs.names[a : b + 1]) for a, b in pairs.groups)
+            needed = pairs.needed_for(0.01)
+            if needed is not None:
+                lines += ["", f"{metric(name).title}: a difference of 0.01 would need {needed:,} samples."]
             lines += [
                 "",
                 f"{metric(name).title}: cannot be told apart (95 %, all pairs together): {groups or 'none'}",
@@ -143,6 +154,7 @@ def make_board(
     resamples: int = 2000,
     seed: int = 0,
     progress: bool = False,
+    studio: str | None = None,
 ) -> Board:
     """Score every bundle again and write `index.html`, `board.json`, `board.md`, `board.csv` and reports into `out`.
 
@@ -151,6 +163,7 @@ def make_board(
         data: an open data set, its labels, or the path of a store or of a labels.npz.
         out: the folder; an earlier board there is replaced when the new one is whole.
         reports: also write the page of each score.
+        studio: where `fmfbench studio` serves the store: pages link recordings and pictures to their frame in it.
         resamples, seed: of the comparison of all pairs; the scores are repeated with their own.
 
     Raises:
@@ -159,6 +172,7 @@ def make_board(
     """
     target = Path(out)
     _check_out(target)
+    studio = check_studio(studio)
     if not bundles:
         raise InputError("board: expected one bundle or more, got none")
     if isinstance(data, (str, os.PathLike)):
@@ -166,14 +180,14 @@ def make_board(
     read = _consistent([Path(path) for path in bundles])
     with replacing(target.absolute()) as temporary:
         temporary.mkdir()
-        rows = _scored_again(read, data, temporary if reports else None, progress)
+        rows = _scored_again(read, data, temporary if reports else None, progress, studio)
         board = _assembled(rows, data, resamples, seed)
         document = json.dumps(board.to_dict(), indent=1, allow_nan=False) + "\n"
         (temporary / "board.json").write_text(document, encoding="utf-8")
         for name, text in (
             ("board.md", board.to_markdown()),
             ("board.csv", board.to_csv()),
-            ("index.html", board_page(board.to_dict())),
+            ("index.html", board_page(board.to_dict(), studio=studio)),
         ):
             (temporary / name).write_text(text, encoding="utf-8", errors="replace")
         if target.exists():
@@ -215,7 +229,11 @@ def _refuse(wrong: list[str], count: int, found: Sequence[Bundle] = ()) -> None:
 
 
 def _scored_again(
-    bundles: list[Bundle], data: StoreReader | Labels, folder: Path | None, progress: bool
+    bundles: list[Bundle],
+    data: StoreReader | Labels,
+    folder: Path | None,
+    progress: bool,
+    studio: str | None,
 ) -> list[Row]:
     rows: list[Row] = []
     wrong: list[str] = []
@@ -229,7 +247,7 @@ def _scored_again(
         )
     for bundle in tqdm(bundles, desc="score again", unit="bundle", disable=None if progress else True):
         try:
-            rows.append(_row(bundle, data, folder, [row.report for row in rows]))
+            rows.append(_row(bundle, data, folder, [row.report for row in rows], studio))
         except (InputError, PredictionError) as error:
             told = str(error)
             wrong.append(told if str(bundle.path) in told else f"{bundle.path}: {told}")
@@ -237,37 +255,72 @@ def _scored_again(
     return rows
 
 
-def _row(bundle: Bundle, data: StoreReader | Labels, folder: Path | None, taken: list[str | None]) -> Row:
+def _row(
+    bundle: Bundle,
+    data: StoreReader | Labels,
+    folder: Path | None,
+    taken: list[str | None],
+    studio: str | None,
+) -> Row:
     receipt = bundle.receipt
-    for name, expected in (("fmfbench", installed_version()), ("protocol_card", PROTOCOL_CARD)):
-        if receipt[name] != expected:
-            raise PredictionError(
-                f"{bundle.path}: expected a bundle of {name} {expected}, got {str(receipt[name])[:40]!a}; "
-                "make it again with `fmfbench score --bundle`"
-            )
+    remark = _other_version(bundle)
     asked = {name: bundle.options[name] for name in _ASKED}
     split = receipt["split"]
     if not isinstance(split, str):
         raise PredictionError(f"{bundle.path}: expected the name of a split, got {split!r}")
     with unpacked(bundle) as path:
         found = score(path, data, split, **dict(bundle.options))
-        told = differences(bundle.score, found.to_dict())
+        told = differences(bundle.score, found.to_dict(), any_version=remark is not None)
         if told:
             listed = ", ".join(told[:5]) + (", ..." if len(told) > 5 else "")
-            raise PredictionError(f"{bundle.path}: scored again it differs in {listed}")
+            again = f"; {remark}: make it again with this version" if remark else ""
+            raise PredictionError(f"{bundle.path}: scored again it differs in {listed}{again}")
         predictions, labels = read_for(path, data, split, **asked)
         report = None
         if folder is not None:
             report = _report_name(bundle, taken)
             (folder / "reports").mkdir(exist_ok=True)
             source = None if isinstance(data, Labels) else data
-            write_report(folder / report, found, predictions, labels, source)
+            write_report(folder / report, found, predictions, labels, source, studio=studio)
     return Row(
         bundle=bundle,
         score=found,
         tally=tally(labels, predictions.decision, predictions.mask_bits),
         report=report,
+        remarks=(remark,) if remark else (),
     )
+
+
+def _other_version(bundle: Bundle) -> str | None:
+    """None for a bundle of this version; a remark for one of an earlier version by the same protocol card.
+
+    Whether the earlier version's figures are still ours is seen when they are scored again; a later version's rules are
+    not known here.
+
+    Raises:
+        PredictionError: another protocol card, a later version, or something that is no version.
+    """
+    card, made, here = bundle.receipt["protocol_card"], bundle.receipt["fmfbench"], installed_version()
+    again = "make it again with `fmfbench score --bundle`"
+    if card != PROTOCOL_CARD or type(card) is not int:
+        raise PredictionError(
+            f"{bundle.path}: expected a bundle of protocol_card {PROTOCOL_CARD}, got {str(card)[:40]!a}; {again}"
+        )
+    if made == here:
+        return None
+    if not isinstance(made, str) or _VERSION.fullmatch(made) is None:
+        raise PredictionError(
+            f"{bundle.path}: expected a version of fmfbench, got {str(made)[:40]!a}; {again}"
+        )
+    if _release(made) > _release(here):
+        raise PredictionError(
+            f"{bundle.path}: expected a bundle of fmfbench {here} or earlier, got {made[:40]}; update fmfbench"
+        )
+    return f"made by fmfbench {made[:40]}, scored again by {here}"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
 
 
 def _report_name(bundle: Bundle, taken: list[str | None]) -> str:

@@ -182,8 +182,9 @@ def unpacked(bundle: Bundle) -> Iterator[Path]:
         yield out
 
 
-def differences(claimed: Any, found: Any, where: str = "") -> list[str]:
-    """Where two JSON documents of a score differ, other than in what may: command, date, the file's name.
+def differences(claimed: Any, found: Any, where: str = "", *, any_version: bool = False) -> list[str]:
+    """Where two JSON documents of a score differ, other than in what may: command, date, the file's name, and with
+    `any_version` the program's version.
 
     Numbers are equal to one part in a billion: another processor may round the last digit otherwise. Trivial baselines
     are compared as far as both documents have them (labels of one split alone know no train prior).
@@ -191,7 +192,7 @@ def differences(claimed: Any, found: Any, where: str = "") -> list[str]:
     if isinstance(claimed, Mapping) and isinstance(found, Mapping):
         keys = set(claimed) | set(found)
         if where == "receipt":
-            keys -= set(PASSING)
+            keys -= {*PASSING, "fmfbench"} if any_version else set(PASSING)
             if None in (claimed.get("sources_digest"), found.get("sources_digest")):
                 keys -= {"sources_digest"}  # a label file need not know it
         elif where == "":
@@ -206,7 +207,7 @@ def differences(claimed: Any, found: Any, where: str = "") -> list[str]:
             elif where == "" and key == "warnings":
                 told += [] if _warnings(claimed[key]) == _warnings(found[key]) else [inner]
             else:
-                told += differences(claimed[key], found[key], inner)
+                told += differences(claimed[key], found[key], inner, any_version=any_version)
         return told
     if isinstance(claimed, list) and isinstance(found, list) and len(claimed) == len(found):
         return [

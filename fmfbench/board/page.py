@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from fmfbench.plots.page import interval_bar, page, table_html
+from fmfbench.plots.page import interval_bar, page, studio_link, table_html
 from fmfbench.plots.palette import FALSE, INK, PREDICTED, TRUTH
 from fmfbench.scoring.figures import figure_text, interval_text
 from fmfbench.scoring.metrics import COUNT_METRICS, METRICS, Figure, metric
 from fmfbench.scoring.provenance import corruption_of
 from fmfbench.scoring.result import Score
+from fmfbench.scoring.sensitivity import CONTEXTS, context_of, strict_rows
 from fmfbench.scoring.simultaneous import AllPairs
 
 __all__ = ["board_page", "row_document", "scores_page"]
@@ -21,6 +22,7 @@ _LINKS = (
     '<p class="key"><a href="board.json">board.json</a>, <a href="board.csv">CSV</a>, '
     '<a href="board.md">Markdown</a></p>'
 )
+_SENSITIVE = ("accuracy", "f1", "miou")
 _WORLDS = (("video-missing", "video lost"), ("current-missing", "current lost"))
 _SCRIPT = """
 const table=document.querySelector('#board'),body=table.tBodies[0],filter=document.querySelector('#filter');
@@ -58,6 +60,7 @@ def row_document(
     file: str,
     facts: Mapping[str, float | None] | None = None,
     report: str | None = None,
+    remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """One score as a row of board.json; `file` is the bundle's or the prediction file's name."""
     document = score.to_dict()
@@ -70,6 +73,9 @@ def row_document(
         "undefined": {f.name: f.reason for f in score.shown() if f.value is None},
         "corrupt": corruption_of(score.meta),
         "warnings": list(score.warnings),
+        "remarks": list(remarks),
+        "context": context_of(score.meta),
+        "sensitivity": {} if score.evidence is None else dict(score.evidence.sensitivity),
         "recordings": document["recordings"],
         "around_onset": document["around_onset"],
         "facts": dict(facts or {}),
@@ -78,7 +84,9 @@ def row_document(
     }
 
 
-def scores_page(scores: Sequence[Score], comparison: Mapping[str, AllPairs]) -> str:
+def scores_page(
+    scores: Sequence[Score], comparison: Mapping[str, AllPairs], *, studio: str | None = None
+) -> str:
     """Several scores of one split on a page of their own: as a board, without bundles."""
     first = scores[0]
     board = {
@@ -94,11 +102,16 @@ def scores_page(scores: Sequence[Score], comparison: Mapping[str, AllPairs]) -> 
         ],
         "comparison": {name: pairs.to_dict() for name, pairs in comparison.items()},
     }
-    return board_page(board, title=f"{len(scores)} prediction files, split {first.split}", files=False)
+    return board_page(
+        board, title=f"{len(scores)} prediction files, split {first.split}", files=False, studio=studio
+    )
 
 
-def board_page(board: Mapping[str, Any], *, title: str | None = None, files: bool = True) -> str:
-    """The page of a board, from what its board.json holds; `files` links the tables beside it."""
+def board_page(
+    board: Mapping[str, Any], *, title: str | None = None, files: bool = True, studio: str | None = None
+) -> str:
+    """The page of a board, from what its board.json holds; `files` links the tables beside it, `studio` is where
+    recordings link to."""
     rows: Sequence[Mapping[str, Any]] = board["rows"]
     clean = [row for row in rows if row["corrupt"] is None]
     title = title or f"Board: {len(rows)} bundles, split {board['split']}"
@@ -114,8 +127,9 @@ def board_page(board: Mapping[str, Any], *, title: str | None = None, files: boo
         _main_table(rows),
         _LINKS if files else "",
         _comparison(board["comparison"]),
-        _recordings(rows),
+        _recordings(rows, studio),
         _onset(clean),
+        _sensitivity(clean),
         _proof(),
         _receipts(rows),
     ]
@@ -148,15 +162,8 @@ def _main_table(rows: Sequence[Mapping[str, Any]]) -> str:
         entry.name for entry in METRICS if any(row["metrics"].get(entry.name) is not None for row in rows)
     ]
     worlds = [(preset, title) for preset, title in _WORLDS if any(row["corrupt"] == preset for row in rows)]
-    facts = [
-        (name, title)
-        for name, title in (
-            ("parameters", "parameters"),
-            ("train_seconds", "training (s)"),
-            ("latency_ms", "latency (ms)"),
-        )
-        if any(row["facts"].get(name) is not None for row in rows)
-    ]
+    known = [("parameters", "parameters"), ("train_seconds", "training (s)"), ("latency_ms", "latency (ms)")]
+    facts = known if any(row["facts"] for row in rows) else []  # prediction files on their own tell none
     heads = [_head("model", "up")]
     official, others = ([name for name in names if (name in COUNT_METRICS) == of] for of in (True, False))
     heads += [_metric_head(name) for name in official]
@@ -212,7 +219,7 @@ def _metric_cell(figure: Figure | None) -> str:
 
 
 def _number_cell(value: float | None) -> str:
-    return '<td data-v="">-</td>' if value is None else f'<td data-v="{value!r}">{value:,.4g}</td>' if (
+    return '<td data-v="">not known</td>' if value is None else f'<td data-v="{value!r}">{value:,.4g}</td>' if (
         isinstance(value, float)
     ) else f'<td data-v="{value!r}">{value:,}</td>'  # fmt: skip
 
@@ -281,16 +288,67 @@ def _matrix(pairs: Mapping[str, Any]) -> str:
             worse = (high < 0) if higher else (low > 0)
             colour = TRUTH if better else FALSE if worse else "transparent"
             word = "better" if better else "worse" if worse else "cannot be told apart"
+            needed = pairs["needed_samples"][a][b]
+            word += f"; a difference of this size would need {needed:,} samples" if needed else ""
             cells.append(
                 f'<div style="border-left:6px solid {colour};padding-left:4px" title="{word}">{value:+.3f}'
                 f"<br>{low:+.3f} to {high:+.3f}</div>"
             )
         rows.append(cells)
     table = table_html(("row less column", *names), rows, raw=range(len(names) + 1))
-    return f'<details class="matrix"><summary>all paired differences</summary>{table}</details>'
+    least = pairs["needed_for_a_hundredth"]
+    told = (
+        ""
+        if least is None
+        else (
+            f'<p class="key">To tell a difference of 0.01 apart, the middle one of these pairs would need {least:,} samples of '
+            "such recordings; what each pair would need for its own difference stands in its tooltip.</p>"
+        )
+    )
+    return f'{told}<details class="matrix"><summary>all paired differences</summary>{table}</details>'
 
 
-def _recordings(rows: Sequence[Mapping[str, Any]]) -> str:
+def _sensitivity(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Each model under full, masked and strict, as far as its rows say."""
+    models: dict[str, dict[str, list[Figure]]] = {}
+    count = 0
+    for row in rows:
+        found = models.setdefault(row["model"], {})
+        if row["context"] is not None:
+            found.setdefault(
+                row["context"], [f for name in _SENSITIVE if (f := _figure(row, name)) is not None]
+            )
+        strict = row["sensitivity"].get("strict")
+        if strict:
+            count = strict["num_samples"]
+            found.setdefault("strict", [f for f in strict_rows(row["sensitivity"]) if f.name in _SENSITIVE])
+    if not any(models.values()):
+        return ""
+    lines = []
+    for model, contexts in models.items():
+        for name in _SENSITIVE:
+            cells = []
+            for context in CONTEXTS:
+                figure = next((f for f in contexts.get(context, []) if f.name == name), None)
+                cells.append("not known" if figure is None else _told(figure))
+            if any(cell != "not known" for cell in cells):
+                lines.append((model, metric(name).title, *cells))
+    told = (
+        "Windows reach back, and may hold frames and currents of other splits: full lets them, masked hides these, strict "
+        f"leaves such samples out{f' ({count} are left)' if count else ''}. Masked needs a bundle of predictions made so; "
+        "strict is of the same predictions."
+    )
+    return f"<h2>Windows that reach into other splits</h2><p>{told}</p>{table_html(('model', 'metric', *CONTEXTS), lines)}"
+
+
+def _told(figure: Figure) -> str:
+    if figure.value is None:
+        return "undefined"
+    interval = interval_text(figure)
+    return f"{figure_text(figure)} ({interval})" if interval else figure_text(figure)
+
+
+def _recordings(rows: Sequence[Mapping[str, Any]], studio: str | None) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row["recordings"]))
     if len(names) < 2:
         return ""
@@ -303,7 +361,9 @@ def _recordings(rows: Sequence[Mapping[str, Any]]) -> str:
             for name in names
         ]
         lines.append((_claimed(row), *told))
-    return f"<h2>Accuracy by recording</h2>{table_html(('model', *names), lines)}"
+    where = "".join(f"<li>{studio_link(studio, name, 0)}</li>" for name in names) if studio else ""
+    linked = f'<p class="key">In the studio, where it runs:</p><ul class="key">{where}</ul>' if where else ""
+    return f"<h2>Accuracy by recording</h2>{table_html(('model', *names), lines)}{linked}"
 
 
 def _onset(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -340,6 +400,7 @@ def _receipts(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         f"<details><summary>{escape(_claimed(row))}: {escape(row['bundle'])}</summary>"
         f"<p><code>{escape(json.dumps(row['receipt'], ensure_ascii=True))}</code></p>"
+        + "".join(f"<p>{escape(text)}</p>" for text in row["remarks"])
         + "".join(f'<div class="warn">{escape(text)}</div>' for text in row["warnings"])
         + "</details>"
         for row in rows

@@ -31,6 +31,7 @@ def write_scores_page(
     block_seconds: float | None = None,
     seed: int = 0,
     across_corruption: bool = False,
+    studio: str | None = None,
     **asked: Any,
 ) -> Path:
     """Write one page of several scores, with every pair on clean input compared.
@@ -42,6 +43,7 @@ def write_scores_page(
         data: what they were scored against.
         resamples, block_seconds, seed: of the comparison.
         across_corruption: compare those on corrupted input too.
+        studio: where `fmfbench studio` serves the store.
         asked: context, protocol and per_second of the scores.
 
     Raises:
@@ -64,4 +66,4 @@ def write_scores_page(
             tallies, labels, names, resamples=resamples, seed=seed, block_seconds=block_seconds
         )
         pairs = {name: each for name, each in found_pairs.items() if len(each.names) > 1}
-    return write_page(path, scores_page(scores, pairs))
+    return write_page(path, scores_page(scores, pairs, studio=studio))

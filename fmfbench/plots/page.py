@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
+from fmfbench.errors import InputError
 from fmfbench.files.atomic import write_text
 from fmfbench.plots.palette import css_variables
 from fmfbench.scoring.figures import figure_text, interval_text
 from fmfbench.scoring.metrics import Figure
 
-__all__ = ["interval_bar", "metric_rows", "page", "table_html", "write_page"]
+__all__ = [
+    "check_studio",
+    "interval_bar",
+    "metric_rows",
+    "page",
+    "studio_link",
+    "table_html",
+    "write_page",
+]
 
 _STYLE = (
     css_variables()
@@ -79,6 +90,37 @@ def table_html(head: Sequence[str], rows: Sequence[Sequence[str]], *, raw: Seque
         for row in rows
     )
     return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
+
+
+def check_studio(address: str | None) -> str | None:
+    """The address of a studio as pages link to it: without what follows its path.
+
+    Raises:
+        InputError: no http or https address, or one with its token, which whoever reads the page would get.
+
+    Example:
+        >>> check_studio("http://127.0.0.1:8123")
+        'http://127.0.0.1:8123/'
+    """
+    if address is None:
+        return None
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\s<>\"']", address):
+        raise InputError(f"--studio: expected an address as http://127.0.0.1:8123/, got {address[:80]!a}")
+    if parts.query:
+        raise InputError(
+            "--studio: expected the address without its ?token=..., which every reader of the page would get; open the "
+            "studio once by its own line, then the links work in that browser"
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
+
+
+def studio_link(studio: str | None, recording: str, frame: int, text: str | None = None) -> str:
+    """HTML of a recording's name, or of `text`, linked to that frame in the studio where there is one."""
+    shown = escape(recording if text is None else text)
+    if studio is None:
+        return shown
+    return f'<a href="{escape(studio, quote=True)}#{quote(recording, safe="")}/{frame}">{shown}</a>'
 
 
 def interval_bar(figure: Figure) -> str:

@@ -18,7 +18,7 @@ from fmfbench.exchange.prediction_reader import Predictions
 from fmfbench.files.markdown import number
 from fmfbench.files.problems import check_target
 from fmfbench.files.wording import counted
-from fmfbench.plots.page import metric_rows, page, table_html, write_page
+from fmfbench.plots.page import metric_rows, page, studio_link, table_html, write_page
 from fmfbench.plots.palette import PHASE_NAMES, legend_html
 from fmfbench.plots.svg import Column, bar_chart, curve_plot, heat_frame, marked_frame, timeline_plot
 from fmfbench.scoring import ranks
@@ -35,6 +35,8 @@ from fmfbench.scoring.result import (
     occlusion_rows,
     onset_rows,
     pixel_facts,
+    sensitivity_head,
+    sensitivity_rows,
     title_of,
 )
 from fmfbench.scoring.trivial import trivial_warnings
@@ -47,7 +49,13 @@ _APART_NS = 5 * _NS
 
 
 def write_report(
-    path: str | os.PathLike[str], score: Score, found: Predictions, labels: Labels, data: Any = None
+    path: str | os.PathLike[str],
+    score: Score,
+    found: Predictions,
+    labels: Labels,
+    data: Any = None,
+    *,
+    studio: str | None = None,
 ) -> Path:
     """Write the report of a score.
 
@@ -56,6 +64,7 @@ def write_report(
         score: with its evidence.
         found: the predictions, in the order of `labels`.
         labels: of the scored samples.
+        studio: where `fmfbench studio` serves the store; recordings and pictures then link to their frame in it.
         data: the open data set, for currents, splits and pictures; without it the report says they are missing.
 
     Raises:
@@ -70,11 +79,12 @@ def write_report(
     parts = [
         _head(score),
         _metrictable_html(score),
-        _timelines(found, labels, matched, data),
+        _timelines(found, labels, matched, data, studio),
         _curves(found, labels, score),
         _recordings(score),
         _circumstances(score),
-        _worst_errors(found, labels, data),
+        _sensitivity(score),
+        _worst_errors(found, labels, data, studio),
         _confusions(score),
         _about(score),
     ]
@@ -233,7 +243,28 @@ def _circumstances(score: Score) -> str:
     return "".join(parts)
 
 
-def _timelines(found: Predictions, labels: Labels, matched: EventCounts, data: Any) -> str:
+def _sensitivity(score: Score) -> str:
+    """All samples beside those whose windows stay inside the split."""
+    evidence = score.evidence
+    assert evidence is not None
+    if not evidence.sensitivity:
+        return ""
+    rows = sensitivity_rows(score)
+    heading = "<h2>Windows that reach into other splits</h2>"
+    if not rows:
+        return f"{heading}<p>Not known: {escape(str(evidence.sensitivity['reason']))}.</p>"
+    left = evidence.sensitivity["strict"]["left_out"]
+    return (
+        f'{heading}<p class="key">{left} of {score.num_samples} windows hold frames or currents of another split. What '
+        "the model says of the others is the same under full, masked and strict. Its figures under masked on "
+        "all "
+        f"samples need its predictions under masked.</p>{table_html(sensitivity_head(), rows)}"
+    )
+
+
+def _timelines(
+    found: Predictions, labels: Labels, matched: EventCounts, data: Any, studio: str | None
+) -> str:
     parts = [
         "<h2>Timelines</h2>"
         + legend_html(("labelled abnormal", "predicted abnormal", "false alarm or missed event"))
@@ -245,9 +276,16 @@ def _timelines(found: Predictions, labels: Labels, matched: EventCounts, data: A
         name = labels.recordings[index]
         recording = None if data is None else data.recordings[name]
         parts.append(
-            f'<h3>{escape(name)}</h3><div class="timeline">{_timeline(index, found, labels, matched, recording)}</div>'
+            f"<h3>{studio_link(studio, name, _first_event(index, labels, matched))}</h3>"
+            f'<div class="timeline">{_timeline(index, found, labels, matched, recording)}</div>'
         )
     return "".join(parts)
+
+
+def _first_event(index: int, labels: Labels, matched: EventCounts) -> int:
+    """The frame at which a recording's first event begins, or its first scored frame."""
+    rows = [row for row in matched.events[:, 0].tolist() if labels.recording[row] == index]
+    return int(labels.frame[rows[0]] if rows else labels.frame[labels.recording == index][0])
 
 
 def _timeline(index: int, found: Predictions, labels: Labels, matched: EventCounts, recording: Any) -> str:
@@ -286,7 +324,7 @@ def _timeline(index: int, found: Predictions, labels: Labels, matched: EventCoun
     )
 
 
-def _worst_errors(found: Predictions, labels: Labels, data: Any) -> str:
+def _worst_errors(found: Predictions, labels: Labels, data: Any, studio: str | None) -> str:
     if data is None:
         return "<h2>Worst errors</h2><p>Scored without the store: no pictures.</p>"
     assert labels.class_label is not None
@@ -302,7 +340,9 @@ def _worst_errors(found: Predictions, labels: Labels, data: Any) -> str:
     ):
         chosen = _spread(rows, labels)
         heats = _heat_maps(found, chosen)
-        pictures = "".join(_picture(row, found, labels, data, heats) for row in chosen) or "<p>None.</p>"
+        pictures = (
+            "".join(_picture(row, found, labels, data, heats, studio) for row in chosen) or "<p>None.</p>"
+        )
         parts.append(f'<h3>{title}</h3><div class="row">{pictures}</div>')
     return "".join(parts)
 
@@ -337,7 +377,12 @@ def _heat_maps(found: Predictions, rows: Sequence[int]) -> dict[int, NDArray[np.
 
 
 def _picture(
-    row: int, found: Predictions, labels: Labels, data: Any, heats: Mapping[int, NDArray[np.float64]]
+    row: int,
+    found: Predictions,
+    labels: Labels,
+    data: Any,
+    heats: Mapping[int, NDArray[np.float64]],
+    studio: str | None,
 ) -> str:
     name = labels.recordings[labels.recording[row]]
     frame = int(labels.frame[row])
@@ -353,7 +398,8 @@ def _picture(
         heat = f'<img src="{heat_frame(image, heats[row])}" alt="pixel scores of frame {frame}">'
     return (
         f'<figure><img src="{marked_frame(image, masks[0], masks[1])}" alt="frame {frame}">{heat}'
-        f"<figcaption>{escape(name)}, frame {frame}, sample {labels.sample_id[row]}{score}</figcaption></figure>"
+        f"<figcaption>{studio_link(studio, name, frame, f'{name}, frame {frame}')}, sample "
+        f"{labels.sample_id[row]}{score}</figcaption></figure>"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ class Comparison:
 
     `rows` maps each metric to first, second, difference, low, high, a verdict ("first is higher", "second is higher",
     "cannot be told apart", "the same" or the reason why there is none), and `better`: "first" or "second" where they
-    can be told apart, by the metric's own direction; where they cannot, `needed_hours` of test time would tell a
-    difference of this size.
+    can be told apart, by the metric's own direction; where they cannot, `needed_hours` of test time, which are
+    `needed_samples`, would tell a difference of this size.
     """
 
     files: tuple[str, str]
@@ -217,8 +218,10 @@ def _row(
 ) -> dict[str, Any]:
     if first is None or second is None:
         row = {"first": first, "second": second, "difference": None, "low": None, "high": None}
-        return row | {"verdict": "undefined", "better": None, "needed_hours": None}
+        return row | {"verdict": "undefined", "better": None, "needed_hours": None, "needed_samples": None}
     interval = difference_interval(first - second, first_replicates - second_replicates, blocks)
+    hours = _needed_hours(first - second, interval, blocks)
+    share = None if hours is None else hours * 3600 / blocks.duration
     return {
         "first": first,
         "second": second,
@@ -227,7 +230,8 @@ def _row(
         "high": interval.high,
         "verdict": _verdict(first - second, interval),
         "better": _better(name, interval),
-        "needed_hours": _needed_hours(first - second, interval, blocks),
+        "needed_hours": hours,
+        "needed_samples": None if share is None else ceil(share * len(blocks.of_sample)),
     }
 
 
@@ -259,7 +263,10 @@ def _told(row: Mapping[str, Any]) -> str:
     if row["better"]:
         return f"{row['verdict']}, {row['better']} is better"
     if row["needed_hours"] is not None:
-        return f"{row['verdict']}; if it is real, {row['needed_hours']:.2g} h of test time would show it"
+        return (
+            f"{row['verdict']}; if it is real, {row['needed_hours']:.2g} h of test time "
+            f"({row['needed_samples']:,} samples) would show it"
+        )
     return str(row["verdict"])
 
 

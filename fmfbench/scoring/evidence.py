@@ -68,7 +68,9 @@ class Evidence:
     """Figures, and recordings, circumstances, trivial baselines, the threshold's origin, and warnings.
 
     `figures` are all metrics of the table in their order; the rest is plain types as it stands in the JSON document.
-    `facts` are what ranking and events were counted from; `occlusion` is None without a truth.
+    `sensitivity` is of `strict_part`, and no part of the JSON document, which labels alone must give too; empty where
+    the samples are not those of the split. `facts` are what ranking and events were counted from; `occlusion` is None
+    without a truth.
     """
 
     figures: tuple[Figure, ...] = ()
@@ -81,6 +83,7 @@ class Evidence:
     occlusion: Mapping[str, Any] | None = None
     threshold: Mapping[str, Any] = field(default_factory=dict)
     baselines: Mapping[str, Any] = field(default_factory=dict)
+    sensitivity: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @property

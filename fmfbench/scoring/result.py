@@ -15,6 +15,7 @@ from fmfbench.scoring.evidence import Evidence
 from fmfbench.scoring.figures import figure_text, interval_text
 from fmfbench.scoring.metrics import COUNT_METRICS, PIXEL_RANK_METRICS, Figure, metric
 from fmfbench.scoring.provenance import corruption_of
+from fmfbench.scoring.sensitivity import strict_rows
 
 __all__ = [
     "INTERVAL_WORTH",
@@ -29,6 +30,9 @@ __all__ = [
     "receipt_lines",
     "score_markdown",
     "score_text",
+    "sensitivity_head",
+    "sensitivity_line",
+    "sensitivity_rows",
     "title_of",
 ]
 
@@ -204,6 +208,8 @@ def score_text(score: Score) -> str:
             name = evidence.worst["accuracy"]
             value = evidence.recordings[name]["metrics"]["accuracy"]
             lines.append(f"worst of {len(evidence.recordings)} recordings: {name}, accuracy {value:.3f}")
+        if (told := sensitivity_line(score)) is not None:
+            lines.append(told)
     lines += [f"note: {note}" for note in score.notes]
     lines += [
         *receipt_lines(score.receipt),
@@ -278,9 +284,57 @@ def _evidence_lines(score: Score, evidence: Evidence) -> list[str]:
     lines += table(
         ("time from an onset (its first scored frame)", "frames", "accuracy"), onset_rows(evidence)
     )
+    if strict := sensitivity_rows(score):
+        lines += ["", *table(sensitivity_head(), strict)]
     if evidence.occlusion is not None:
         lines += ["", occlusion_caption(evidence), "", *table(occlusion_head(), occlusion_rows(evidence))]
     return lines
+
+
+def sensitivity_head() -> tuple[str, ...]:
+    return ("samples", "number", *count_titles())
+
+
+def sensitivity_rows(score: Score) -> list[tuple[str, ...]]:
+    """All samples, and those whose windows stay inside the split; empty where that is not known."""
+    evidence = score.evidence
+    figures = [] if evidence is None else strict_rows(evidence.sensitivity)
+    if not figures or evidence is None:
+        return []
+    context = evidence.sensitivity["context"] or "context not stated"
+    whole = [score.figure(name) for name in COUNT_METRICS]
+    rows = (
+        (f"all ({context})", score.num_samples, whole),
+        (
+            "strict: the same under full, masked and strict",
+            evidence.sensitivity["strict"]["num_samples"],
+            figures,
+        ),
+    )
+    return [(name, str(count), *(_with_interval(f) for f in shown)) for name, count, shown in rows]
+
+
+def _with_interval(figure: Figure) -> str:
+    interval = interval_text(figure)
+    return f"{figure_text(figure)} ({interval})" if interval else figure_text(figure)
+
+
+def sensitivity_line(score: Score) -> str | None:
+    """In a line, what of the score is of windows that reach into other splits."""
+    figures = [] if score.evidence is None else strict_rows(score.evidence.sensitivity)
+    if not figures or score.evidence is None:
+        return None
+    strict = score.evidence.sensitivity["strict"]
+    named = {figure.name: figure for figure in figures}
+    told = ", ".join(
+        f"{metric(name).short} {_with_interval(named[name])}"
+        for name in ("accuracy", "miou")
+        if named[name].value is not None
+    )
+    return (
+        f"strict: {strict['num_samples']} samples see nothing of other splits"
+        f"{', all of them' if not strict['left_out'] else f': {told}'}"
+    )
 
 
 def onset_rows(evidence: Evidence) -> list[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from fmfbench.scoring.pixel_ranks import AUPRO_LIMIT, check_limit
 from fmfbench.scoring.provenance import provenance_notes
 from fmfbench.scoring.receipt import command_text, make_receipt
 from fmfbench.scoring.result import Score
+from fmfbench.scoring.sensitivity import strict_part
 from fmfbench.scoring.threshold import threshold_of
 from fmfbench.store.reader import StoreReader
 from fmfbench.store.splits import per_second_rows
@@ -130,6 +132,18 @@ def score(
             seed=seed,
             aupro_limit=aupro_limit,
         )
+    if gathered is not None and context != "strict" and not per_second:
+        part = strict_part(
+            found,
+            labels,
+            counts,
+            data,
+            split,
+            resamples=resamples,
+            block_seconds=block_seconds,
+            seed=seed,
+        )
+        gathered = replace(gathered, sensitivity=part)
     sample_set = "per-second" if per_second else "every frame"
     return Score(
         figures=_plain_figures(counts, labels, compat) if gathered is None else gathered.figures,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import ceil, floor, log10
 from statistics import NormalDist
 from typing import Any
 
@@ -43,6 +44,7 @@ class AllPairs:
         names: (M,) of those that have a value, best first.
         values: (M,) their values.
         difference, low, high: (M, M) of row less column, and the simultaneous 95 % interval.
+        num_samples: that they are of.
         groups: runs of `names` (first, last) within which no two can be told apart, none inside another.
     """
 
@@ -53,6 +55,28 @@ class AllPairs:
     low: Floats
     high: Floats
     groups: tuple[tuple[int, int], ...]
+    num_samples: int
+
+    def needed_samples(self) -> list[list[int | None]]:
+        """For each pair, how many samples a difference as large as the one seen would need to be told apart, were it
+        real: half an interval shrinks with the root of the time. None where it is told apart or nothing differs."""
+        half = (self.high - self.low) / 2
+        return [
+            [
+                None
+                if self.told_apart(a, b) or self.difference[a, b] == 0 or not np.isfinite(half[a, b])
+                else _samples(self.num_samples, half[a, b], self.difference[a, b])
+                for b in range(len(self.names))
+            ]
+            for a in range(len(self.names))
+        ]
+
+    def needed_for(self, difference: float) -> int | None:
+        """How many samples the middle one of all pairs would need to tell a difference of this size apart; None without
+        intervals."""
+        half = ((self.high - self.low) / 2)[np.triu_indices(len(self.names), 1)]
+        half = half[np.isfinite(half) & (half > 0)]
+        return None if not len(half) else _samples(self.num_samples, float(np.median(half)), difference)
 
     def told_apart(self, first: int, second: int) -> bool:
         """Whether the interval of a pair leaves 0 out."""
@@ -68,8 +92,18 @@ class AllPairs:
             "difference": self.difference.tolist(),
             "low": self.low.tolist(),
             "high": self.high.tolist(),
+            "num_samples": self.num_samples,
+            "needed_samples": self.needed_samples(),
+            "needed_for_a_hundredth": self.needed_for(0.01),
             "cannot_be_told_apart": [list(self.names[a : b + 1]) for a, b in self.groups],
         }
+
+
+def _samples(count: int, half: float, difference: float) -> int:
+    """So many samples, rounded up to two digits: more would promise what no one knows."""
+    exact = max(float(count) * (half / difference) ** 2, 1.0)
+    unit = 10 ** max(floor(log10(exact)) - 1, 0)
+    return ceil(exact / unit) * unit
 
 
 def compare_all(
@@ -131,6 +165,7 @@ def all_pairs(
         low=low,
         high=high,
         groups=_groups(apart),
+        num_samples=len(blocks.of_sample),
     )
 
 

@@ -242,3 +242,61 @@ def test_names_of_strangers_cannot_break_a_terminal_or_a_table(
     table = [line for line in made.to_markdown().splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
     assert next(csv.DictReader((tmp_path / "b" / "board.csv").read_text().splitlines()))["model"] == shown
+
+
+def of_version(bundle, out, version, card=None):
+    """The bundle, consistently made anew as if another version had made it."""
+    members = members_of(bundle)
+    receipt, told = (json.loads(members[name]) for name in ("receipt.json", "score.json"))
+    for each in (receipt["receipt"], told["receipt"]):
+        each["fmfbench"] = version
+        if card is not None:
+            each["protocol_card"] = card
+    new = {"receipt.json": json.dumps(receipt).encode(), "score.json": json.dumps(told).encode()}
+    return put_together(out, members | new, rehash=True)
+
+
+@pytest.mark.parametrize("version", ["0.0.9", "0.1.0a3", "0.1.0rc1", "0.0.1.dev5+local"])
+def test_an_earlier_version_of_the_same_card_is_scored_again_with_a_remark(
+    bundles, board_labels, tmp_path, version
+):
+    path = of_version(bundles[0], tmp_path / "x.fmfb", version)
+    made = make_board([path, bundles[1]], board_labels, tmp_path / "b", reports=False, resamples=40)
+    assert made.rows[0].score.metrics == read_bundle(bundles[0]).score["metrics"]
+    document = json.loads((tmp_path / "b" / "board.json").read_text())
+    assert [len(row["remarks"]) for row in document["rows"]] == [1, 0]
+    assert f"made by fmfbench {version}, scored again by" in document["rows"][0]["remarks"][0]
+    assert f"made by fmfbench {version}" in (tmp_path / "b" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("version", ["99.0.0", "0.1.0x", "0.1.", "", 3, None, "1" * 400, "0.1.0 <b>"])
+def test_later_versions_and_what_is_no_version_are_refused(bundles, board_labels, tmp_path, version):
+    path = of_version(bundles[0], tmp_path / "x.fmfb", version)
+    with pytest.raises(InputError, match=r"1 of 1 bundles refused.*expected a (bundle|version) of fmfbench"):
+        make_board([path], board_labels, tmp_path / "b", reports=False, resamples=40)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("card", [1, 3, "2", True])
+def test_another_protocol_card_is_refused_whatever_the_version(bundles, board_labels, tmp_path, card):
+    path = of_version(bundles[0], tmp_path / "x.fmfb", "0.0.9", card)
+    with pytest.raises(InputError, match="expected a bundle of protocol_card"):
+        make_board([path], board_labels, tmp_path / "b", reports=False, resamples=40)
+
+
+def test_an_earlier_version_whose_figures_are_others_is_refused(bundles, board_labels, tmp_path):
+    path = of_version(bundles[0], tmp_path / "x.fmfb", "0.0.9")
+    members = members_of(path)
+    told = json.loads(members["score.json"])
+    told["intervals"]["accuracy"]["low"] -= 0.01  # as an earlier way of computing them may have given
+    path = put_together(path, members | {"score.json": json.dumps(told).encode()}, rehash=True)
+    with pytest.raises(InputError, match=r"differs in intervals\.accuracy\.low; made by fmfbench 0\.0\.9"):
+        make_board([path], board_labels, tmp_path / "b", reports=False, resamples=40)
+
+
+def test_what_nobody_stated_is_not_known(board):
+    text = (board[0] / "index.html").read_text()
+    for title in ("parameters", "training (s)", "latency (ms)"):
+        assert f"<button>{title}</button>" in text
+    unknown = sum(value is None for row in board[1].to_dict()["rows"] for value in row["facts"].values())
+    assert 4 < unknown == text.count(">not known<")

@@ -21,6 +21,8 @@ def test_json_is_one_document_and_nothing_else(tmp_path, monkeypatch):
     again = fmfbench.score(own["predictions"], fmfbench.open_dataset(document["store"]))
     assert own["score"]["metrics"] == dict(again.metrics)
     assert "1. simulate a furnace" in result.stderr
+    assert "|---|" not in result.stderr
+    assert "\naccuracy  " in result.stderr
     assert "no figure here says anything about the real benchmark" in result.stderr
     (tmp_path / "demo" / "notes.txt").write_text("mine")
     assert CliRunner().invoke(main, [*arguments[:3], "nonsense"]).exit_code == 2  # the earlier demo stays

@@ -177,6 +177,7 @@ def test_how_much_test_time_a_difference_would_need(pair, tmp_path):
         sum(int((r.split == 1).sum()) * 0.04 + 5 for r in data.recordings.values()) / 3600
     )  # a gap of 5 s in each
     assert row["needed_hours"] == pytest.approx(hours * (half / abs(row["difference"])) ** 2, rel=0.01)
-    assert "h of test time would show it" in result.to_markdown()
+    assert row["needed_samples"] == pytest.approx(row["needed_hours"] / hours * len(ids), abs=1)
+    assert f"h of test time ({row['needed_samples']:,} samples) would show it" in result.to_markdown()
     assert compare(first, second, data, resamples=400).rows["accuracy"]["needed_hours"] is None
     assert compare(first, first, data, resamples=50).rows["accuracy"]["needed_hours"] is None
