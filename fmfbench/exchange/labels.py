@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,12 +94,12 @@ class Labels:
         """Names of the recordings that these samples come from."""
         return tuple(self.recordings[index] for index in np.unique(self.recording).tolist())
 
-    @property
+    @cached_property
     def no_mask(self) -> str | None:
         """Why masks of these samples cannot be scored, or None where they can."""
         if self.class_label is None:
             return "no labels, only ids"
-        for index in np.unique(self.recording).tolist():
+        for index in np.unique(self.recording).tolist() if self.unmasked else ():
             if reason := self.unmasked.get(self.recordings[index]):
                 return f"no mask labels: {reason} ({self.recordings[index]})"
         return None if self.mask_bits is not None else "no mask labels"

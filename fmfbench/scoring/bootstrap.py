@@ -138,6 +138,8 @@ def cut_blocks(
     frame_time: NDArray[np.int64],
     correlation: float,
     block_seconds: float | None = None,
+    *,
+    most: int | None = None,
 ) -> Blocks:
     """Cut each recording's samples into blocks of equal time.
 
@@ -147,6 +149,7 @@ def cut_blocks(
         correlation: what `correlation_seconds` found; a block is six times as long, at least 5 s, and at most
             so long that six blocks remain in all.
         block_seconds: the length instead.
+        most: blocks, which are longer where there would be more of them.
     """
     step = _frame_seconds(recording, frame_time)
     runs = _runs(recording)
@@ -155,6 +158,8 @@ def cut_blocks(
     if seconds is None:
         longest = max(sum(spans) / FEWEST_BLOCKS, SHORTEST_BLOCK_SECONDS)
         seconds = min(max(BLOCKS_PER_CORRELATION * correlation, SHORTEST_BLOCK_SECONDS), longest)
+        if most is not None:  # each recording's share may be rounded up
+            seconds = max(seconds, sum(spans) / max(1, most - len(runs)))
     of_sample = np.empty(len(recording), np.intp)
     owner: list[int] = []
     for part, span in zip(runs, spans, strict=True):

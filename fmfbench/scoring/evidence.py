@@ -13,7 +13,14 @@ from fmfbench.exchange.labels import Labels
 from fmfbench.exchange.prediction_reader import Predictions
 from fmfbench.exchange.truth import Truth
 from fmfbench.scoring import pixel_ranks
-from fmfbench.scoring.bootstrap import Blocks, block_sums, block_weights, correlation_seconds, cut_blocks
+from fmfbench.scoring.bootstrap import (
+    MOST_WEIGHTS,
+    Blocks,
+    block_sums,
+    block_weights,
+    correlation_seconds,
+    cut_blocks,
+)
 from fmfbench.scoring.circumstances import around_onset, occlusion_bands
 from fmfbench.scoring.counts import Confusion, mask_counts
 from fmfbench.scoring.events import match_events
@@ -155,7 +162,7 @@ def gather_evidence(
 ) -> Evidence:
     """Everything beside the five metrics, for predictions checked against the very samples of `labels`."""
     assert labels.class_label is not None
-    blocks = error_blocks([counts], labels, block_seconds)
+    blocks = error_blocks([counts], labels, block_seconds, resamples)
     weights = block_weights(blocks, resamples, seed)
     metrics, reasons = count_metrics(counts.frame_total, counts.pixel_total, no_pixels_reason(labels))
     sums = block_sums(blocks, counts.columns())
@@ -221,13 +228,17 @@ def no_pixels_reason(labels: Labels) -> str:
     return labels.no_mask or "no mask in the file"
 
 
-def error_blocks(tallies: list[Tally], labels: Labels, block_seconds: float | None) -> Blocks:
-    """Blocks as long as the most correlated of the submissions' errors, of frames or of pixels, ask for."""
+def error_blocks(
+    tallies: list[Tally], labels: Labels, block_seconds: float | None, resamples: int | None = None
+) -> Blocks:
+    """Blocks as long as the most correlated of the submissions' errors, of frames or of pixels, ask for; longer where
+    the weights of `resamples` would otherwise be more than may be held."""
     series = [counts.frame[:, 1] + counts.frame[:, 2] for counts in tallies]
     series += [counts.pixel[:, 1] + counts.pixel[:, 2] for counts in tallies if counts.pixel is not None]
     recording, times = labels.recording, labels.frame_time
     correlation = max(correlation_seconds(each.astype(float), recording, times) for each in series)
-    return cut_blocks(recording, times, correlation, block_seconds)
+    most = None if resamples is None else MOST_WEIGHTS // resamples
+    return cut_blocks(recording, times, correlation, block_seconds, most=most)
 
 
 def _pooled(counts: NDArray[np.int64]) -> Confusion:

@@ -22,6 +22,7 @@ from fmfbench.exchange.predictions import Predictions, Target, read_predictions
 from fmfbench.files.markdown import number, table
 from fmfbench.scoring import ranks
 from fmfbench.scoring.bootstrap import (
+    MOST_WEIGHTS,
     Blocks,
     block_sums,
     block_weights,
@@ -118,7 +119,9 @@ def score_outliers(
         )
     wrong = (found.decision != (made.kind > 0)).astype(float)
     correlation = correlation_seconds(wrong, made.recording, made.frame_time)
-    blocks = cut_blocks(made.recording, made.frame_time, correlation, block_seconds)
+    blocks = cut_blocks(
+        made.recording, made.frame_time, correlation, block_seconds, most=MOST_WEIGHTS // resamples
+    )
     weights = block_weights(blocks, resamples, seed)
     present = [number for number in range(1, len(KINDS) + 1) if (made.kind == number).any()]
     groups = {KINDS[number - 1]: made.kind == number for number in present} | {"overall": made.kind > 0}

@@ -122,7 +122,7 @@ def compare_all(
         labels: of the scored samples.
         names: the metrics.
     """
-    blocks = error_blocks(list(tallies.values()), labels, block_seconds)
+    blocks = error_blocks(list(tallies.values()), labels, block_seconds, resamples)
     weights = block_weights(blocks, resamples, seed)
     values = {key: count_metrics(each.frame_total, each.pixel_total)[0] for key, each in tallies.items()}
     drawn = {

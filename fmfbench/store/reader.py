@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -19,13 +19,16 @@ from fmfbench.errors import StoreError, WindowError
 from fmfbench.files.html import html_table
 from fmfbench.files.leavings import without_leavings
 from fmfbench.files.remote import Place, RemotePath, parse_place
+from fmfbench.store.ids import SampleIds, group_by, true_runs
 from fmfbench.store.schema import FILES_KEY, ROOT, SCHEMA, SPLITS, parse_group
 from fmfbench.store.shards import ArrayReader
 from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE, parse_split
-from fmfbench.store.splits import GUARD_SECONDS, derived_rows
+from fmfbench.store.splits import GUARD_SECONDS, no_validation, parse_derived, validation_rows
 from fmfbench.store.zarr_door import open_zarr
 
 __all__ = ["Recording", "StoreReader"]
+
+_IDS_AT_ONCE = 1 << 20  # looked up together, so that memory does not grow with the store
 
 
 class Recording:
@@ -340,22 +343,49 @@ class StoreReader:
         """Sorted ids of a split: train, test, unused, all, or one derived from train (val, fit, ...), of the default
         split or, as in `derived:test`, of another. guard_seconds: between `fit` and `val`; by default that of the
         longest named protocol."""
+        return self.sample_set(split, guard_seconds=guard_seconds).array()
+
+    def sample_set(self, split: str = "all", *, guard_seconds: float = GUARD_SECONDS) -> SampleIds:
+        """`sample_ids` as runs, a thousandth of the memory."""
         view, split = self.divided(split)
         if view is not self:
-            return view.sample_ids(split, guard_seconds=guard_seconds)
+            return view.sample_set(split, guard_seconds=guard_seconds)
         if split == "all":
-            return np.arange(self.num_samples, dtype=np.int64)
-        if split not in SPLITS:
-            return np.flatnonzero(self._derived(split, guard_seconds)).astype(np.int64)
-        return np.flatnonzero(self._splits == SPLITS[split]).astype(np.int64)
+            return SampleIds.of_runs([(0, self.num_samples)])
+        rows = self._rows_of(split, guard_seconds)
+        runs = (true_runs(own) + first for own, first in zip(rows, self.first_ids.tolist(), strict=False))
+        return SampleIds.of_runs(run for own in runs for run in own.tolist())
+
+    def _rows_of(self, split: str, guard_seconds: float) -> Iterator[NDArray[np.bool_]]:
+        """(N,) which frames of each recording a split has."""
+        recordings = self.recordings.values()
+        if split in SPLITS:
+            yield from (recording.split == SPLITS[split] for recording in recordings)
+            return
+        divided = False
+        try:
+            kind, left_out = parse_derived(split, tuple(self.recordings))
+            for recording in recordings:
+                train = recording.split == SPLITS["train"]
+                if left_out is not None:
+                    yield train & ((recording.name == left_out) == (kind == "loro-val"))
+                    continue
+                # Of a copy, so that the times of all recordings do not stay in memory.
+                val, fit = validation_rows(copy(recording).frame_time, recording.split, guard_seconds)
+                divided |= bool(val.any())
+                yield val if kind == "val" else fit
+            if left_out is None and not divided:
+                raise no_validation(split, guard_seconds)
+        except WindowError as error:
+            raise StoreError(f"{self.path}: {error}") from None
 
     def class_labels(self, ids: ArrayLike) -> NDArray[np.uint8]:
         """(n,) 0 normal, 1 abnormal, 255 unlabelled."""
-        return self._class_labels[self._checked(ids)]
+        return self._small("class_label", ids)
 
     def splits(self, ids: ArrayLike) -> NDArray[np.uint8]:
         """(n,) 0 train, 1 test, 2 unused."""
-        return self._splits[self._checked(ids)]
+        return self._small("split", ids)
 
     def locate(self, ids: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Each id's recording (its place in `recordings`) and frame, both (n,)."""
@@ -363,24 +393,22 @@ class StoreReader:
         recording = np.searchsorted(self.first_ids, ids, side="right") - 1
         return recording.astype(np.int64), ids - self.first_ids[recording]
 
-    def _derived(self, split: str, guard_seconds: float) -> NDArray[np.bool_]:
-        recording, _ = self.locate(np.arange(self.num_samples))
-        times = [r.frame_time for r in self.recordings.values()]
-        frame_time = np.concatenate([np.empty(0, np.int64), *times])
-        try:
-            return derived_rows(
-                split, recording, frame_time, self._splits, tuple(self.recordings), guard_seconds
-            )
-        except WindowError as error:
-            raise StoreError(f"{self.path}: {error}") from None
+    def _small(self, name: str, ids: ArrayLike) -> NDArray[np.uint8]:
+        """(n,) what the recordings' row `name` says of samples."""
+        asked = self._checked(ids)
+        checked = asked.reshape(-1)
+        out = np.empty(len(checked), np.uint8)
+        for start in range(0, len(checked), _IDS_AT_ONCE):
+            part = slice(start, start + _IDS_AT_ONCE)
+            recording, frame = self.locate(checked[part])
+            found = out[part]
+            for number, rows in group_by(recording):
+                found[rows] = getattr(self._numbered[number], name)[frame[rows]]
+        return out.reshape(asked.shape)
 
     @cached_property
-    def _splits(self) -> NDArray[np.uint8]:
-        return np.concatenate([np.empty(0, np.uint8), *(r.split for r in self.recordings.values())])
-
-    @cached_property
-    def _class_labels(self) -> NDArray[np.uint8]:
-        return np.concatenate([np.empty(0, np.uint8), *(r.class_label for r in self.recordings.values())])
+    def _numbered(self) -> tuple[Recording, ...]:
+        return tuple(self.recordings.values())
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers read the rest themselves.

@@ -116,7 +116,8 @@ class WindowLoader(DataLoader[Tensors]):
             return stream_blocks(
                 reader, self._recycler.batch, finish, (places for _, places in keys), self.num_threads
             )
-        windows.load()  # before threads could each begin to
+        if windows.cache is not None:
+            windows.load()  # before threads could each begin to
         return in_order(self._make, keys, self.num_threads)
 
     def _make(self, key: Key) -> Tensors:

@@ -26,7 +26,6 @@ class BatchMaker:
         self.windows = windows
         self.order = order
         self._recycler = Recycler(_KEPT_BUFFERS)
-        self._order: tuple[int, NDArray[np.int64]] | None = None
         self._reader: tuple[int, BlockReader] | None = None
 
     def reader(self, epoch: int) -> BlockReader:
@@ -42,12 +41,7 @@ class BatchMaker:
     def windows_of(self, key: Key) -> NDArray[np.int64]:
         """Which windows a batch holds."""
         epoch, places = key
-        if self.order.blocks is None and not self.order.shuffle:
-            return places
-        kept = self._order  # other threads may change it for another epoch between two looks
-        if kept is None or kept[0] != epoch:
-            kept = self._order = (epoch, self.order.order(epoch))
-        return kept[1][places]
+        return self.order.windows(places, epoch)
 
     def read(self, key: Key, allocate: Callable[[Layout], Arrays] | None = None) -> Arrays:
         """The batch, in arrays from `allocate`."""
@@ -60,5 +54,5 @@ class BatchMaker:
         return out
 
     def __getstate__(self) -> dict[str, Any]:
-        empty = {"_reader": None, "_order": None, "_recycler": Recycler(_KEPT_BUFFERS)}
+        empty = {"_reader": None, "_recycler": Recycler(_KEPT_BUFFERS)}
         return {**self.__dict__, **empty}

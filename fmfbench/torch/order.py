@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DistributedSampler, Sampler
 
 from fmfbench.errors import WindowError
-from fmfbench.windows.blocks import BlockShuffle
+from fmfbench.windows.blocks import BlockOrder, BlockShuffle
+from fmfbench.windows.permutation import LARGE, permuted, shuffled
 
 __all__ = ["EpochOrder", "Key", "Pass", "ShareSampler", "WholeSampler", "WindowPlace"]
 
@@ -76,6 +77,7 @@ class EpochOrder:
         self._held = False  # whether set_epoch chose it
         self._start = 0  # first batch of the next pass
         self._newest: Pass | None = None
+        self._drawn: tuple[int, BlockOrder | NDArray[np.integer]] | None = None
 
     def identity(self) -> dict[str, Any]:
         """What a place in an epoch means nothing without."""
@@ -137,23 +139,35 @@ class EpochOrder:
         """(epoch, places in its order) of each batch of this rank."""
         rank, world_size = self.share()
         self._tell_of_empty(world_size)
-        places = np.arange(self.length)
         for number in range(begun.done, self.num_batches):
-            batch = places[number * self.batch_size : (number + 1) * self.batch_size]
-            yield begun.epoch, batch[rank::world_size]
+            first = number * self.batch_size
+            yield begun.epoch, np.arange(first + rank, min(first + self.batch_size, self.length), world_size)
 
-    def order(self, epoch: int) -> IntArray:
-        """(n,) windows in the epoch's order."""
+    def windows(self, places: IntArray, epoch: int) -> IntArray:
+        """(k,) windows at `places` (k,) of the epoch's order."""
+        if not self.shuffle:
+            return places
+        if self.blocks is None and self.length > LARGE:
+            return permuted(places, self.length, self.seed, epoch)
+        kept = self._drawn  # other threads may change it for another epoch between two looks
+        if kept is None or kept[0] != epoch:
+            kept = self._drawn = (epoch, self._draw(epoch))
+        drawn = kept[1]
+        return drawn.windows(places) if isinstance(drawn, BlockOrder) else drawn[places].astype(np.int64)
+
+    def _draw(self, epoch: int) -> BlockOrder | NDArray[np.integer]:
         if self.blocks is not None:
-            return self.blocks.order(self.seed, epoch).order
-        if self.shuffle:
-            return np.random.default_rng([self.seed, epoch]).permutation(self.length)
-        return np.arange(self.length)
+            return self.blocks.order(self.seed, epoch)
+        return shuffled(self.length, self.seed, epoch)
 
-    def places(self, places: IntArray, epoch: int) -> Iterator[WindowPlace]:
+    def places(self, parts: Iterable[IntArray], epoch: int) -> Iterator[WindowPlace]:
         """The windows at these places of an epoch's order."""
-        for window, place in zip(self.order(epoch)[places].tolist(), places.tolist(), strict=True):
-            yield WindowPlace.of(window, epoch, place)
+        for part in parts:
+            for window, place in zip(self.windows(part, epoch).tolist(), part.tolist(), strict=True):
+                yield WindowPlace.of(window, epoch, place)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_drawn": None}
 
     def _tell_of_empty(self, world_size: int) -> None:
         rest = self.length % self.batch_size
@@ -176,9 +190,9 @@ class WholeSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         begun = self.order.begin()
-        return self.order.places(
-            np.arange(begun.done * self.order.batch_size, self.order.length), begun.epoch
-        )
+        size, length = self.order.batch_size, self.order.length
+        firsts = range(begun.done * size, length, size)
+        return self.order.places((np.arange(at, min(at + size, length)) for at in firsts), begun.epoch)
 
     def __len__(self) -> int:
         return self.order.length
@@ -209,8 +223,7 @@ class ShareSampler(DistributedSampler[int]):
     def __iter__(self) -> Iterator[int]:
         self.rank, self.num_replicas = self.order.share()
         begun = self.order.begin()
-        keys = [places for _, places in self.order.keys(begun)]
-        return self.order.places(np.concatenate([np.empty(0, np.int64), *keys]), begun.epoch)
+        return self.order.places((places for _, places in self.order.keys(begun)), begun.epoch)
 
     def __len__(self) -> int:
         rank, world_size = self.order.share()

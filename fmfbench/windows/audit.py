@@ -135,11 +135,14 @@ def audit(
 
 def window_reach(recording: Any, own: int, protocol: Any) -> Reach:
     """Count foreign positions of each window of split `own` (0 train, 1 test), position by position."""
-    frames = np.flatnonzero(recording.split == own)
+    everyone = np.flatnonzero(recording.split == own)
     times = recording.frame_time
     row_split = _split_of_rows(recording)
-    video = np.zeros(len(frames), np.int64)
-    current = np.zeros(len(frames), np.int64)
+    all_video, all_current = np.zeros(len(everyone), np.int64), np.zeros(len(everyone), np.int64)
+    # The others span no frame and no row of the other split, wherever their positions lie.
+    near = np.flatnonzero(_spans_foreign(recording, everyone, 1 - own, row_split, protocol))
+    frames = everyone[near]
+    video, current = np.zeros(len(frames), np.int64), np.zeros(len(frames), np.int64)
     oldest = np.full(len(frames), _NEVER)
     for position in _video_positions(frames, protocol):
         there = position >= 0
@@ -152,13 +155,14 @@ def window_reach(recording: Any, own: int, protocol: Any) -> Reach:
         current += foreign
         if foreign.any():
             oldest[foreign] = np.minimum(oldest, recording.current_time[np.maximum(position, 0)])[foreign]
+    all_video[near], all_current[near] = video, current
     reached = oldest != _NEVER
     return Reach(
-        frames=frames,
-        video=video,
-        current=current,
-        video_positions=protocol.num_frames * len(frames),
-        current_positions=protocol.num_current * len(frames),
+        frames=everyone,
+        video=all_video,
+        current=all_current,
+        video_positions=protocol.num_frames * len(everyone),
+        current_positions=protocol.num_current * len(everyone),
         seconds=float((times[frames[reached]] - oldest[reached]).max()) / _NS if reached.any() else 0.0,
     )
 
@@ -215,6 +219,35 @@ def _row(name: str, recording: Any, own: int, reach: Reach) -> dict[str, Any]:
         "smallest_gap_s": _smallest_gap(recording),
         "strict_left_out": (recording.first_id + reach.frames[either]).tolist(),
     }
+
+
+def _spans_foreign(
+    recording: Any,
+    frames: NDArray[np.int64],
+    other: int,
+    row_split: NDArray[np.int64],
+    protocol: Any,
+) -> NDArray[np.bool_]:
+    """(n,) windows with a frame or a row of the split `other` anywhere between their oldest position and themselves."""
+    first = np.maximum(frames - (protocol.num_frames - 1) * protocol.stride, 0)
+    before = np.append(0, np.cumsum(recording.split == other))
+    found: NDArray[np.bool_] = before[frames + 1] > before[first]
+    if len(row_split):
+        rows = recording.current_time
+        moments = recording.frame_time[frames]
+        reach = round(max(protocol.current_seconds, 1.0) * _NS)
+        if protocol.alignment == "official":  # counted in seconds that have rows, however far back these lie
+            distinct = np.unique(rows // _NS)
+            last = np.searchsorted(distinct, moments // _NS, side="right")
+            begin = distinct[np.maximum(last - protocol.num_current // 2, 0)]
+            oldest = np.searchsorted(rows // _NS, begin, side="left")
+            newest = np.searchsorted(rows // _NS, moments // _NS, side="right")
+        else:
+            oldest = np.maximum(np.searchsorted(rows, moments - reach, side="right") - 1, 0)
+            newest = np.searchsorted(rows, moments, side="right")
+        before = np.append(0, np.cumsum(row_split == other))
+        found = found | (before[newest] > before[np.minimum(oldest, newest)])
+    return found
 
 
 def _video_positions(frames: NDArray[np.int64], protocol: Any) -> Iterator[NDArray[np.int64]]:

@@ -10,17 +10,18 @@ of b blocks it is 1/b. A split that fits into the buffer is one group, and its o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import WindowError
+from fmfbench.store.ids import group_by
 from fmfbench.windows.index import Arrays, WindowIndex
 from fmfbench.windows.loaded import LoadedWindows, loaded_bytes
 from fmfbench.windows.packing import Layout
+from fmfbench.windows.permutation import LARGE
 
 __all__ = ["BlockOrder", "BlockReader", "BlockShuffle"]
 
@@ -31,16 +32,55 @@ _LENGTHS_OF_REACH = 12
 _WANTED_BLOCKS = 16  # of a group, before blocks are made shorter
 
 
-@dataclass(frozen=True)
 class BlockOrder:
-    """`order` (n,) a permutation of the windows; group g is order[bounds[g]:bounds[g+1]]."""
+    """Places 0..n-1 of an epoch, in groups: group g is places bounds[g] to bounds[g+1].
 
-    order: IntArray
-    bounds: IntArray
+    Args:
+        bounds: (groups + 1,).
+        draw: makes the windows (m,) of a group, in order.
+        whole: the order of all, where it is drawn at once.
+    """
+
+    def __init__(
+        self, bounds: IntArray, draw: Callable[[int], IntArray], whole: NDArray[np.integer] | None = None
+    ) -> None:
+        self.bounds = bounds
+        self._draw = draw
+        self._whole = whole
+        self._drawn: tuple[int, IntArray] | None = None
 
     @property
     def num_groups(self) -> int:
         return len(self.bounds) - 1
+
+    @property
+    def order(self) -> NDArray[np.integer]:
+        """(n,) the windows in order."""
+        if self._whole is not None:
+            return self._whole
+        return np.concatenate([np.empty(0, np.int64), *map(self.group, range(self.num_groups))])
+
+    def group(self, number: int) -> NDArray[np.integer]:
+        """(m,) the windows of a group, in order."""
+        if self._whole is not None:
+            return self._whole[self.bounds[number] : self.bounds[number + 1]]
+        kept = self._drawn  # other threads may draw another meanwhile
+        if kept is None or kept[0] != number:
+            kept = self._drawn = (number, self._draw(number))
+        return kept[1]
+
+    def groups_of(self, places: IntArray) -> IntArray:
+        """(k,) the groups of `places` (k,)."""
+        return np.searchsorted(self.bounds, places, side="right") - 1
+
+    def windows(self, places: IntArray) -> IntArray:
+        """(k,) the windows at `places` (k,)."""
+        if self._whole is not None:
+            return self._whole[places].astype(np.int64)
+        out = np.empty(len(places), np.int64)
+        for number, at in group_by(self.groups_of(places)):
+            out[at] = self.group(number)[places[at] - self.bounds[number]]
+        return out
 
 
 class BlockShuffle:
@@ -56,8 +96,7 @@ class BlockShuffle:
     def __init__(self, index: WindowIndex, buffer_bytes: int) -> None:
         self.index = index
         self.buffer_bytes = buffer_bytes
-        everything = np.arange(len(index))
-        self._size = index.frame_size(everything)
+        self._size = index.whole_size
         reach = (index.protocol.num_frames - 1) * index.protocol.stride
         chunk = max((r.video.spec.chunk for r in index.recordings), default=1)
         room = buffer_bytes // 2
@@ -80,22 +119,27 @@ class BlockShuffle:
         n = len(self.index)
         rng = np.random.default_rng([seed, epoch])
         if not self.group_blocks:
-            return BlockOrder(rng.permutation(n), np.unique([0, n]))
-        starts = self._block_starts(int(rng.integers(self.block_frames)))
+            whole = rng.permutation(n)
+            return BlockOrder(np.unique([0, n]), lambda group: whole, whole)
+        starts = self.index.block_starts(self.block_frames, int(rng.integers(self.block_frames)))
         stops = np.r_[starts[1:], n]
         blocks = rng.permutation(len(starts))
-        groups = -(-len(blocks) // self.group_blocks)
-        parts = []
-        for group in np.array_split(blocks, groups):
-            members = np.concatenate([np.arange(starts[b], stops[b]) for b in group.tolist()])
-            parts.append(rng.permutation(members))
-        bounds = np.cumsum([0, *(len(part) for part in parts)])
-        return BlockOrder(np.concatenate(parts), bounds)
+        groups = np.array_split(blocks, -(-len(blocks) // self.group_blocks))
+        sizes = [int((stops[group] - starts[group]).sum()) for group in groups]
 
-    def _block_starts(self, offset: int) -> IntArray:
-        number = (self.index.frame + offset) // self.block_frames
-        changed = (np.diff(number) != 0) | (np.diff(self.index.recording) != 0)
-        return np.r_[0, np.flatnonzero(changed) + 1]
+        def members(group: int) -> IntArray:
+            return np.concatenate([np.arange(starts[b], stops[b]) for b in groups[group].tolist()])
+
+        def drawn(group: int) -> IntArray:
+            # Each by a generator of its own, so that none waits for those before it.
+            own: IntArray = np.random.default_rng([seed, epoch, group]).permutation(members(group))
+            return own
+
+        bounds = np.cumsum([0, *sizes])
+        if n > LARGE:
+            return BlockOrder(bounds, drawn)
+        parts = [rng.permutation(members(group)) for group in range(len(groups))]
+        return BlockOrder(bounds, drawn, np.concatenate(parts))
 
     def _bytes(self, block_frames: int, reach: int) -> int:
         frames, windows = np.array([block_frames + reach]), np.array([block_frames])
@@ -107,7 +151,7 @@ class BlockShuffle:
         return max(0, (room - none) // (one - none))
 
     def _whole(self) -> int:
-        frames = np.array([sum(self.index.recordings[k].num_frames for k in np.unique(self.index.recording))])
+        frames = np.array([self.index.num_frames])
         return int(loaded_bytes(self.index, frames, np.array([len(self.index)]), self._size)[0])
 
 
@@ -130,26 +174,26 @@ class BlockReader:
         """The windows of a group, in order of sample id."""
         if self.order.num_groups == 1 and self._kept is not None:
             return self._kept[1]
-        first, stop = self.order.bounds[group : group + 2]
-        loaded = LoadedWindows(self.index, np.sort(self.order.order[first:stop]))
-        if self.order.num_groups == 1:
+        alone = self.order.num_groups == 1
+        loaded = LoadedWindows(self.index, np.sort(self.order.group(group)), for_good=alone)
+        if alone:
             self._kept = (group, loaded)
         return loaded
 
     def parts(self, places: IntArray) -> Iterator[tuple[int, slice]]:
         """(group, part of `places`) for rising `places` (n,) in the order."""
-        group = np.searchsorted(self.order.bounds, places, side="right") - 1
+        group = self.order.groups_of(places)
         cuts = [0, *(np.flatnonzero(np.diff(group)) + 1).tolist(), len(places)]
         for start, stop in pairwise(cuts):
             if stop > start:
                 yield int(group[start]), slice(start, stop)
 
     def layout(self, places: IntArray) -> Layout:
-        return self.index.layout_of(self.order.order[places])
+        return self.index.layout_of(self.order.windows(places))
 
     def fill(self, loaded: LoadedWindows, places: IntArray, part: slice, out: Arrays) -> None:
         """Write the windows at places[part], which `loaded` holds, into out[part]."""
-        rows = np.searchsorted(loaded.windows, self.order.order[places[part]])
+        rows = np.searchsorted(loaded.windows, self.order.windows(places[part]))
         loaded.fill(rows, {name: array[part] for name, array in out.items()})
 
     def read(self, places: IntArray, out: Arrays) -> None:

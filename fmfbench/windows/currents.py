@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.windows.tracks import Tracks
-
-if TYPE_CHECKING:
-    from fmfbench.store.reader import Recording
 
 __all__ = ["CurrentTable"]
 
@@ -38,8 +35,8 @@ class CurrentTable:
         self._whole = np.zeros(num_windows, bool)  # every position of the window is valid
         self._parts: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = []
 
-    def add(self, windows: IntArray, frames: IntArray, tracks: Tracks, recording: Recording) -> None:
-        """Let `windows` (k,), which end at `frames` of `recording`, be slices of its tracks."""
+    def add(self, windows: IntArray, frames: IntArray, tracks: Tracks, current: NDArray[np.float32]) -> None:
+        """Let `windows` (k,), which end at `frames` of a recording, be slices of its tracks, of its `current` (M,3)."""
         start = tracks.start[frames]
         windows, start = windows[start >= 0], start[start >= 0]
         base = sum(len(valid) for _, valid in self._parts)
@@ -49,7 +46,7 @@ class CurrentTable:
         self.last[windows] = base + last
         values = np.zeros((len(tracks.valid), 3), np.float32)
         known = tracks.source >= 0
-        values[known] = recording.current[tracks.row[tracks.source[known]]]
+        values[known] = current[tracks.row[tracks.source[known]]]
         self._parts.append((values, tracks.valid))
 
     def finish(self) -> None:

@@ -22,7 +22,7 @@ from fmfbench.files.local import local_path
 from fmfbench.store.named_splits import set_default_split, write_split
 from fmfbench.store.reader import Recording, StoreReader
 from fmfbench.store.schema import SPLITS, UNLABELLED
-from fmfbench.windows.index import timeline
+from fmfbench.windows.lines import timeline
 from fmfbench.windows.plan import Timeline, official_span
 from fmfbench.windows.protocol import PROTOCOLS, WindowProtocol, get_protocol
 

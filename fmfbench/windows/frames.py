@@ -12,18 +12,45 @@ from numpy.typing import NDArray
 from fmfbench.store.shards import ArrayReader
 from fmfbench.windows.ordered import in_order
 
-__all__ = ["ChunkCache", "load_frames"]
+__all__ = ["ChunkCache", "KeptChunks", "load_frames"]
 
-_KEPT_CHUNKS = 32  # neighbouring windows share most of theirs
+_KEPT_CHUNKS = 32  # at least: neighbouring windows share most of theirs
+_KEPT_BYTES = 64 << 20  # of chunks beyond those
 _CHUNKS_PER_TASK = 8  # handing a thread one at a time would cost a fifth of its decoding
 
 
-class ChunkCache:
-    """Frames from disk. The last decoded chunks are kept; pickled and forked copies start without any."""
+class KeptChunks:
+    """Decoded chunks of any arrays, the last used within a bound; pickled and forked copies start without any."""
 
-    def __init__(self, reader: ArrayReader) -> None:
+    def __init__(self) -> None:
+        self._chunks: OrderedDict[tuple[ArrayReader, int], NDArray[Any]] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def get(self, reader: ArrayReader, number: int) -> NDArray[Any] | None:
+        return self._chunks.get((reader, number))
+
+    def keep(self, reader: ArrayReader, number: int, chunk: NDArray[Any]) -> None:
+        key = reader, number
+        if key not in self._chunks:
+            self._bytes += chunk.nbytes
+        self._chunks[key] = chunk
+        self._chunks.move_to_end(key)
+        while len(self._chunks) > _KEPT_CHUNKS and self._bytes > _KEPT_BYTES:
+            self._bytes -= self._chunks.popitem(last=False)[1].nbytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_chunks": OrderedDict(), "_bytes": 0}
+
+
+class ChunkCache:
+    """Frames of one array from disk, through the chunks that are kept."""
+
+    def __init__(self, reader: ArrayReader, kept: KeptChunks) -> None:
         self._reader = reader
-        self._chunks: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._kept = kept
 
     def gather(
         self, index: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64], threads: int = 0
@@ -39,7 +66,7 @@ class ChunkCache:
         for k, places, chunk in zip(chunks.tolist(), parts, decoded, strict=True):
             at, slot = np.divmod(places, index.shape[1])
             out[rows[at], slot] = chunk[index[at, slot] - k * size]
-            self._keep(k, chunk)
+            self._kept.keep(self._reader, k, chunk)
 
     def _decoded(self, numbers: list[int], threads: int) -> Iterator[NDArray[Any]]:
         tasks = [numbers[i : i + _CHUNKS_PER_TASK] for i in range(0, len(numbers), _CHUNKS_PER_TASK)]
@@ -48,17 +75,8 @@ class ChunkCache:
 
     def _decode(self, numbers: list[int]) -> list[NDArray[Any]]:
         # Read from the threads, changed by none but the one that gathers.
-        kept = [self._chunks.get(k) for k in numbers]
+        kept = [self._kept.get(self._reader, k) for k in numbers]
         return [self._reader.chunk(k) if c is None else c for k, c in zip(numbers, kept, strict=True)]
-
-    def _keep(self, number: int, chunk: NDArray[Any]) -> None:
-        self._chunks[number] = chunk
-        self._chunks.move_to_end(number)
-        if len(self._chunks) > _KEPT_CHUNKS:
-            self._chunks.popitem(last=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_chunks": OrderedDict()}
 
 
 def load_frames(

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import WindowError
-from fmfbench.windows.frames import ChunkCache
 from fmfbench.windows.index import Arrays, WindowIndex
 from fmfbench.windows.protocol import WindowProtocol
 from fmfbench.windows.reader import Windows
@@ -49,7 +48,7 @@ class InjectedWindows(Windows):
             )
         super().__init__(dataset, split, protocol, context, sample_ids=outliers.sample_id)
         self.outliers = outliers
-        self.samples.class_label = (outliers.kind > 0).astype(np.int64)
+        self.samples.relabel((outliers.kind > 0).astype(np.int64))
         self._shown = WindowIndex(dataset, outliers.video_id, protocol, context)
         self._heard = WindowIndex(dataset, outliers.current_id, protocol, context)
 
@@ -60,18 +59,16 @@ class InjectedWindows(Windows):
         return InjectedWindows(self.dataset, part, self.protocol, self.context)
 
     def _read(self, where: NDArray[np.int64], out: Arrays) -> None:
-        out["sample_id"][:] = self.sample_ids[where]
-        out["class_label"][:] = self.samples.class_label[where]
+        out["sample_id"][:] = self.samples.ids[where]
+        out["class_label"][:] = self.samples.labels_of(where)
         out["mask"][...] = 0  # a mask of what is shown would say nothing of an outlier
         out["mask_valid"][:] = False
         self._heard.fill_current(where, out["current"], out["current_valid"])
         video = out["video"].swapaxes(2, 3) if self.protocol.transposed else out["video"]
-        for number, rows in self._shown.by_recording(where):
-            plan = self._shown.plan_video(number, self._shown.frame[where[rows]])
+        for number, rows, frames in self._shown.by_recording(where):
+            plan = self._shown.plan_video(number, frames, foreign=False)
             out["video_valid"][rows] = plan.valid
-            if number not in self._video:
-                self._video[number] = ChunkCache(self._shown.recordings[number].video)
-            self._video[number].gather(plan.index, video, rows, self.threads)
+            self._gather(self._shown.recordings[number].video, plan.index, video, rows)
         for row in np.flatnonzero(self.outliers.video_shuffled[where]).tolist():
             _shuffle_pixels(video[row], self._rng(where[row], _VIDEO))
         for row in np.flatnonzero(self.outliers.current_shuffled[where]).tolist():

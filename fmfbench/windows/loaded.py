@@ -26,7 +26,10 @@ class LoadedWindows:
         mask_index: (m,) int64, entries of `mask`, -1 where the recording has no pixel labels.
     """
 
-    def __init__(self, index: WindowIndex, windows: IntArray, threads: int = 0) -> None:
+    def __init__(
+        self, index: WindowIndex, windows: IntArray, threads: int = 0, *, for_good: bool = True
+    ) -> None:
+        """for_good: they will be read again and again, so that currents are planned once and kept."""
         self._threads = threads
         self.index = index
         self.windows = windows
@@ -35,15 +38,17 @@ class LoadedWindows:
             self.video_index, self.video_valid = index.video_table(windows)
             self._load_video()
             self._load_masks()
-        if index.has_current:
-            self._load_trackless()
+        self._sample_id, self._class_label = index.ids[windows], index.labels_of(windows)
+        self._keeps_currents = index.has_current and (for_good or index.has_table(len(windows)))
+        if self._keeps_currents:
+            self._load_trackless(for_good)
 
     def _load_video(self) -> None:
         """Read the frames that `video_index` names, and let it name their places."""
         transposed = self.index.protocol.transposed
         wanted = []
         total = 0
-        for number, places in self.index.by_recording(self.windows):
+        for number, places, _ in self.index.by_recording(self.windows):
             held = np.zeros(self.index.recordings[number].num_frames, bool)
             held[self.video_index[places]] = True
             slot = total - 1 + np.cumsum(held, dtype=np.int32)
@@ -66,26 +71,28 @@ class LoadedWindows:
     def _load_masks(self) -> None:
         index, transposed = self.index, self.index.protocol.transposed
         labelled = [
-            (reader, places)
-            for number, places in index.by_recording(self.windows)
+            (reader, places, frames)
+            for number, places, frames in index.by_recording(self.windows)
             if (reader := index.recordings[number].masks) is not None
         ]
         shape = self.size[::-1] if transposed else self.size
-        self.mask = np.empty((sum(len(places) for _, places in labelled), *shape), np.uint8)
+        self.mask = np.empty((sum(len(places) for _, places, _ in labelled), *shape), np.uint8)
         self.mask_index = np.full(len(self.windows), -1, np.int64)
         first = 0
-        for reader, places in labelled:
-            frames = index.frame[self.windows[places]]
+        for reader, places, frames in labelled:
             order = np.argsort(frames, kind="stable")
             part = slice(first, first + len(order))
             self.mask_index[places[order]] = np.arange(part.start, part.stop)
             load_frames(reader, frames[order], self.mask[part], transposed=transposed, threads=self._threads)
             first = part.stop
 
-    def _load_trackless(self) -> None:
+    def _load_trackless(self, for_good: bool) -> None:
         """Plan the currents of windows without a track once, as planning costs more than keeping them."""
         length = self.index.protocol.num_current
         rest = np.flatnonzero(self.index.currents.start[self.windows] < 0)
+        if len(rest) and not for_good:
+            self._keeps_currents = False
+            return
         self.own_current = np.full(len(self.windows), -1, np.int64)
         self.own_current[rest] = np.arange(len(rest))
         self.own_values = np.empty((len(rest), length, 3), np.float32)
@@ -105,8 +112,8 @@ class LoadedWindows:
             self._fill_mask(rows, out["mask"], out["mask_valid"])
         if self.index.has_current:
             self._fill_current(rows, windows, out["current"], out["current_valid"])
-        out["class_label"][:] = self.index.class_label[windows]
-        out["sample_id"][:] = self.index.sample_ids[windows]
+        out["class_label"][:] = self._class_label[rows]
+        out["sample_id"][:] = self._sample_id[rows]
 
     def _fill_mask(self, rows: IntArray, mask: NDArray[np.uint8], valid: NDArray[np.bool_]) -> None:
         """Masks of the windows whose recording has pixel labels, zeros of the others."""
@@ -120,6 +127,9 @@ class LoadedWindows:
     def _fill_current(
         self, rows: IntArray, windows: IntArray, values: NDArray[np.float32], valid: NDArray[np.bool_]
     ) -> None:
+        if not self._keeps_currents:
+            self.index.fill_current(windows, values, valid)
+            return
         own = self.own_current[rows]
         if (own < 0).all():
             self.index.currents.gather(windows, values, valid)
@@ -133,7 +143,7 @@ class LoadedWindows:
 
 
 def loaded_bytes(index: WindowIndex, frames: IntArray, windows: IntArray, size: tuple[int, int]) -> IntArray:
-    """Upper bounds of what loaded windows take.
+    """Upper bounds of what loaded windows take, kept currents of windows without a track not counted.
 
     Args:
         index: the windows.
@@ -143,6 +153,5 @@ def loaded_bytes(index: WindowIndex, frames: IntArray, windows: IntArray, size: 
     """
     p = index.protocol
     pixels = size[0] * size[1]
-    tracked = not index.has_current or bool((index.currents.start >= 0).all())
-    each = pixels + 5 * p.num_frames + 32 + (0 if tracked else 13 * p.num_current)
+    each = pixels + 5 * p.num_frames + 32
     return frames * pixels * 3 + windows * each

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ __all__ = [
     "Timeline",
     "fill_source",
     "is_foreign",
+    "near_foreign",
     "official_span",
     "plan_current",
     "plan_video",
@@ -73,49 +74,101 @@ class Timeline:
         return seconds, first.astype(np.int64)
 
 
-def plan_video(line: Timeline, frames: NDArray[np.int64], protocol: WindowProtocol, masked: bool) -> Plan:
+def plan_video(
+    line: Timeline,
+    frames: NDArray[np.int64],
+    protocol: WindowProtocol,
+    masked: bool,
+    *,
+    foreign: bool = True,
+) -> Plan:
     """Frames e - k*stride of the windows that end at `frames` (n,).
 
     A position before the first frame is invalid, and so is one whose frame lies more than the tolerance
-    further back than k*stride nominal frame periods. With `masked`, foreign ones are invalid too.
+    further back than k*stride nominal frame periods. With `masked`, foreign ones are invalid too. Where nobody asks
+    which positions are foreign, `foreign=False` spares the look: the plan then says of none that it is.
     """
     k = np.arange(protocol.num_frames - 1, -1, -1)
     index = frames[:, None] - k * protocol.stride
     inside = index >= 0
     index = np.maximum(index, 0)
-    foreign = is_foreign(line.split[index], line.split[frames])
+    judged = foreign or masked
+    strange = is_foreign(line.split[index], line.split[frames]) if judged else np.zeros(index.shape, bool)
     if protocol.alignment == "official":  # a position before the first frame holds the first
-        usable = ~foreign if masked else np.ones_like(inside)
-        return Plan(_filled(index, usable), inside & usable, foreign)
-    foreign &= inside
-    lag = np.array([protocol.frame_lag_ns(int(step)) for step in k])
+        usable = ~strange if masked else np.ones_like(inside)
+        return Plan(_filled(index, usable), inside & usable, strange)
+    strange &= inside
+    lag = _frame_lags(protocol)
     age = line.frame_time[frames][:, None] - line.frame_time[index]
     valid = inside & (age <= lag + protocol.tolerance_ns)
     if masked:
-        valid &= ~foreign
-    return Plan(_filled(index, valid), valid, foreign)
+        valid &= ~strange
+    return Plan(_filled(index, valid), valid, strange)
 
 
-def plan_current(line: Timeline, frames: NDArray[np.int64], protocol: WindowProtocol, masked: bool) -> Plan:
+def plan_current(
+    line: Timeline,
+    frames: NDArray[np.int64],
+    protocol: WindowProtocol,
+    masked: bool,
+    *,
+    foreign: bool = True,
+) -> Plan:
     """Current rows of the windows that end at `frames` (n,).
 
     A position at time u holds the last row at or before u. It is invalid if there is none, if the row is
-    older than the tolerance, or if a phase is not finite. With `masked`, foreign ones are invalid too.
+    older than the tolerance, or if a phase is not finite. With `masked`, foreign ones are invalid too; `foreign` as
+    for frames.
     """
     if protocol.alignment == "official":
         row, valid = _official_rows(line, frames, protocol)
     else:
-        lag = np.array([protocol.current_lag_ns(k) for k in range(protocol.num_current - 1, -1, -1)])
-        row, valid = rows_at(line, line.frame_time[frames][:, None] - lag, protocol)
+        row, valid = rows_at(line, line.frame_time[frames][:, None] - _current_lags(protocol), protocol)
     held = row >= 0
     row = np.maximum(row, 0)
-    foreign = np.zeros(row.shape, bool)
+    strange = np.zeros(row.shape, bool)
     if len(line.current_time):
         valid = valid & line.current_finite[row]
-        foreign = held & is_foreign(line.current_split[row], line.split[frames])
+        if foreign or masked:
+            strange = held & is_foreign(line.current_split[row], line.split[frames])
     if masked:
-        valid = valid & ~foreign
-    return Plan(_filled(row, valid), valid, foreign)
+        valid = valid & ~strange
+    return Plan(_filled(row, valid), valid, strange)
+
+
+def near_foreign(line: Timeline, frames: NDArray[np.int64], protocol: WindowProtocol) -> NDArray[np.bool_]:
+    """(n,) which windows span a frame or row of another split, whether or not a position holds it.
+
+    All others hold none, and need no look at each of their positions.
+    """
+    out = np.zeros(len(frames), bool)
+    first = np.maximum(frames - (protocol.num_frames - 1) * protocol.stride, 0)
+    if protocol.alignment == "official":
+        oldest, newest = official_span(line, frames, protocol)
+    else:
+        moment = line.frame_time[frames]
+        reach = protocol.current_lag_ns(max(0, protocol.num_current - 1))
+        oldest = np.maximum(np.searchsorted(line.current_time, moment - reach, side="right") - 1, 0)
+        newest = np.searchsorted(line.current_time, moment, side="right")
+    own = line.split[frames]
+    for split in np.unique(own).tolist():
+        at, ours = np.flatnonzero(own == split), np.full(1, split, np.uint8)
+        for row_split, start, stop in ((line.split, first, frames + 1), (line.current_split, oldest, newest)):
+            before = np.r_[0, np.cumsum(is_foreign(row_split[None], ours)[0])]
+            out[at] |= before[stop[at]] > before[np.minimum(start[at], stop[at])]
+    return out
+
+
+@lru_cache(maxsize=16)
+def _frame_lags(protocol: WindowProtocol) -> NDArray[np.int64]:
+    """(T,) ns that each position's frame lies back, nominally, oldest first."""
+    return np.array([protocol.frame_lag_ns(k) for k in range(protocol.num_frames - 1, -1, -1)], np.int64)
+
+
+@lru_cache(maxsize=16)
+def _current_lags(protocol: WindowProtocol) -> NDArray[np.int64]:
+    """(Tc,) ns that each position lies back, oldest first: exact fractions, so made once for each protocol."""
+    return np.array([protocol.current_lag_ns(k) for k in range(protocol.num_current - 1, -1, -1)], np.int64)
 
 
 def rows_at(

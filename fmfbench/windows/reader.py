@@ -10,8 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from fmfbench.errors import StoreError, WindowError
 from fmfbench.files.html import html_table
+from fmfbench.store.ids import SampleIds
+from fmfbench.store.shards import ArrayReader
 from fmfbench.windows.batch import WindowBatch
-from fmfbench.windows.frames import ChunkCache
+from fmfbench.windows.frames import ChunkCache, KeptChunks
 from fmfbench.windows.index import Arrays, WindowIndex, window_places
 from fmfbench.windows.loaded import LoadedWindows
 from fmfbench.windows.ordered import default_threads
@@ -71,7 +73,7 @@ class Windows(Sequence[WindowBatch]):
         cache: str | None = None,
         modality: str = "both",
         *,
-        sample_ids: NDArray[np.int64] | None = None,
+        sample_ids: NDArray[np.int64] | SampleIds | None = None,
     ) -> None:
         if modality not in MODALITIES:
             raise WindowError(f"modality {modality!r} is not one of {', '.join(MODALITIES)}")
@@ -92,19 +94,22 @@ class Windows(Sequence[WindowBatch]):
         self.modality = modality
         self.left_out: NDArray[np.int64] = np.empty(0, np.int64)
         if sample_ids is None:
-            ids = dataset.sample_ids(part)
+            ids = dataset.sample_set(part)
             if context == "strict":
                 foreign = WindowIndex(dataset, ids, protocol, context).foreign
-                self.left_out, ids = ids[foreign], ids[~foreign]
-            sample_ids = ids[::every]
-        self.sample_ids = sample_ids
+                self.left_out = ids[np.flatnonzero(foreign)]
+                ids = SampleIds.of(ids[np.flatnonzero(~foreign)])
+            sample_ids = ids.every(every)
         self.samples = WindowIndex(dataset, sample_ids, protocol, context, modality)
-        self._video: dict[int, ChunkCache] = {}
-        self._masks: dict[int, ChunkCache] = {}
+        self._chunks = KeptChunks()
         self._loaded: list[LoadedWindows] = []
 
     def __len__(self) -> int:
-        return len(self.sample_ids)
+        return len(self.samples)
+
+    @property
+    def sample_ids(self) -> NDArray[np.int64]:
+        return self.samples.sample_ids
 
     def __getitem__(self, index: Any) -> Any:
         """One window as a dict of arrays."""
@@ -152,11 +157,11 @@ class Windows(Sequence[WindowBatch]):
     def _chosen(self, ids: ArrayLike) -> NDArray[np.int64]:
         wanted = np.asarray(ids)
         if wanted.dtype == np.bool_:
-            return self.sample_ids[window_places(wanted, len(self))]
+            return self.samples.ids[window_places(wanted, len(self))]
         if wanted.size and wanted.dtype.kind not in "iu":
             raise StoreError(f"expected sample ids as whole numbers, got {wanted.dtype}")
         wanted = wanted.reshape(-1).astype(np.int64)
-        strange = wanted[~np.isin(wanted, self.sample_ids)]
+        strange = wanted[~self.samples.holds(wanted)]
         if len(strange):
             raise StoreError(
                 f"expected {len(wanted)} samples of split {self.split!r}, some are not in it: "
@@ -189,8 +194,8 @@ class Windows(Sequence[WindowBatch]):
             self._read(where, out)
 
     def load(self) -> None:
-        """Make the "memory" cache now; processes forked later share it."""
-        if self.samples.has_current:
+        """Make now what forked processes share: the "memory" cache, and the currents of a split that is not large."""
+        if self.samples.has_current and (self.cache is not None or self.samples.is_small):
             _ = self.samples.currents
         if self.cache == "memory" and not self._loaded:
             sizes = self.samples.sizes()
@@ -204,8 +209,7 @@ class Windows(Sequence[WindowBatch]):
         """
         where = window_places(indices, len(self))
         out = []
-        for number, rows in self.samples.by_recording(where):
-            frames = self.samples.frame[where[rows]]
+        for number, rows, frames in self.samples.by_recording(where):
             out.append(
                 (rows, self.samples.plan_video(number, frames), self.samples.plan_current(number, frames))
             )
@@ -224,31 +228,31 @@ class Windows(Sequence[WindowBatch]):
         index = self.samples
         if index.has_current:
             index.fill_current(where, out["current"], out["current_valid"])
-        out["class_label"][:] = index.class_label[where]
-        out["sample_id"][:] = self.sample_ids[where]
+        out["class_label"][:] = index.labels_of(where)
+        out["sample_id"][:] = index.ids[where]
         if not index.has_video:
             return
-        out["mask_valid"][:] = index.mask_valid[where]
+        out["mask_valid"][:] = index.masked_of(where)
         if not out["mask_valid"].all():
             out["mask"][~out["mask_valid"]] = 0
         transposed = self.protocol.transposed
         video = out["video"].swapaxes(2, 3) if transposed else out["video"]
-        for number, rows in index.by_recording(where):
-            frames = index.frame[where[rows]]
-            plan = index.plan_video(number, frames)
+        for number, rows, frames in index.by_recording(where):
+            plan = index.plan_video(number, frames, foreign=False)
             out["video_valid"][rows] = plan.valid
             recording = index.recordings[number]
-            if number not in self._video:
-                self._video[number] = ChunkCache(recording.video)
-            self._video[number].gather(plan.index, video, rows, self.threads)
+            self._gather(recording.video, plan.index, video, rows)
             if recording.masks is not None:
-                if number not in self._masks:
-                    self._masks[number] = ChunkCache(recording.masks)
                 mask = out["mask"].swapaxes(1, 2) if transposed else out["mask"]
-                self._masks[number].gather(frames[:, None], mask[:, None], rows, self.threads)
+                self._gather(recording.masks, frames[:, None], mask[:, None], rows)
+
+    def _gather(
+        self, reader: ArrayReader, index: NDArray[np.int64], out: NDArray[Any], rows: NDArray[np.int64]
+    ) -> None:
+        ChunkCache(reader, self._chunks).gather(index, out, rows, self.threads)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_loaded": []}
+        return {**self.__dict__, "_loaded": [], "_chunks": KeptChunks()}
 
     def __repr__(self) -> str:
         alone = "" if self.modality == "both" else f", {self.modality} alone"

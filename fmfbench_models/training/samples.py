@@ -11,7 +11,7 @@ from fmfbench.data import Dataset
 from fmfbench.errors import InputError, StoreError, TrainingError
 from fmfbench.store.splits import GUARD_SECONDS
 from fmfbench.windows.division import first_seen, reach_seconds
-from fmfbench.windows.index import timeline
+from fmfbench.windows.lines import timeline
 from fmfbench.windows.protocol import PROTOCOLS, WindowProtocol
 from fmfbench.windows.reader import Windows
 
@@ -129,10 +129,10 @@ def normal_windows(windows: Windows) -> Ids:
     for start in range(0, len(windows), _BLOCK):
         block = np.arange(start, min(start + _BLOCK, len(windows)))
         held, _ = samples.video_table(block)
-        for number, places in samples.by_recording(block):
+        for number, places, frames in samples.by_recording(block):
             recording = samples.recordings[number]
             normal = (recording.split == 0) & (recording.class_label == 0)
-            own = normal[samples.frame[block[places]]]  # a protocol may show no frame at all
+            own = normal[frames]  # a protocol may show no frame at all
             kept[block[places]] = own & normal[held[places]].all(axis=1)
     return windows.sample_ids[kept]
 

@@ -61,3 +61,24 @@ def test_curves():
     np.testing.assert_allclose(ranks.roc_curve(ranking), (false_rate, true_rate))
     precision, recall, _ = precision_recall_curve(label, score)
     np.testing.assert_allclose(ranks.precision_recall_curve(ranking), (recall[-2::-1], precision[-2::-1]))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_replicates_in_bins_spread_as_those_of_every_threshold(ties, monkeypatch):
+    rng = np.random.default_rng(3)
+    label = (rng.random(20_000) < 0.3).astype(np.uint8)
+    score = np.clip(0.4 + 0.2 * label + rng.normal(0, 0.2, len(label)), 0, 1)
+    score = score.round(2) if ties else score
+    block = np.repeat(np.arange(100), 200)
+    weights = rng.multinomial(99, np.full(100, 0.01), size=150) * (100 / 99)
+    formulas = {"auroc": ranks.area, "ap": ranks.precision}
+    ranking = ranks.rank(label, score)
+    exact = ranks.rank_replicates(ranking, block, weights, formulas)
+    monkeypatch.setattr(ranks, "_MOST_RANKED", 1000)
+    binned = ranks.rank_replicates(ranking, block, weights, formulas)
+    for name in formulas:
+        assert not np.array_equal(binned[name], exact[name])
+        assert np.std(binned[name]) == pytest.approx(np.std(exact[name]), rel=0.01)
+        assert np.corrcoef(binned[name], exact[name])[0, 1] > 0.999
+    if ties:  # 101 scores: fewer than bins, so that nothing is joined
+        np.testing.assert_allclose(binned["auroc"], exact["auroc"], rtol=2e-3)

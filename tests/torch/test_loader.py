@@ -249,6 +249,7 @@ def test_a_chunk_is_read_about_once_an_epoch(data: Dataset, monkeypatch: pytest.
     assert chunks <= video <= per_block * (len(dataset) / blocks.block_frames + 4)
     reads.clear()
     monkeypatch.setattr("fmfbench.windows.frames._KEPT_CHUNKS", 4)  # the fixture is small
+    monkeypatch.setattr("fmfbench.windows.frames._KEPT_BYTES", 0)
     for _ in make_loader(WindowDataset(windows(data, every=1)), shuffle=True):
         pass
     assert sum(path.name == "video" for path in reads) > 4 * video

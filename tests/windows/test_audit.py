@@ -40,6 +40,26 @@ def test_against_a_slow_definition(make_data, own, seed):
         assert found == slow_reach(recording, own, SHORT)
 
 
+@pytest.mark.parametrize("own", [0, 1])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_long_stretches_of_one_split_against_a_slow_definition(make_data, own, seed):
+    """Most windows span nothing foreign, and are not looked at position by position."""
+    rng = np.random.default_rng(seed)
+    spared = 0
+    for recording in make_data(seed).recordings.values():
+        split = np.full(recording.num_frames, own, np.uint8)
+        split[: int(rng.integers(1, 40))] = 1 - own
+        recording.split[:] = split
+        recording.current_time = np.sort(rng.choice(recording.current_time, 15, replace=False))
+        recording.current = recording.current[:15]
+        reach = window_reach(recording, own, SHORT)
+        assert list(zip(reach.frames, reach.video, reach.current, strict=True)) == slow_reach(
+            recording, own, SHORT
+        )
+        spared += int(((reach.video == 0) & (reach.current == 0)).sum())
+    assert spared > 20
+
+
 def test_exactly_the_planted_windows_leak(data):
     """A guard of 11 frames holds off video windows of 9 frames, and no current window of 6 s."""
     recording = data.recordings["furnace_0"]

@@ -12,7 +12,7 @@ import fmfbench
 from fmfbench.errors import InputError, StoreError, WindowError
 from fmfbench.windows.audit import audit, window_reach
 from fmfbench.windows.division import Stretch, divide, guard_frames, reach_seconds, split_store
-from fmfbench.windows.index import timeline
+from fmfbench.windows.lines import timeline
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
 
 NANO = WindowProtocol(name="nano", num_frames=3, stride=5, current_seconds=2.0)  # reaches back 3 s

@@ -179,11 +179,17 @@ def test_threads_and_copies_change_nothing(data: Dataset) -> None:
 
 def test_few_chunks_are_kept_and_none_is_pickled(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fmfbench.windows.frames._KEPT_CHUNKS", 2)
+    monkeypatch.setattr("fmfbench.windows.frames._KEPT_BYTES", 0)
     w = data.windows("all", "paper")
     before = len(pickle.dumps(w))
     for start in range(0, len(w), 64):
         w.batch(np.arange(start, min(len(w), start + 64)))
-    assert [len(cache._chunks) for cache in w._video.values()] == [2, 2, 2]
+    assert len(w._chunks) == 2  # of all recordings together
+    monkeypatch.setattr("fmfbench.windows.frames._KEPT_BYTES", 1_000_000)
+    w.batch(np.arange(len(w)))
+    assert (
+        700_000 < sum(chunk.nbytes for chunk in w._chunks._chunks.values()) == w._chunks._bytes <= 1_000_000
+    )
     m = data.windows("all", "paper", cache="memory")
     m.load()
     # The small arrays of the recordings travel, frames do not.
