@@ -18,7 +18,15 @@ from fmfbench.errors import SourceError
 from fmfbench.sources.matlab.mat import MatFile, MatVariable, open_mat
 from fmfbench.sources.source import Options, binary_blocks
 
-__all__ = ["LabelVariable", "VideoVariable", "clean_current", "open_labels", "open_video", "require"]
+__all__ = [
+    "LabelVariable",
+    "VideoVariable",
+    "clean_current",
+    "label_remarks",
+    "open_labels",
+    "open_video",
+    "require",
+]
 
 _NUMERIC = {
     "double", "single", "logical",
@@ -51,10 +59,9 @@ class LabelVariable:
     path: Path
     name: str
     workers: int
-    remarks: tuple[str, ...] = ()
 
     def blocks(self, size: int, start: int = 0) -> Iterator[NDArray[np.uint8]]:
-        with open_mat(self.path, workers=self.workers) as mat:
+        with open_mat(self.path, workers=self.workers, filled={self.name}) as mat:
             frames = mat.variables[self.name].iter_frames(2, block=size, start=start)
             yield from binary_blocks(frames, f"{self.path}: variable {self.name!r}")
 
@@ -137,6 +144,16 @@ def open_labels(
     raise SourceError(
         f"{mat.path}: expected {name!r} of shape {pixel} (or one value a frame) to go with the video, "
         f"got {shape}" + ("; its axes are exchanged" if shape == (pixel[1], pixel[0], n) else "")
+    )
+
+
+def label_remarks(mat: MatFile, name: str) -> list[str]:
+    """What to say of labels: parts that were never written, which a writer of few anomalies may leave out."""
+    told = mat.variables[name].unwritten
+    return (
+        [f"labels: {name!r} {told}" if told.startswith("was") else f"labels: of {name!r} {told}"]
+        if told
+        else []
     )
 
 

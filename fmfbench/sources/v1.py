@@ -13,6 +13,7 @@ from fmfbench.sources.matlab.mat import MatFile, open_mat
 from fmfbench.sources.matrecording import (
     LabelVariable,
     clean_current,
+    label_remarks,
     open_labels,
     open_video,
     require,
@@ -26,7 +27,7 @@ NAMES = ("video", "current", "label", "train_test_index")
 
 def read_v1(path: Path, options: Options) -> SourceRecording:
     """One V1 file: frame i and its current at i/fps s, guard frames unknown to this layout."""
-    with open_mat(path) as mat:
+    with open_mat(path, filled={options.name("label")}) as mat:
         missing = [n for n in NAMES if options.name(n) not in mat.variables]
         if missing:
             raise SourceError(
@@ -38,8 +39,8 @@ def read_v1(path: Path, options: Options) -> SourceRecording:
         labels = open_labels(mat, options.name("label"), video, options)
         current, bad = _read_current(mat, options.name("current"), video.num_frames)
         split = _read_index(mat, options.name("train_test_index"), video.num_frames)
+        remarks = label_remarks(mat, options.name("label"))
     times = nominal_times(video.num_frames, options.fps)
-    remarks = list(labels.remarks if isinstance(labels, LabelVariable) else ())
     if bad:
         remarks.append(f"{bad} current rows with NaN or Inf, kept as NaN")
     return SourceRecording(

@@ -14,7 +14,7 @@ from fmfbench.clock import nominal_times
 from fmfbench.errors import SourceError
 from fmfbench.sources.alignment import alignment_remarks, refuse_apart
 from fmfbench.sources.matlab.mat import open_mat
-from fmfbench.sources.matrecording import LabelVariable, VideoVariable, open_labels, open_video
+from fmfbench.sources.matrecording import LabelVariable, VideoVariable, label_remarks, open_labels, open_video
 from fmfbench.sources.source import Options, SourceRecording
 from fmfbench.sources.table.currents import read_current_table, read_stamps
 from fmfbench.store.schema import SPLITS
@@ -70,8 +70,8 @@ def read_v2_tree(root: Path, options: Options) -> tuple[tuple[SourceRecording, .
 
 def read_v2_file(path: Path, options: Options) -> SourceRecording:
     """One V2 `.mat` on its own: no split, no currents, frames at i/fps s."""
-    video, labels = _read_mat(path, options)
-    remarks = ["no currents", "no split: all frames are unused"]
+    video, labels, said = _read_mat(path, options)
+    remarks = ["no currents", "no split: all frames are unused", *said]
     return _assemble(
         path.stem,
         video,
@@ -88,7 +88,7 @@ def read_v2_file(path: Path, options: Options) -> SourceRecording:
 def _read_one(
     root: Path, path: Path, lists: dict[str, dict[str, list[int]]], options: Options
 ) -> SourceRecording:
-    video, labels = _read_mat(path, options)
+    video, labels, said = _read_mat(path, options)
     nominal = max(1, round(options.fps))
     stamps_path = root / "timestamps" / f"{path.stem}.csv"
     frames = read_stamps(stamps_path, nominal, options)
@@ -114,12 +114,14 @@ def _read_one(
         current=current.current,
         current_time=current.time,
         split=_split(path.name, video.num_frames, lists, root),
-        remarks=[*frames.remarks, *current.remarks, *alignment_remarks(frames.time, current.time)],
+        remarks=[*said, *frames.remarks, *current.remarks, *alignment_remarks(frames.time, current.time)],
     )
 
 
-def _read_mat(path: Path, options: Options) -> tuple[VideoVariable, LabelVariable | NDArray[np.uint8] | None]:
-    with open_mat(path) as mat:
+def _read_mat(
+    path: Path, options: Options
+) -> tuple[VideoVariable, LabelVariable | NDArray[np.uint8] | None, list[str]]:
+    with open_mat(path, filled={options.name("label")}) as mat:
         data = options.names.get("data", options.names.get("video", "data"))
         if data not in mat.variables:
             raise SourceError(
@@ -131,8 +133,8 @@ def _read_mat(path: Path, options: Options) -> tuple[VideoVariable, LabelVariabl
         if label not in mat.variables:
             if "label" in options.names:
                 raise SourceError(f"{path}: expected a variable {label!r} (--map), got {mat.describe()}")
-            return video, None
-        return video, open_labels(mat, label, video, options)
+            return video, None, []
+        return video, open_labels(mat, label, video, options), label_remarks(mat, label)
 
 
 def _assemble(

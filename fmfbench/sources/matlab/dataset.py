@@ -111,7 +111,9 @@ class Dataset:
         file: FileBytes,
         team: ThreadTeam,
         scratch: Path | None,
+        filled: bool = False,
     ) -> None:
+        self.unwritten = ""
         self._where = where
         self._dataset = dataset
         self._stored_shape = tuple(map(int, dataset.shape)) or (1, 1)
@@ -125,7 +127,7 @@ class Dataset:
         self._rows: dict[int, ChunkRows] = {}
         self._table: ChunkTable | None = None
         self._walked = False
-        self._check_storage()
+        self._check_storage(filled)
 
     def read_all(self) -> NDArray[Any]:
         with self._errors():
@@ -166,14 +168,19 @@ class Dataset:
                 ) from error.__cause__
             raise
 
-    def _check_storage(self) -> None:
-        """What is announced must be there: HDF5 hands out zeros for whatever was never written."""
+    def _check_storage(self, filled: bool) -> None:
+        """What is announced must be there: HDF5 hands out a fill value for whatever was never written."""
         dataset, dims = self._dataset, dims_text(self._shape)
         announced = prod(self._stored_shape) * dataset.dtype.itemsize
         properties = dataset.id.get_create_plist()
         if dataset.is_virtual or properties.get_external_count():
             raise SourceError(f"{self._where} ({dims}): its values are in other files; save it as one file")
         have = int(dataset.id.get_storage_size())
+        wanted = prod(self._grid()) if self._chunks is not None else 1
+        found = int(dataset.id.get_num_chunks()) if self._chunks is not None else int(have >= announced)
+        if filled and found < wanted and self._fill_value() is not None:
+            self.unwritten = self._tell_unwritten(wanted - found, wanted)
+            return
         if self._chunks is None:
             if have < announced:
                 raise SourceError(
@@ -181,7 +188,6 @@ class Dataset:
                     "save it again"
                 )
             return
-        wanted = prod(self._grid())
         most = MAX_RATIO * max(have, 1)
         chunk_bytes = prod(self._chunks) * dataset.dtype.itemsize
         if wanted > self._file.size or max(chunk_bytes, announced) > most:
@@ -189,12 +195,23 @@ class Dataset:
                 f"{self._where} ({dims}): needs {announced} bytes in {wanted} chunks, {have} bytes stored "
                 "cannot hold them; the file is damaged or was not written to its end"
             )
-        found = int(dataset.id.get_num_chunks())
         if found != wanted:
             raise SourceError(
                 f"{self._where} ({dims}): expected {wanted} chunks, only {found} were ever written; "
                 "the file is damaged or was not written to its end"
             )
+
+    def _fill_value(self) -> Any:
+        """What HDF5 hands out for what was never written, or None where the writer left that open."""
+        told = self._dataset.id.get_create_plist().fill_value_defined()
+        return None if told == h5py.h5d.FILL_VALUE_UNDEFINED else self._dataset.fillvalue
+
+    def _tell_unwritten(self, missing: int, wanted: int) -> str:
+        value = self._fill_value()
+        text = f"read as its fill value {value.item() if hasattr(value, 'item') else value}"
+        if self._chunks is None or missing == wanted:
+            return f"was never written: all of it is {text}"
+        return f"{missing} of {wanted} chunks were never written: they are {text}"
 
     def _grid(self) -> list[int]:
         assert self._chunks is not None
@@ -215,7 +232,7 @@ class Dataset:
             )
             row_bytes *= self._frames_per_chunk(frame_ndim)
             chunk_bytes = prod(self._chunks) * self._dtype.itemsize
-            pipeline = self._pipeline()
+            pipeline = None if self.unwritten else self._pipeline()  # h5py knows the fill value
             fits = max(row_bytes, chunk_bytes) <= ROW_BYTES
             if fits and (pipeline is None or prod(self._grid()) > MOST_CHUNKS):
                 if not self._walked:

@@ -11,7 +11,7 @@ What a file is, is told by its bytes (version field, HDF5's signature), never by
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
@@ -66,7 +66,11 @@ class MatFile:
 
 
 def open_mat(
-    path: str | os.PathLike[str], *, workers: int | None = None, scratch: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    scratch: str | os.PathLike[str] | None = None,
+    filled: Collection[str] = (),
 ) -> MatFile:
     """Opens a MAT file, v6, v7 or v7.3, and lists its variables; values are read when asked for.
 
@@ -74,6 +78,8 @@ def open_mat(
         path: the file.
         workers: threads that read and inflate (default: the processor cores, at most 8); 1 starts none.
         scratch: folder for temporary files, used for v7.3 chunks as long as the recording (default: TMPDIR).
+        filled: variables whose parts that were never written read as HDF5's fill value (`MatVariable.unwritten` tells
+            of them); of others they are refused.
 
     Raises:
         SourceError: not a MAT file, big-endian, cut off, or damaged; one line.
@@ -91,7 +97,9 @@ def open_mat(
             closers.pop()()
 
     try:
-        version, variables = _read_variables(place, file, team, Path(scratch) if scratch else None, closers)
+        version, variables = _read_variables(
+            place, file, team, Path(scratch) if scratch else None, closers, filled
+        )
         if not variables:
             raise SourceError(f"{place}: holds no variables, only a {version} header; {SAVE_AGAIN}")
     except OSError as error:
@@ -104,14 +112,19 @@ def open_mat(
 
 
 def _read_variables(
-    path: Path, file: FileBytes, team: ThreadTeam, scratch: Path | None, closers: list[Callable[[], None]]
+    path: Path,
+    file: FileBytes,
+    team: ThreadTeam,
+    scratch: Path | None,
+    closers: list[Callable[[], None]],
+    filled: Collection[str],
 ) -> tuple[str, dict[str, MatVariable]]:
     if _is_v73(path, file):
         from fmfbench.sources.matlab.v73 import open_v73, read_v73_variables
 
         hdf = open_v73(path)
         closers.append(hdf.close)
-        variables, storages = read_v73_variables(path, hdf, file, team, scratch)
+        variables, storages = read_v73_variables(path, hdf, file, team, scratch, filled)
         closers.extend(storage.close for storage in storages)
         return "v7.3", variables
     return read_v5_variables(path, file, team.workers)

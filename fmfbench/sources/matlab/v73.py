@@ -6,6 +6,7 @@ dimensions as data, logical as uint8, a user block of 512 bytes or none.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -30,7 +31,12 @@ def open_v73(path: Path) -> h5py.File:
 
 
 def read_v73_variables(
-    path: Path, hdf: h5py.File, file: FileBytes, team: ThreadTeam, scratch: Path | None
+    path: Path,
+    hdf: h5py.File,
+    file: FileBytes,
+    team: ThreadTeam,
+    scratch: Path | None,
+    filled: Collection[str] = (),
 ) -> tuple[dict[str, MatVariable], list[Dataset]]:
     """The variables, and what has to be closed before the file. Raises SourceError."""
     variables: dict[str, MatVariable] = {}
@@ -41,6 +47,7 @@ def read_v73_variables(
         where = f"{path}: variable {name!r}"
         facts, unreadable = Facts(), ""
         storage: Dataset | Empty | None = None
+        unwritten = ""
         try:
             with hdf5_errors(where):
                 node = _node(hdf, name)
@@ -50,9 +57,11 @@ def read_v73_variables(
                 elif not prod(facts.shape):
                     storage = Empty(facts.shape)
                 else:
-                    dataset = Dataset(where, node, facts.shape, file=file, team=team, scratch=scratch)
+                    dataset = Dataset(
+                        where, node, facts.shape, file=file, team=team, scratch=scratch, filled=name in filled
+                    )
                     datasets.append(dataset)
-                    storage = dataset
+                    storage, unwritten = dataset, dataset.unwritten
         except OctaveError as error:
             raise SourceError(f"{path}: {error}") from None
         except SourceError as error:
@@ -66,6 +75,7 @@ def read_v73_variables(
             storage=storage,
             unreadable=None if storage else unreadable,
             chunks=facts.chunks,
+            unwritten=unwritten,
             workers=team.workers,
         )
     return variables, datasets

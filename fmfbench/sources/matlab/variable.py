@@ -63,6 +63,7 @@ class MatVariable:
         dtype: of the values handed out; "logical" is uint8, values as stored. None if unreadable.
         chunks: chunk shape in HDF5's (reversed) order, or None.
         stored_bytes: what the values take in the file, compressed as they are.
+        unwritten: what was never written and reads as a fill value, as one line, or "".
         unreadable: why no values are to be had (a struct, complex values, damage), as one line, or None.
     """
 
@@ -77,6 +78,7 @@ class MatVariable:
         storage: Storage | None,
         unreadable: str | None = None,
         chunks: tuple[int, ...] | None = None,
+        unwritten: str = "",
         workers: int = 1,
     ) -> None:
         self.name = name
@@ -86,6 +88,7 @@ class MatVariable:
         self.chunks = chunks
         self.stored_bytes = stored_bytes
         self.unreadable = unreadable
+        self.unwritten = unwritten
         assert (storage is None) == (unreadable is not None)
         self._where = f"{where}: variable {name!r}"
         self._storage = storage
