@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from fmfbench.clock import NS
 from fmfbench.conversion.summary import describe_source, recording_lines
 from fmfbench.errors import FmfbenchError, SourceError
 from fmfbench.sources.kinds import FileKind, identify
@@ -22,6 +23,8 @@ from fmfbench.sources.layout import LAYOUTS, VIDEO_SUFFIXES, open_source
 from fmfbench.sources.matlab.mat import open_mat
 from fmfbench.sources.source import Options, Source, binary_blocks
 from fmfbench.sources.table.currents import TABLE_SUFFIXES
+from fmfbench.sources.v2 import find_v2_tree
+from fmfbench.sources.video.reader import RawVideo
 
 __all__ = ["Diagnosis", "FileReport", "diagnose"]
 
@@ -29,6 +32,7 @@ _MOST_FILES = 2000
 _DEPTH = 4
 _READ_BYTES = 256 << 20  # sources up to this are read to their end; of larger ones facts and indices only
 _SHOWN = 25
+_ROW_RATES = [Fraction(text) for text in ("2", "1/2", "1", "4", "5", "8", "10", "20", "25", "50")]
 _SYNONYMS = {
     "video": ("video", "videos", "frames", "images", "img", "rgb", "vid", "movie"),
     "data": ("data", "video", "frames", "images"),
@@ -160,12 +164,13 @@ def _ways(path: Path, kinds: dict[Path, FileKind], problems: list[str]) -> Itera
     whole = _way(path, Options(), problems)
     if whole is not None:
         yield path, whole
-    if path.is_file():
+    if not path.is_dir():
         for video in (p for p in kinds if p != path and p.suffix.lower() in VIDEO_SUFFIXES):
             if (way := _way(video, Options(), problems)) is not None:
                 yield video, way
         return
-    for layout in LAYOUTS:
+    tree = _tree(path)
+    for layout in LAYOUTS if tree is None else ("v2",):
         names = _names(path, layout)
         if len(names) > 1:
             base = Options(layout=layout)
@@ -177,6 +182,8 @@ def _ways(path: Path, kinds: dict[Path, FileKind], problems: list[str]) -> Itera
             for name in names:
                 if (way := _way(path, replace(base, only=(name,)), problems)) is not None:
                     yield path, way
+    if tree is not None:
+        return
     for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if any(folder in p.parents for p in kinds) and (way := _way(folder, Options(), problems)) is not None:
             yield folder, way
@@ -207,9 +214,50 @@ def _remedies(path: Path, options: Options, said: str) -> Iterator[Options]:
     if "--map" in said and path.is_file() and not options.names:
         yield from (replace(options, names=names) for names in _mappings(path))
     if "--current-hz" in said and options.current_hz is None:
-        yield replace(options, current_hz=Fraction(2))
+        rate = _row_rate(path, options)
+        if rate is not None:
+            yield replace(options, current_hz=rate)
+    if "--fps" in said and not options.steady and (steady := _steady(path, options)) is not None:
+        yield steady
     if "--allow-damaged" in said and not options.allow_damaged:
         yield replace(options, allow_damaged=True)
+
+
+def _row_rate(path: Path, options: Options) -> Fraction | None:
+    """Rows a second by which counted rows last as long as their videos: the nominal rate where it fits, or another."""
+    source = _open_through(path, replace(options, current_hz=Fraction(2)), [])
+    if source is None:
+        return None
+    fits = []
+    for rate in _ROW_RATES:
+        spans = [
+            (len(r.current_time) / rate, r.num_frames and float(r.frame_time[-1] - r.frame_time[0]) / NS)
+            for r in source.recordings
+        ]
+        off = max(abs(rows - video) - max(0.1 * video, 1.5 / rate) for rows, video in spans)
+        if off <= 0:
+            fits.append(rate)
+    told = {Fraction(2)} & set(fits) or set(fits)
+    return told.pop() if len(told) == 1 else None
+
+
+def _steady(path: Path, options: Options) -> Options | None:
+    """The videos' own rate in the place of stamps that do not advance, where it fills all the time that they tell."""
+    try:
+        videos = {r.name: r.video for r in open_source(path, options).recordings}
+        raw = {name: video for name, video in videos.items() if isinstance(video, RawVideo)}
+        rates = {video.rate for video in raw.values()}
+        if len(rates) != 1 or raw.keys() != videos.keys():
+            return None
+        rate = rates.pop()
+        told = {name: round(int(v.scan().time[-1]) * rate / NS) + 1 for name, v in raw.items()}
+    except FmfbenchError:
+        return None
+    steady = replace(options, fps=rate, steady=True)
+    source = _open_through(path, steady, [])
+    if source is None or any(r.num_frames != told[r.name] for r in source.recordings):
+        return None
+    return steady
 
 
 def _mappings(path: Path) -> Iterator[dict[str, str]]:
@@ -229,10 +277,23 @@ def _mappings(path: Path) -> Iterator[dict[str, str]]:
             yield {ours: theirs for ours, theirs in names.items() if ours != theirs}
 
 
+def _tree(path: Path) -> Path | None:
+    try:
+        return find_v2_tree(path) if path.is_dir() else None
+    except SourceError:
+        return None
+
+
 def _names(path: Path, layout: str) -> list[str]:
     """Names of the recordings of a layout that a folder may hold, where each is one file's."""
-    suffixes = {"v1": (".mat",), "recording": VIDEO_SUFFIXES}.get(layout, ())
-    files = [p for p in path.iterdir() if not p.name.startswith(".") and p.is_file()]
+    suffixes = {"recording": VIDEO_SUFFIXES}.get(layout, (".mat",))
+    folder = path
+    if layout == "v2":
+        tree = _tree(path)
+        if tree is None:
+            return []
+        folder = tree / "videos"
+    files = [p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file()]
     stems = [p.stem for p in files if p.suffix.lower() in suffixes]
     return sorted(set(stems)) if len(stems) == len(set(stems)) else []
 
@@ -287,6 +348,8 @@ def _command(path: Path, options: Options) -> str:
         parts += ["--map", f"{ours}={theirs}"]
     for only in options.only:
         parts += ["--only", only]
+    if options.steady:
+        parts += ["--fps", str(options.fps)]
     if options.current_hz is not None:
         parts += ["--current-hz", str(options.current_hz)]
     if options.allow_damaged:

@@ -104,10 +104,15 @@ def choose_roles(
 
 
 def unit_factor(column: Column) -> float:
-    """What turns a column's numbers into A."""
-    for text in (column.unit, column.name.replace("_", " ")):
-        for found in _UNIT.findall(text):
-            return _FACTORS.get(found, 1.0)
+    """What turns a column's numbers into A: by its units row, by brackets in its name, or by a word of it.
+
+    A name may have an A that is a phase: `I_A (kA)`.
+    """
+    bracketed = " ".join(re.findall(r"[(\[（]([^)\]）]*)[)\]）]", column.name))
+    for text in (column.unit, bracketed, column.name.replace("_", " ")):
+        found = _UNIT.findall(text)
+        if found:
+            return next((_FACTORS[unit] for unit in found if unit in _FACTORS), 1.0)
     return 1.0
 
 
@@ -174,11 +179,12 @@ def _time(  # noqa: PLR0911 - one kind of column a return
     free = [c for c in numbers if not _is_index(c)]
     if numbers and not phases:
         return ((free or numbers)[0],)
-    if numbers and (len(free) > 3 or (mapped and free) or not _is_index(numbers[0])):
-        first = (free or numbers)[0]
-        if len(numbers) > 3 or mapped:
-            return (first,)
     index = [c for c in numbers if _is_index(c)]
+    phase_like = {c for triple in _triples(free) for c in triple}
+    # Beside a count of rows a column with another name is no time.
+    open_ = [c for c in free if c not in phase_like and not (index and c.name and not mapped)]
+    if open_ and (mapped or (len(numbers) > 3 and (len(free) > 3 or not index))):
+        return (open_[0],)
     if index:
         raise SourceError(
             f"{where}: expected a column of times, got only a count of rows ({index[0].label}"
@@ -237,11 +243,12 @@ def _triples(columns: Sequence[Column]) -> list[tuple[Column, ...]]:
 
 def _stems(name: str, family: tuple[str, ...]) -> list[tuple[str, str]]:
     text = re.sub(r"[(\[（].*?[)\]）]", "", name).strip().casefold()
-    text = re.sub(r"[/_\s]+(ka|ma|a|v|kv)$", "", text) if len(text) > 3 else text
+    # The A at the end may be a phase or a unit.
+    texts = {text, re.sub(r"[/_\s]+(ka|ma|a|v|kv)$", "", text) if len(text) > 3 else text}
     out = []
     for phase in family:
         for pattern in (rf"(.*?)[_ .\-]*{phase}(相|phase)?", rf"{phase}(相|[_ .\-]+)(.*)"):
-            if match := re.fullmatch(pattern, text):
+            for match in filter(None, (re.fullmatch(pattern, t) for t in sorted(texts))):
                 stem = match[1] if pattern.startswith("(") else match[2]
                 stem = stem.strip("_ .-")
                 if phase.isalpha() and stem and stem[-1:].isalpha() and stem not in _STEMS:
@@ -258,14 +265,16 @@ _STEMS = {
 
 
 def _says_current(triple: Sequence[Column]) -> bool:
-    return all(
-        _CURRENT.search(_spread(c.name)) or _UNIT.search(c.unit) or _UNIT.search(_spread(c.name))
-        for c in triple
-    )
+    return _in_amperes(triple) or all(_CURRENT.search(_spread(c.name)) for c in triple)
 
 
 def _says_other(triple: Sequence[Column]) -> bool:
-    return all(_NOT_CURRENT.search(_spread(c.name)) and not _UNIT.search(_spread(c.name)) for c in triple)
+    return not _in_amperes(triple) and all(_NOT_CURRENT.search(_spread(c.name)) for c in triple)
+
+
+def _in_amperes(triple: Sequence[Column]) -> bool:
+    """Whether all three have a unit of current: an A in one name alone is a phase."""
+    return all(_UNIT.search(c.unit) or _UNIT.search(_spread(c.name)) for c in triple)
 
 
 def _spread(name: str) -> str:

@@ -161,7 +161,10 @@ class _Table:
         """Rows in A at their times."""
         times = self.times(expect)
         values = self._rows.values
-        values *= np.array([unit_factor(c) for c in self.roles.phases])
+        factors = [unit_factor(c) for c in self.roles.phases]
+        if len(set(factors)) > 1:
+            self._say(f"phases in different units: {', '.join(c.label for c in self.roles.phases)}")
+        values *= np.array(factors)
         current, bad = clean_current(values)
         remarks = [*self.remarks, *self._time_remarks(times, expect)]
         if bad:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def read_moments(  # noqa: PLR0912, PLR0915 - what each shape adds, in one loop
             )
         dated = is_dated
         part = texts[index].view(np.uint8).reshape(len(index), -1)
-        clock[index], finest = _clock(part, match, shape, got, where, rows(index[0]))
+        clock[index], finest = _clock(part, match, _Place(texts[index], index, where, rows))
         has_seconds = has_seconds and bool(groups.get("S"))
         resolution = min(resolution, finest)
         clock[index] -= _offset(part, match, shape)
@@ -201,24 +202,36 @@ def _elapsed(texts: NDArray[np.bytes_], match: re.Match[str]) -> tuple[NDArray[n
     return seconds * NS + fraction * unit, unit if fraction.any() else NS
 
 
-def _clock(
-    codes: NDArray[np.uint8], match: re.Match[str], shape: str, got: str, where: str, row: int
-) -> tuple[NDArray[np.int64], int]:
+@dataclass(frozen=True)
+class _Place:
+    """Where the texts of one shape stand, for messages."""
+
+    texts: NDArray[np.bytes_]
+    index: NDArray[np.int64]
+    where: str
+    rows: Callable[[int], int]
+
+    def refuse(self, bad: NDArray[np.bool_], expected: str, got: str = "") -> None:
+        """SourceError with the first text that is `bad`, if any is."""
+        if bad.any():
+            at = int(np.flatnonzero(bad)[0])
+            raise SourceError(
+                f"{self.where}: expected {expected} in row {self.rows(int(self.index[at]))}, got "
+                f"{self.texts[at].decode()!r}{got}; mend the row"
+            )
+
+
+def _clock(codes: NDArray[np.uint8], match: re.Match[str], place: _Place) -> tuple[NDArray[np.int64], int]:
     """ns since midnight, and the smallest step that the text can tell."""
     groups = match.groupdict()
     hour, minute = digits(codes, match.span("H")), digits(codes, match.span("M"))
     second = digits(codes, match.span("S")) if groups.get("S") else np.zeros(len(codes), np.int64)
     half = groups.get("ap") or groups.get("pre")
     if half:
-        if ((hour < 1) | (hour > 12)).any():
-            raise SourceError(
-                f"{where}: expected an hour of 1 to 12 with AM or PM near row {row}, got {got!r}"
-            )
+        place.refuse((hour < 1) | (hour > 12), "an hour of 1 to 12 with AM or PM")
         hour = hour % 12 + (12 if half[0] in "Pp" else 0)
-    if (hour > 24).any() or (minute > 59).any() or (second > 59).any():
-        raise SourceError(
-            f"{where}: expected a time of day, got one beyond 24:59:59 near row {row}, as in {got!r}"
-        )
+    beyond = (hour > 24) | (minute > 59) | (second > 59) | ((hour == 24) & ((minute > 0) | (second > 0)))
+    place.refuse(beyond, "a time of day", ", which is beyond 24:00:00")
     time = ((hour * 60 + minute) * 60 + second) * NS
     for key in ("f", "f3"):
         if groups.get(key):

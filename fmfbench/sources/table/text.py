@@ -164,13 +164,13 @@ def _narrow(path: Path, end: int) -> str:
 
 
 def _text_end(path: Path, start: int, size: int, width: int) -> int:
-    """The byte after the last character that is not NUL, 0x1A or white space."""
+    """The byte after the last character that is not NUL, 0x1A, a line end or a space; a tab may end a row's cell."""
     with path.open("rb") as handle:
         end = size
         while end > start:
             begin = max(start, end - _BLOCK_BYTES)
             handle.seek(begin)
-            left = handle.read(end - begin).rstrip(b"\0\x1a\r\n \t")
+            left = handle.read(end - begin).rstrip(b"\0\x1a\r\n ")
             if left:
                 cut = begin + len(left)
                 return min(size, cut + (-(cut - start)) % width)

@@ -101,6 +101,7 @@ class Pass:
             self._stream.time_base,
             self.video.rate,
             by_order=self._by_order,
+            steady=self.video.fps is not None,
             out_of_order=self.ledger.backwards if self.video.allow_damaged else None,
         )
 
@@ -378,7 +379,7 @@ class Pass:
             out.append(f"times by --fps {video.fps}, not by the file's own stamps")
         elif ledger.by_rate:
             out.append(
-                f"{counted(ledger.by_rate, 'frame')} without a time stamp, placed by the nominal "
+                f"{counted(ledger.by_rate, 'frame')} without a time stamp of its own, placed by the nominal "
                 f"{float(video.rate):.6g} frames a second"
             )
         if ledger.lead:

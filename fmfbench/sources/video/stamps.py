@@ -31,6 +31,7 @@ class Stamps:
         rate: Fraction,
         *,
         by_order: bool,
+        steady: bool = False,
         out_of_order: list[int] | None = None,
     ) -> None:
         self.out_of_order = out_of_order
@@ -38,6 +39,7 @@ class Stamps:
         self._time_base = 1 / exact_rate(1 / time_base) if by_order else time_base
         self._step = max(1, round(1 / rate / time_base))
         self._by_order = by_order
+        self._steady = steady  # a rate stands in the place of the stamps
         self._ticks: list[int] = []
         self._last: int | None = None
         self.by_rate = 0
@@ -67,6 +69,8 @@ class Stamps:
         if stamp is None:
             stamp = 0 if self._last is None else self._last + self._step
             self.by_rate += 1
+        if self._last is not None and stamp <= self._last and self._steady:
+            stamp = self._last + 1  # it only tells the frames apart
         if self._last is not None and stamp <= self._last:
             if self.out_of_order is not None:
                 if stamp not in self.out_of_order:
