@@ -78,6 +78,8 @@ class Picture:
         self._frame_size = frame_size
         self._crop = crop
         self._size = size
+        self._facts: tuple[Any, ...] = ()
+        self._reformatter: Any = None
         self._cropper: _PlaneCrop | None = None
         self._turns: dict[float, Orientation] = {}
 
@@ -106,15 +108,27 @@ class Picture:
         return self._turns[frame.rotation]
 
     def _part(self, frame: Any, turn: Orientation) -> NDArray[np.uint8]:
-        x, y, width, height = self._crop
-        worth = 2 * width * height < frame.width * frame.height
-        if turn or not worth or frame.format.name not in _CROPPED_FIRST:
-            image = upright(_rgb(frame), turn)
-            return image[y : y + height, x : x + width]
         facts = (frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range)
-        if self._cropper is None or self._cropper.facts != facts:
-            self._cropper = _PlaneCrop(facts, self._crop)
-        return self._cropper(frame)
+        if facts != self._facts:
+            self._prepare(facts)
+        x, y, width, height = self._crop
+        if turn or self._cropper is None:
+            return upright(self._rgb(frame), turn)[y : y + height, x : x + width]
+        return self._rgb(self._cropper(frame))[self._cropper.inner]
+
+    def _prepare(self, facts: tuple[Any, ...]) -> None:
+        """For frames of one kind: one converter, which would cost as much to make as to use."""
+        from av.video.reformatter import VideoReformatter
+
+        self._facts, self._reformatter = facts, VideoReformatter()
+        _, _, width, height = self._crop
+        worth = 2 * width * height < facts[1] * facts[2] and facts[0] in _CROPPED_FIRST
+        self._cropper = _PlaneCrop(facts, self._crop) if worth else None
+
+    def _rgb(self, frame: Any) -> NDArray[np.uint8]:
+        """The whole frame, by the matrix and range that it is tagged with; untagged is BT.601."""
+        image: NDArray[np.uint8] = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        return image
 
 
 class _PlaneCrop:
@@ -123,13 +137,12 @@ class _PlaneCrop:
     def __init__(self, facts: tuple[Any, ...], crop: tuple[int, int, int, int]) -> None:
         import av.filter
 
-        self.facts = facts
         pixel_format, width, height = facts[:3]
         x, y, w, h = crop
         left, top = max(0, x - _MARGIN) // 16 * 16, max(0, y - _MARGIN) // 16 * 16
         right = min(width, -(-(x + w + _MARGIN) // 16) * 16)
         bottom = min(height, -(-(y + h + _MARGIN) // 16) * 16)
-        self._inner = slice(y - top, y - top + h), slice(x - left, x - left + w)
+        self.inner = slice(y - top, y - top + h), slice(x - left, x - left + w)
         graph = av.filter.Graph()
         source = graph.add_buffer(width=width, height=height, format=pixel_format, time_base=Fraction(1, 25))
         cut = graph.add("crop", f"{right - left}:{bottom - top}:{left}:{top}:exact=1")
@@ -139,12 +152,7 @@ class _PlaneCrop:
         graph.configure()
         self._graph = graph
 
-    def __call__(self, frame: Any) -> NDArray[np.uint8]:
+    def __call__(self, frame: Any) -> Any:
+        """The part of a frame; `inner` of its picture is the crop."""
         self._graph.push(frame)
-        return _rgb(self._graph.pull())[self._inner]
-
-
-def _rgb(frame: Any) -> NDArray[np.uint8]:
-    """The whole frame, by the matrix and range that it is tagged with; untagged is BT.601."""
-    image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    return image
+        return self._graph.pull()
