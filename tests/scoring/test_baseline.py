@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression as Reference
 
 import fmfbench
 from fmfbench.errors import WindowError
-from fmfbench.scoring.baseline import LogisticRegression, fit_baseline
+from fmfbench.scoring.baseline import LogisticRegression, _pixel_features, fit_baseline
 
 
 def test_the_regression_is_scikit_learns() -> None:
@@ -67,3 +67,41 @@ def test_it_wants_pixel_labels(tmp_path: Path) -> None:
     )
     with pytest.raises(WindowError, match="expects pixel labels"):
         fit_baseline(data.windows("train", protocol="short"))
+
+
+def test_pixel_features_are_what_scipy_makes_of_their_definition() -> None:
+    from scipy.ndimage import uniform_filter
+
+    frames = np.random.default_rng(4).integers(0, 256, (2, 20, 28, 3), dtype=np.uint8)
+
+    def mean_around(image: np.ndarray, radius: int) -> np.ndarray:
+        size = (2 * radius + 1,) * 2
+        filtered = [uniform_filter(part, size, mode="constant") for part in (image, np.ones_like(image))]
+        return filtered[0] / filtered[1]  # clipped at the border
+
+    for frame, got in zip(frames, _pixel_features(frames), strict=True):
+        red, green, blue = (np.log(frame[..., k] + 5.0) for k in range(3))
+        bright = np.log(frame.mean(axis=-1) + 5.0)
+        contrast = [
+            mean_around(channel, 2) - mean_around(channel, radius)
+            for channel in (red - green, blue - green, bright)
+            for radius in (6, 14)
+        ]
+        redness = mean_around(red - green, 2)
+        contrast.append((redness - redness.mean()) / (redness.std() + 1e-3))
+        products = [contrast[0] * contrast[4], contrast[1] * contrast[5], contrast[0] ** 2, contrast[1] ** 2]
+        np.testing.assert_allclose(got, np.stack(contrast + products, axis=-1), atol=1e-9)
+
+
+def test_a_pixel_is_predicted_abnormal_where_its_odds_are_above_one(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "t", {"one": planted(5)})
+    data = fmfbench.open_dataset(fmfbench.convert(tree, tmp_path / "t.zarr"))
+    windows = data.windows("train", protocol="short")
+    baseline = fit_baseline(windows)
+    _, masks = baseline.predict(windows)
+    doubtful = 0
+    for row in range(40, 110):
+        probability = baseline.pixel.predict(_pixel_features(windows[row]["video"][-1][None]))[0]
+        doubtful += ((probability > 0.5) & (probability < 0.73)).sum()  # log odds from 0 to 1
+        assert np.array_equal(masks[row], probability > 0.5)
+    assert doubtful

@@ -176,3 +176,16 @@ def test_too_few_episodes_have_no_interval(bearing):
 def test_none_at_all_has_the_one_sided_bound():
     _, _, blocks = make_blocks()
     assert proportion_interval(1.0, np.ones(100), blocks, 0) == proportion_interval(1.0, np.ones(100), blocks)
+
+
+def test_no_samples_have_no_blocks():
+    blocks = cut_blocks(np.empty(0, int), np.empty(0, int), 0.0, 10.0)
+    assert len(blocks) == 0
+    assert block_sums(blocks, np.zeros((0, 3), int)).shape == (0, 3)
+
+
+def test_the_last_sample_is_in_the_last_block():
+    for length in (7, 249, 250, 251, 1000):
+        _, _, blocks = make_blocks((length,), seconds=0.28)
+        assert len(blocks) == max(1, round(length * 0.04 / 0.28))
+        assert blocks.of_sample[-1] == len(blocks) - 1

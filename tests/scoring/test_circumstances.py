@@ -1,5 +1,7 @@
 import json
+import re
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -238,3 +240,21 @@ def test_rows_of_what_hides_the_anomaly_count_normal_and_abnormal_samples():
     evidence = SimpleNamespace(occlusion={"bands": [band | {"metrics": dict.fromkeys(COUNT_METRICS)}]})
     (row,) = occlusion_rows(evidence)
     assert row[:3] == ("visibility 0.1 to 0.5", "7", "5")
+
+
+def test_bands_are_those_of_the_protocol_card():
+    """The card's table, which figures of different versions are set side by side by."""
+    card = (Path(__file__).parents[2] / "data_cards" / "protocol.md").read_text(encoding="utf-8")
+    rows = {
+        cells[1].strip().split(",")[0].split(" in ")[0]: [float(v) for v in cells[2].split(",")]
+        for line in card.splitlines()
+        if len(cells := line.split("|")) == 5 and re.fullmatch(r"[\d., ]+", cells[2])
+    }
+    names = {
+        "visibility": "visibility",
+        "mist_depth": "optical depth of mist",
+        "glare": "glare",
+        "reflections": "red reflections",
+    }
+    for quantity, edges in BANDS.items():
+        assert rows[names[quantity]] == list(edges[:-1]), rows

@@ -6,7 +6,10 @@ from fmfbench.exchange.masks import pack_masks, padding_is_set, unpack_masks
 from fmfbench.scoring.counts import Confusion, confusion, mask_counts, pixel_confusion
 from fmfbench.scoring.metrics import (
     COUNT_METRICS,
+    EVENT_METRICS,
     METRICS,
+    PIXEL_RANK_METRICS,
+    RANK_METRICS,
     bearing_blocks,
     count_metrics,
     count_replicates,
@@ -207,3 +210,10 @@ def test_bearing_blocks_by_hand():
     sums[4, 5] = 1
     assert bearing_blocks(sums) == {"accuracy": 2, "f1": 2, "fdr": 1, "mdr": 1, "miou": 1}
     assert bearing_blocks(np.zeros((3, 8))) == dict.fromkeys(COUNT_METRICS, 0)
+
+
+def test_families_of_metrics_are_whole():
+    assert COUNT_METRICS == ("accuracy", "f1", "fdr", "mdr", "miou")
+    assert RANK_METRICS == ("auroc", "ap")
+    assert PIXEL_RANK_METRICS == ("pixel_auroc", "aupro")
+    assert len(COUNT_METRICS + RANK_METRICS + PIXEL_RANK_METRICS + EVENT_METRICS) == len(METRICS)
