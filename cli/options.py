@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -40,6 +40,11 @@ __all__ = [
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 Decorator = Callable[[Decorated], Decorated]
 
+if TYPE_CHECKING:
+    _PlaceType = click.ParamType[Place]
+else:
+    _PlaceType = click.ParamType  # generic from click 8.4 on
+
 
 class LocalPath(click.Path):
     """A path on this machine; a URL is refused, so that no folder called `s3:` is ever made."""
@@ -49,7 +54,7 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class StorePath(click.ParamType[Place]):
+class StorePath(_PlaceType):
     """A store to read: a path, or a URL."""
 
     name = "path or URL"

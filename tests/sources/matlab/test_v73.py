@@ -248,7 +248,7 @@ def damage(path, where, change):
     ("options", "where", "text"),
     [
         ({"compression": "gzip"}, -1, "damaged|filter"),
-        ({"compression": "gzip"}, 40, "compressed data|filter"),
+        ({"compression": "gzip"}, 40, "compressed data|filter|inflate"),
         ({"fletcher32": True}, 17, "checksum|filter|read"),
         ({"fletcher32": True}, -1, "checksum|filter|read"),
         ({"compression": "gzip", "shuffle": True, "fletcher32": True}, 40, "checksum|filter|read"),
