@@ -188,7 +188,7 @@ def test_a_file_on_the_page(browser: Any, recording, run, store, tmp_path) -> No
     entries = [json.loads(line) for line in (tmp_path / "log" / "frames.jsonl").read_text().splitlines()]
     assert f"{entries[-1]['score']:.4f}" in words
     abnormal = sum(entry["abnormal"] for entry in entries)
-    assert summary == f"{len(entries)} frames judged, {abnormal} abnormal, {log.alarms} alarms ended"
+    assert summary == f"{len(entries)} frames judged, {abnormal} abnormal; alarms that ended: {log.alarms}"
     _, arrays = live.since(0, 0)
     assert np.allclose(arrays["score"], [entry["score"] for entry in entries])
     assert np.array_equal(arrays["current"], frames.current[: len(arrays["current"])], equal_nan=True)

@@ -171,7 +171,8 @@ function drawEvents() {
     const none = editable ? "No events drawn. Drag on the frame, or press N." : "No events drawn.";
     content.push(element("p", { className: "quiet" }, tracks === null ? none : "Labelled as normal throughout."));
   }
-  content.push(...rows);
+  const list = element("div", { className: "list" }, ...rows);
+  content.push(list);
   if (editable) {
     const row = element("div", { className: "row" }, element("button", { type: "button", onclick: edits.createHere, title: "N" }, "New event"));
     if (!tracks?.some((track) => track.keyframes.length)) {
@@ -188,7 +189,11 @@ function drawEvents() {
     );
     content.push(row);
   }
+  const scrolled = parts.events.querySelector(".list")?.scrollTop ?? 0;
   keepFocus(parts.events, content);
+  list.scrollTop = scrolled;
+  const chosen = rows[app.selected];
+  if (chosen && (chosen.offsetTop < list.scrollTop || chosen.offsetTop + chosen.offsetHeight > list.scrollTop + list.clientHeight)) list.scrollTop = chosen.offsetTop - 40;
 }
 
 function drawEvent() {

@@ -7,6 +7,7 @@ import { createTrack, editTrack, isEditable } from "./edits.js";
 import { boxAt, isIn, keyframeAt, moveBox, tidyBox, withBox } from "./tracks.js";
 
 const HANDLE = 5; // half a handle's side, in pixels of the page
+const SMALL = 64; // a side, in pixels of the page, below which only small corners are drawn
 const REACH = 11; // how far from a handle it can still be taken
 const stage = document.getElementById("stage");
 const video = document.getElementById("video");
@@ -104,13 +105,16 @@ function drawBoxes() {
     }
     context.setLineDash([]);
     if (chosen && isEditable()) {
-      for (const [x, y] of handles([x0, y0, x1, y1])) {
+      const small = Math.min(x1 - x0, y1 - y0) < SMALL; // a spot of few pixels must be seen between its handles
+      const half = small ? 3 : HANDLE;
+      handles([x0, y0, x1, y1]).forEach(([x, y], k) => {
+        if (small && SIDES[k].length < 2) return;
         context.fillStyle = "#fff";
         context.strokeStyle = "#000";
         context.lineWidth = 1;
-        context.fillRect(x - HANDLE, y - HANDLE, 2 * HANDLE, 2 * HANDLE);
-        context.strokeRect(x - HANDLE, y - HANDLE, 2 * HANDLE, 2 * HANDLE);
-      }
+        context.fillRect(x - half, y - half, 2 * half, 2 * half);
+        context.strokeRect(x - half, y - half, 2 * half, 2 * half);
+      });
     }
   });
 }

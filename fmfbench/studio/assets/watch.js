@@ -118,7 +118,7 @@ function drawTexts() {
     add("window", `${share(frame.video_valid, "frames")}, ${share(frame.current_valid, "current values")}`);
   }
   byId("newest").replaceChildren(...list);
-  byId("summary").textContent = `${facts.judged} frames judged, ${facts.abnormal} abnormal, ${facts.alarms} alarms ended`;
+  byId("summary").textContent = `${facts.judged} frames judged, ${facts.abnormal} abnormal; alarms that ended: ${facts.alarms}`;
   const none = (text) => [element("p", { className: "quiet" }, text)];
   const alarms = facts.past.toReversed().slice(0, 12).map((one) =>
     element("p", { className: "value" }, `${momentText(secondsOf(one.start_ns))}, ${spanText(secondsOf(one.end_ns) - secondsOf(one.start_ns))}, peak ${one.peak.toFixed(3)}`));
@@ -188,7 +188,8 @@ function drawStrip() {
   if (!frames.time.length) return;
   const to = frames.time.at(-1);
   const wanted = Number(byId("span").value);
-  const from = wanted ? to - wanted : Math.min(frames.time[0], to - 1);
+  const begun = Math.min(frames.time[0], to - 10); // what lies before the first frame is not shown
+  const from = wanted ? Math.max(to - wanted, begun) : begun;
   const x = (t) => GUTTER + ((t - from) / (to - from)) * plot;
   drawRuler(c, from, to, x, height);
   c.save();
@@ -235,7 +236,7 @@ function drawStrip() {
 function drawRuler(c, from, to, x, height) {
   const step = [1, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200].find((s) => x(from + s) - x(from) >= 86) ?? 14400;
   c.strokeStyle = colour("line");
-  for (let t = Math.ceil(from / step) * step; t <= to; t += step) {
+  for (let t = Math.max(0, Math.ceil(from / step) * step); t <= to; t += step) {
     const at = Math.round(x(t)) + 0.5;
     c.globalAlpha = 0.5;
     c.beginPath();
