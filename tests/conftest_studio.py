@@ -57,8 +57,8 @@ class Studio:
                 if value is not None:
                     connection.putheader(name, value)
             connection.endheaders(data)
-            answer = connection.getresponse()
-            return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
+            with connection.getresponse() as answer:  # closed also where the server dies in the middle of it
+                return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read()
 
     def json(self, path: str, body: object = None) -> Any:
         status, _, data = self.ask(path, body)
