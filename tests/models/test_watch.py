@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import functools
+import http.server
 import json
 import os
 import signal
@@ -166,6 +168,52 @@ def _last(folder: Path) -> int:
     path = folder / "log" / "frames.jsonl"
     text = path.read_text().splitlines() if path.exists() else []
     return json.loads(text[-1])["frame"] if text else -1
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_stream_over_the_network_that_ends_is_reached_again(recording, run, tmp_path) -> None:
+    """A URL that gives the recording again whenever it is asked: each time the frames go on, and nothing is lost."""
+    video, _ = recording
+    handler = functools.partial(_Files, directory=str(video.parent))
+    out = tmp_path / "log"
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = [
+            "watch",
+            run,
+            "--video",
+            f"http://127.0.0.1:{server.server_port}/{video.name}",
+            "--current",
+            "-",
+        ]
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from fmfbench_cli.main import main; main()", *map(str, command)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        try:
+            end = time.monotonic() + 120
+            while not (out / "frames.jsonl").exists() or (lines(out) or [{"frame": 0}])[-1]["frame"] < 400:
+                assert time.monotonic() < end
+                process.stdin.write("7800,8100,7950\n")
+                process.stdin.flush()
+                time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            said, remarks = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            server.shutdown()
+    assert process.returncode == 0, remarks
+    entries = lines(out)
+    assert said.startswith(f"{len(entries)} frames judged")
+    numbers = [entry["frame"] for entry in entries]
+    assert numbers == sorted(set(numbers))
+    assert "the camera is lost" in remarks
+    assert "the camera is back" in remarks
 
 
 def test_currents_that_stop_are_said_and_padded(run, tmp_path) -> None:
