@@ -129,11 +129,12 @@ def _page_of(host: str, port: int, *, open_browser: bool) -> Serve:
         raise MissingDependencyError(f"{error}, or give --headless for no page") from None
     from fmfbench_models.inference.watch_page import make_watch_app
 
-    bound = listen(host, port)
-
     @contextmanager
     def shown(live: Any) -> Iterator[Any]:
-        with bound, serving(make_watch_app(live), bound, host, "watch", click.echo, open_browser) as opened:
+        with (
+            listen(host, port) as bound,
+            serving(make_watch_app(live), bound, host, "watch", click.echo, open_browser) as opened,
+        ):
             yield opened
 
     return shown

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fmfbench.data import Dataset
 from fmfbench.torch import WindowDataset, make_loader
+from fmfbench.windows.reader import Windows
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.inference.engine import make_engine
 from fmfbench_models.inference.predict import model_protocol
@@ -33,13 +34,16 @@ class RunJudge:
         self._protocol = model_protocol(model)
         self._context = model.meta.provenance.get("context", "full")
         self._engine = make_engine(model)
+        self._windows: Windows | None = None  # of the store that was asked for last
 
     @torch.inference_mode()
     def __call__(
         self, data: Dataset, sample_ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
         """score (n,) in [0, 1], and upright masks (n,H,W) of 0 and 1, or None of a model without masks."""
-        windows = data.windows("all", self._protocol, self._context).select(sample_ids)
+        if self._windows is None or self._windows.dataset is not data:
+            self._windows = data.windows("all", self._protocol, self._context)
+        windows = self._windows.select(sample_ids)
         loader = make_loader(WindowDataset(windows), batch_size=len(sample_ids), num_workers=0)
         (batch,) = loader
         output = self._engine(batch)
