@@ -1,7 +1,7 @@
 """How close annotation comes to the truth on FMF-Sim: propagated boxes and refined masks against the true masks.
 
     python benchmarks/annotation_quality.py SIM STORE --radius 3 --radius 7
-    python benchmarks/annotation_quality.py --small-spots 10 --radius 7
+    python benchmarks/annotation_quality.py --small-spots 10 --radius 7 --every 4
 
 SIM is a folder that `fmfbench simulate` wrote (layout v2), STORE what `fmfbench convert` made of it; the store is
 read, never written; its labels count as true (from FMF-Sim 2.0 on they are themselves boxes propagated and refined).
@@ -129,7 +129,7 @@ def measure_small_spots(seeds: int, radii: list[int], sigma: float, every: int) 
         frames=4000, seconds=162, test=1300, guard=130, test_at="end", start="2023-05-10 21:33:26"
     )
     preset = Preset(name="small", height=64, width=64, pace=0.25, recordings=(recording,))
-    anomaly.APEX_AREA = tuple(1.8 * share for share in anomaly.APEX_AREA)
+    anomaly.APEX_AREA = tuple(1.45 * share for share in anomaly.APEX_AREA)
     found: dict[tuple[int, str], list[Agreement]] = {}  # one a seed
     areas = []
     for seed in range(seeds):
