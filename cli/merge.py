@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 from tqdm import tqdm
+
+from fmfbench.files.remote import Place
 
 from .options import STORE, json_option, out_option, print_result
 
 
 @click.command("merge", short_help="Stores of some recordings each into one.")
 @click.argument("stores", nargs=-1, required=True, metavar="STORE...", type=STORE)
-@out_option("The store to make.")
+@out_option("The store to make: a path or a URL.", type=STORE)
 @click.option("--overwrite", is_flag=True, help="Replace a finished store.")
 @json_option()
-def command(stores: tuple[Path, ...], out: Path, overwrite: bool, as_json: bool) -> None:
+def command(stores: tuple[Place, ...], out: Place, overwrite: bool, as_json: bool) -> None:
     """Join stores of different recordings into one.
 
     Nothing is read again that need not be: chunks are linked, or copied where the file system cannot link. The result

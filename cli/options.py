@@ -85,11 +85,10 @@ class _Option(click.Option):
 
 def out_option(text: str, *, earlier: tuple[str, ...] = (), **settings: Any) -> Decorator[Any]:
     """`-o/--out`: the file or folder that the command writes; required unless it has a default."""
+    settings.setdefault("type", LOCAL)
     settings.setdefault("required", "default" not in settings)
     settings.setdefault("show_default", "default" in settings)
-    return click.option(
-        "-o", "--out", *earlier, "out", cls=_Option, earlier=earlier, type=LOCAL, help=text, **settings
-    )
+    return click.option("-o", "--out", *earlier, "out", cls=_Option, earlier=earlier, help=text, **settings)
 
 
 def store_argument() -> Decorator[Any]:

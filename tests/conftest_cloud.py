@@ -1,7 +1,12 @@
-"""An S3 server of the test's own, on this machine alone, and a client that is not ours."""
+"""An S3 server of the test's own, on this machine alone, and a client that is not ours.
+
+`FMFBENCH_TEST_S3=http://127.0.0.1:PORT` takes a server that runs already in the place of moto's, with credentials of
+`FMFBENCH_TEST_S3_KEY` and `FMFBENCH_TEST_S3_SECRET` (default: testing, testing).
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -14,9 +19,11 @@ import botocore.config
 import botocore.session
 import pytest
 
+KEY = os.environ.get("FMFBENCH_TEST_S3_KEY", "testing")
+SECRET = os.environ.get("FMFBENCH_TEST_S3_SECRET", "testing")
 CREDENTIALS = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_ACCESS_KEY_ID": KEY,
+    "AWS_SECRET_ACCESS_KEY": SECRET,
     "AWS_REGION": "us-east-1",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
@@ -31,9 +38,9 @@ class Bucket:
         self.client: Any = botocore.session.get_session().create_client(
             "s3",
             endpoint_url=endpoint,
-            config=botocore.config.Config(retries={"max_attempts": 2}),
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
+            config=botocore.config.Config(retries={"max_attempts": 2}, s3={"addressing_style": "path"}),
+            aws_access_key_id=KEY,
+            aws_secret_access_key=SECRET,
             region_name="us-east-1",
         )
         self.client.create_bucket(Bucket=self.name)
@@ -48,7 +55,10 @@ class Bucket:
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """moto's server on a free port of the loopback interface."""
+    """moto's server on a free port of the loopback interface, or the one that the environment names."""
+    if named := os.environ.get("FMFBENCH_TEST_S3"):
+        yield named
+        return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -32,7 +32,7 @@ from fmfbench.store.schema import (
     video_spec,
 )
 from fmfbench.store.shards import ArrayReader, shard_pieces
-from fmfbench.store.upload import staged
+from fmfbench.store.upload import make_behind
 from fmfbench.store.writer import StoreWriter, check_target, file_sha256, is_half_made, open_writer
 from fmfbench.version import installed_version
 
@@ -96,13 +96,21 @@ def convert(
     """
     target = parse_place(target)
     if isinstance(target, RemotePath):
-        with staged(target) as here:
+        options = make_options(
+            layout, names, time_format, fps, crop, size, workers, only=only, allow_damaged=allow_damaged,
+            offset=offset, current_hz=current_hz, decimal=decimal,
+        )  # fmt: skip
+        facts = {"files": file_stamps(open_source(source, options)), "options": options.to_dict(),
+                 "version": installed_version()}  # fmt: skip
+
+        def make(here: Path) -> None:
             convert(
                 source, here, layout=layout, names=names, time_format=time_format, fps=fps, crop=crop, size=size,
                 workers=workers, overwrite=here.exists() or overwrite, progress=progress, only=only,
                 allow_damaged=allow_damaged, offset=offset, current_hz=current_hz, decimal=decimal,
             )  # fmt: skip
-        return target
+
+        return make_behind(target, facts, make, overwrite=overwrite)
     options = make_options(
         layout, names, time_format, fps, crop, size, workers, only=only, allow_damaged=allow_damaged,
         offset=offset, current_hz=current_hz, decimal=decimal,

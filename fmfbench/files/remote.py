@@ -10,6 +10,7 @@ AWS_ENDPOINT_URL (plain http is allowed where that endpoint, or the URL itself, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -109,12 +110,23 @@ class RemotePath:
     def write_bytes(self, data: bytes) -> None:
         self._ask("put", data)
 
-    def create_bytes(self, data: bytes) -> None:
-        """Write a file that must not be there yet; FileExistsError where it is, whoever was first."""
-        self._ask("put", data, mode="create")
+    def create_bytes(self, data: bytes) -> Any:
+        """Write a file that must not be there yet; FileExistsError where it is, whoever was first. Gives its tag."""
+        return self._ask("put", data, mode="create")
+
+    def replace_bytes(self, data: bytes, tag: Any) -> Any:
+        """Write a file that must still be the one of this tag, FileExistsError where it is not; gives its new tag."""
+        known = {key: tag[key] for key in ("e_tag", "version") if tag.get(key) is not None}
+        return self._ask("put", data, mode=known)
+
+    def read_tagged(self) -> tuple[bytes, Any]:
+        """The file, and its tag."""
+        return self._ask("get", finish=lambda answer: (bytes(answer.bytes()), answer.meta))
 
     def unlink(self) -> None:
-        self._ask("delete")
+        """Remove the file; one that is not there is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            self._ask("delete")
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file below, by its path relative to this one.
@@ -278,7 +290,7 @@ class _said:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None or isinstance(error, FileNotFoundError | FailedError):
             return
-        if type(error).__name__ == "AlreadyExistsError":
+        if type(error).__name__ in ("AlreadyExistsError", "PreconditionError"):
             raise FileExistsError(self.url) from None
         if type(error).__module__.partition(".")[0] in ("obstore", "builtins") and isinstance(
             error, Exception

@@ -15,12 +15,14 @@ from typing import Any
 
 from fmfbench.errors import DamageError, FailedError, StoreError
 from fmfbench.files.leavings import is_leaving
+from fmfbench.files.remote import Place, RemotePath, parse_place
 from fmfbench.store.additions import label_facts
 from fmfbench.store.digest import file_names, file_sha256
 from fmfbench.store.fingerprint import fingerprints
 from fmfbench.store.reader import Recording, StoreReader
 from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT
 from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE
+from fmfbench.store.upload import make_behind
 from fmfbench.store.writer import StoreWriter, check_target, is_half_made, open_writer
 from fmfbench.version import installed_version
 
@@ -30,17 +32,17 @@ _SAME = ("fmfbench.schema", "fmfbench.layout")
 
 
 def merge(
-    stores: Sequence[str | Path],
-    target: str | Path,
+    stores: Sequence[str | Place],
+    target: str | Place,
     *,
     overwrite: bool = False,
     advance: Callable[[int], Any] = lambda files: None,
-) -> Path:
+) -> Place:
     """Join stores into one.
 
     Args:
         stores: finished stores, of different recordings.
-        target: the store to make.
+        target: the store to make, a path or a URL.
         overwrite: replace a finished store.
         advance: called with the number of files done.
 
@@ -55,7 +57,15 @@ def merge(
     Example:
         >>> merge(["run1.zarr", "run2.zarr"], "all.zarr")  # doctest: +SKIP
     """
-    target = Path(target)
+    target = parse_place(target)
+    if isinstance(target, RemotePath):
+        opened = [StoreReader.open(path) for path in stores]
+        facts = {"merge": [part.attributes[DIGEST_KEY] for part in opened], "version": installed_version()}
+
+        def make(here: Path) -> None:
+            merge(stores, here, overwrite=overwrite or here.exists(), advance=advance)
+
+        return make_behind(target, facts, make, overwrite=overwrite)
     check_target(target, overwrite=overwrite or is_half_made(target))
     parts = [StoreReader.open(path) for path in stores]
     if not parts:
