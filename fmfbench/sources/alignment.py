@@ -80,4 +80,6 @@ def alignment_remarks(
             f"the table is {abs(longer):.2f} s {'longer' if longer > 0 else 'shorter'} than the video ({share:.2%}): "
             "it runs on, or one of the clocks drifts"
         )
+    elif rows[-1] > frames[-1] + 2 * NS:
+        out.append(f"currents run on {(rows[-1] - frames[-1]) / NS:.2f} s after the video")
     return out

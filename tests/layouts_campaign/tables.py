@@ -157,7 +157,7 @@ def number_text(kind: str, time: int) -> str:
         return f"{time / 86400e9 + 719529:.10f}"
     places = {"epoch s": 9, "epoch ms": 6, "epoch us": 3, "epoch ns": 0}[kind]
     whole, rest = divmod(time, 10**places)
-    return f"{whole}.{rest // 10**8}" if kind == "epoch s" else str(whole)
+    return f"{whole}.{rest // 10**6:03d}" if kind == "epoch s" else str(whole)
 
 
 def write(rng: np.random.Generator, folder: Path, stem: str, drawn: Drawn, texts: list[str]) -> None:

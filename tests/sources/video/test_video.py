@@ -340,6 +340,32 @@ def test_a_steady_rate_stands_in_the_place_of_stamps(tmp_path: Path) -> None:
     assert got == [i * 20_000_000 for i in range(COUNT)]
 
 
+def test_frames_that_change_size_are_refused_with_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "v.ts"
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        container.start_encoding()
+        for part, (width, height) in enumerate(((WIDTH, HEIGHT), (96, 64))):
+            encoder = av.CodecContext.create("mpeg2video", "w")
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+            encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+            for i, image in enumerate([*pictures(20, width, height), None]):
+                frame = None
+                if image is not None:
+                    frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+                    frame.pts, frame.time_base = 20 * part + i, Fraction(1, 25)
+                for packet in encoder.encode(frame):
+                    packet.stream = stream
+                    container.mux(packet)
+    with pytest.raises(
+        SourceError, match=r"64x48\), got 96x64 in frame (19|20); split the file where its size changes"
+    ):
+        read(open_video_file(path))
+    with pytest.raises(SourceError, match="got 96x64 in frame (19|20)"):  # no damage that could be kept
+        list(open_video_file(path, allow_damaged=True).timed_blocks(16, []))
+
+
 def sounds(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
