@@ -96,9 +96,9 @@ class Diagnosis:
                 lines += [f"        -> {report.remedy}"]
         if len(bad) > _SHOWN:
             lines.append(f"  and {len(bad) - _SHOWN} more files with a problem")
-        told = {report.problem for report in bad}
+        shown = tuple(f"{report.path}: " for report in bad[:_SHOWN])
         for problem in self.problems:
-            if problem not in told:
+            if not problem.startswith(shown):
                 lines.append(f"  problem {problem}")
         for recording in self.recordings[:_SHOWN]:
             lines += ["", *recording_lines(recording)]
@@ -384,7 +384,8 @@ def _report(path: Path, kind: FileKind, problems: list[str]) -> FileReport:
     name = kind.name
     if kind.name.startswith(("MAT file v", "HDF5")):
         name, own = _mat_kind(path, kind.name)
-        problem = problem or own
+        if own and not problem:
+            problem, _, remedy = own.partition("; ")
     if not problem:
         own = next((p for p in problems if p.startswith(f"{path}: ")), "")
         problem, _, remedy = own.removeprefix(f"{path}: ").partition("; ")

@@ -68,8 +68,8 @@ class LabelVariable:
 
 # What to type in MATLAB for what is no array of numbers.
 _REMEDIES = {
-    "cell": "{0} = cat(ndims({0}{{1}}) + 1, {0}{{:}});  % every cell one frame",
-    "struct": "save its field on its own: {0} = {0}.{0};",
+    "cell": "{0} = cat(ndims({0}{{1}}) + 1, {0}{{:}}); (where every cell is one frame)",
+    "struct": "{0} = {0}.FIELD; (FIELD being the one that holds it)",
     "sparse": "{0} = full({0});",
     "char": "{0} = str2num({0});",
     "string": "{0} = double({0});",
@@ -77,7 +77,7 @@ _REMEDIES = {
     "timetable": "{0} = {0}.Variables;",
     "datetime": "{0} = posixtime({0});",
     "categorical": "{0} = double({0});",
-    "function_handle": "save the values that it gives",
+    "function_handle": "{0} = {0}(); (the values that it gives)",
 }
 
 
@@ -88,7 +88,8 @@ def require(mat: MatFile, name: str, *, numeric: bool) -> MatVariable:
     if variable.unreadable is not None and (kind in _REMEDIES or kind not in _NUMERIC):
         how = _REMEDIES.get(kind)
         advice = f"; in MATLAB: {how.format(name)} and save it again with '-v7.3'" if how else ""
-        raise SourceError(f"{variable.unreadable} (class {kind}){advice}")
+        told = "" if kind == "link" else f" (class {kind})"
+        raise SourceError(f"{variable.unreadable}{told}{advice}")
     if variable.unreadable is not None:
         raise SourceError(variable.unreadable)
     if numeric and variable.matlab_class not in _NUMERIC:
