@@ -1,6 +1,6 @@
 """How well outliers of each kind are told from normal samples: AUROC, FPR, TPR and accuracy, with intervals.
 
-TPR is the share of a kind's outliers that are called abnormal, FPR the share of the normal samples that are (what
+TPR is the share of a kind's outliers that are predicted abnormal, FPR the share of the normal samples that are (what
 the FmFormer paper calls FDR); each kind is held against all normal samples of the file.
 """
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from fmfbench.scoring.bootstrap import cut_blocks
-from fmfbench.scoring.figures import count_figures
+from fmfbench.scoring.events import match_events
+from fmfbench.scoring.figures import count_figures, event_figures
 from fmfbench.scoring.metrics import COUNT_METRICS
 
 VALUES = dict(zip(COUNT_METRICS, (0.5, 0.25, 0.75, 0.5, None), strict=True))
@@ -45,3 +47,25 @@ def test_blocks_that_do_not_bear_on_a_metric_do_not_count_for_it():
     assert found["fdr"].low is None
     assert found["fdr"].reason
     assert found["mdr"].low is not None
+
+
+def events(decision):
+    """Eight events of four seconds, twenty seconds apart, judged by `decision` (N,)."""
+    label = (np.arange(8 * 600) % 600 >= 500).astype(np.int64)
+    return match_events(label, decision, np.zeros(len(label), int), np.arange(len(label)) * 40_000_000)
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_where_resampling_cannot_vary_the_exact_bound_stands(always):
+    """A detector that never or always speaks: Clopper and Pearson's one-sided bound of so many trials."""
+    found = events(np.full(4800, int(always), np.uint8))
+    figures = {figure.name: figure for figure in event_figures(found, resamples=50)}
+    for name, trials in (
+        ("event_recall", 8),
+        ("alarm_time_normal", int((found.unit_normal_hours > 0).sum())),
+    ):
+        bound = beta.ppf(0.025, trials, 1)  # of `trials` successes in as many
+        figure = figures[name]
+        assert (figure.value, figure.low, figure.high) == (
+            (1.0, pytest.approx(bound), 1.0) if always else (0.0, 0.0, pytest.approx(1 - bound))
+        )

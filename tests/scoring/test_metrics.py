@@ -217,3 +217,8 @@ def test_families_of_metrics_are_whole():
     assert RANK_METRICS == ("auroc", "ap")
     assert PIXEL_RANK_METRICS == ("pixel_auroc", "aupro")
     assert len(COUNT_METRICS + RANK_METRICS + PIXEL_RANK_METRICS + EVENT_METRICS) == len(METRICS)
+    assert {entry.name for entry in METRICS if not entry.share} == {
+        "delay_median_s",
+        "delay_p95_s",
+        "false_alarms_per_hour",
+    }

@@ -149,3 +149,13 @@ def test_corrupted_input_is_said(made, tmp_path):
             "WARNING: CORRUPTED INPUT: predicted under the robustness preset glare" in found.to_markdown()
         ) == said
         assert bool(found.to_dict()["warnings"]) == said
+
+
+@pytest.mark.parametrize("kind", range(1, len(KINDS) + 1))
+def test_outliers_that_are_found_are_no_errors(kind, tmp_path):
+    """However long they last: blocks are as long as errors are, not as outliers are."""
+    made = outliers(np.repeat([0, kind, 0, kind], 500))
+    found = score_outliers(predicted(tmp_path / "p.npz", made, (made.kind > 0) * 1.0), made, resamples=20)
+    missed = score_outliers(predicted(tmp_path / "q.npz", made, np.zeros(2000)), made, resamples=20)
+    assert found.bootstrap["correlation_seconds"] == 0
+    assert missed.bootstrap["correlation_seconds"] > 1
