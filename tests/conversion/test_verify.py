@@ -321,3 +321,8 @@ def test_a_finding_says_what_is_wrong_in_the_whole_words_of_the_error(tmp_path):
         == "expected a group: got a file"
     )
     assert _own_words(StoreError("expected a: b"), store) == "expected a: b"
+
+
+def test_there_is_no_bar_unless_it_is_asked_for(whole: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert verify(whole).ok
+    assert capfd.readouterr() == ("", "")

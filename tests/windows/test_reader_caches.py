@@ -130,6 +130,27 @@ def test_masks_are_always_there_and_say_whether_they_are_labels(data: Dataset) -
                     np.testing.assert_array_equal(mask, expected)
 
 
+@pytest.mark.parametrize("protocol", ["short", "paper"])
+def test_the_bound_of_what_loaded_windows_take_is_near(data: Dataset, protocol: str) -> None:
+    """Every array but the currents, of windows that all have a mask: above it, by less than nine bytes a window."""
+    w = data.windows("test", protocol, every=5)
+    index = w.samples
+    rows = np.flatnonzero(index.recording < 2)  # "c" has no labels
+    loaded = LoadedWindows(index, rows)
+    arrays = (
+        loaded.video,
+        loaded.mask,
+        loaded.mask_index,
+        loaded.video_index,
+        loaded.video_valid,
+        loaded._sample_id,
+        loaded._class_label,
+    )
+    taken = sum(array.nbytes for array in arrays)
+    bound = loaded_bytes(index, np.array([len(loaded.video)]), np.array([len(rows)]), (40, 56))[0]
+    assert taken <= bound < taken + 9 * len(rows)
+
+
 def test_memory_holds_the_frames_that_windows_hold_and_no_others(data: Dataset) -> None:
     w = data.windows("test", "short", every=3, cache="memory")
     w.load()
