@@ -27,7 +27,7 @@ __all__ = ["Live", "make_watch_app"]
 
 _KEPT = 100_000  # frames and rows that a page opened later still sees: over an hour at 25 a second
 _MOST_AT_ONCE = 20_000
-_WATCHED_SECONDS = 5.0
+_WATCHED_SECONDS = 10.0
 
 
 class Live:
