@@ -37,8 +37,10 @@ def command(
     check: bool,
     as_json: bool,
 ) -> None:
-    """Write the cards of a STORE into a folder: README.md as Hugging Face reads it, Croissant 1.1 with its RAI fields,
-    a datasheet, and the sample index and currents as Parquet; or the model card of a RUN.
+    """Write the cards of a STORE into a folder, or the model card of a RUN.
+
+    Of a store: README.md as Hugging Face reads it, Croissant 1.1 with its RAI fields, a datasheet, and the sample index
+    and currents as Parquet.
 
     Whose the recordings are and under which licence is stated by --facts; nothing is invented. FMF-Sim is called
     FMF-Sim in every card.

@@ -233,8 +233,10 @@ def _check_outputs(written: dict[str, Path | None], file: Path, options: dict[st
 
 
 def _run_facts(run: Path, latency: bool) -> dict[str, Any]:
-    """What a run folder says of the model: its settings, training time, and, where torch is there, its parameters and,
-    where asked for, its latency."""
+    """What a run folder says of the model.
+
+    Its settings, training time, and, where torch is there, its parameters and, where asked for, its latency.
+    """
     try:
         settings = json.loads((run / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -284,8 +286,10 @@ def _report(
 def _score_all(
     folder: Path, source: StoreReader | Labels, split: str, options: dict[str, Any]
 ) -> tuple[list[Score], dict[str, str]]:
-    """The scores of all files that can be scored, and name -> what is wrong of the others; InputError where it is the
-    same for all, and so not the files' fault."""
+    """The scores of all files that can be scored, and name -> what is wrong of the others.
+
+    InputError where it is the same for all, and so not the files' fault.
+    """
     from tqdm import tqdm
 
     from fmfbench.scoring.score import score

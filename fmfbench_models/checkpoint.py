@@ -1,5 +1,4 @@
-"""Checkpoints: tensors and facts in one safetensors file, nothing pickled; released `.pth` files are read
-too.
+"""Checkpoints: tensors and facts in one safetensors file, nothing pickled; released `.pth` files are read too.
 
 The facts (JSON) stand in the safetensors header under the key "fmfbench": name, config, protocol,
 normalisation, provenance. A run folder holds `best.safetensors` and `last.safetensors`.
@@ -35,8 +34,7 @@ RUN_FILES = ("best.safetensors", "last.safetensors")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write tensors and facts as one safetensors file, in one step: a reader sees the old file or the new
-    one."""
+    """Write tensors and facts as one safetensors file, in one step: a reader sees the old file or the new one."""
     path = Path(path)
     contents = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     header = {HEADER: json.dumps(plain(facts), sort_keys=True, allow_nan=False)}
@@ -52,8 +50,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors (on the CPU) and facts of a file that `write_tensors` wrote; anything else is an
-    InputError."""
+    """The tensors (on the CPU) and facts of a file that `write_tensors` wrote; anything else is an InputError."""
     try:
         with safe_open(path, framework="pt") as stream:
             header = (stream.metadata() or {}).get(HEADER)
@@ -83,8 +80,7 @@ def save_checkpoint(path: str | os.PathLike[str], model: Model) -> Path:
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Model:
-    """A model in eval mode on the CPU, from a run folder (best, else last), our safetensors, or a released
-    `.pth`.
+    """A model in eval mode on the CPU, from a run folder (best, else last), our safetensors, or a released `.pth`.
 
     What a file is, is told from its content, never from its name. A released checkpoint gets the `official`
     protocol and preset. InputError: nothing there, not such a file, or tensors that do not fit.
@@ -153,8 +149,7 @@ def _is_torch_file(path: Path) -> bool:
 
 
 def load_official(path: str | os.PathLike[str]) -> Model:
-    """A released FmFormer state dict (`torch.save`d, read with weights_only=True) as a model of preset
-    `official`."""
+    """A released FmFormer state dict (`torch.save`d, read with weights_only=True) as a model of preset `official`."""
     try:
         state = _unwrapped(read_torch_file(path))
     except InputError as error:

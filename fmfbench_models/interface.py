@@ -72,8 +72,7 @@ class Meta:
 
 @dataclass(frozen=True)
 class FitData:
-    """What a fitted model learns from: batches on the CPU, iterable as often as wanted, always in the same
-    order.
+    """What a fitted model learns from: batches on the CPU, iterable as often as wanted, always in the same order.
 
     train: what gradient training saw. held_out: training samples that it did not see (see
     `Registration.held_out`),

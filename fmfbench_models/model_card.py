@@ -1,5 +1,4 @@
-"""The model card of a run: what it is, what it was trained on and how, what it takes and gives, and what "
-"nobody knows."""
+"""The model card of a run: what it is, how it was trained, what it takes and gives, and what nobody knows."""
 
 from __future__ import annotations
 

@@ -26,8 +26,7 @@ TIME_SERIES_RECIPE_WITHOUT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Defaults: paper, but alpha, weight_decay and betas (not given there: torch's) and the flip (official
-    code).
+    """Defaults: paper, but alpha, weight_decay and betas (not given there: torch's) and the flip (official code).
 
     batch_size: over all processes.
     lr falls by lr_gamma after each epoch of lr_steps.

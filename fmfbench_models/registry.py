@@ -221,8 +221,7 @@ def create_model(name: str, *, preset: str | None = None, **config: Any) -> Mode
 
 
 def parse_config(kind: type[Any], values: Mapping[str, Any], *, what: str) -> Any:
-    """An instance of the frozen dataclass `kind` from plain values, each brought to its field's type or
-    refused."""
+    """An instance of the frozen dataclass `kind` from plain values, each brought to its field's type or refused."""
     hints = typing.get_type_hints(kind)
     known = [item.name for item in fields(kind) if item.init]
     unknown = sorted(set(values) - set(known))

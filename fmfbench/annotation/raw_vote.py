@@ -62,8 +62,10 @@ def shares_on_raw(
     share: float = SHARE,
     radius: int | None = None,
 ) -> Shares:
-    """(h, w) the share of each stored pixel's area that the vote marks, the largest of the boxes'; above 1/2 exactly
-    where the label is 1. Arguments and errors as of `refine_on_raw`."""
+    """(h, w) the share of each stored pixel's area that the vote marks, the largest of the boxes'.
+
+    Above 1/2 exactly where the label is 1. Arguments and errors as of `refine_on_raw`.
+    """
 
     def vote(mask: Mask, reach: int) -> Mask:
         return refine(mask, guide, reach, sigma)

@@ -131,8 +131,7 @@ def _next_window_row(mask: Array, y: int, radius: int, column_sum: Array) -> tup
 def _unanimous(
     column_sum: Array, rows: int, radius: int, verdict: Array, abnormal: Array, normal: Array
 ) -> None:
-    """For one row of pixels: 0 or 1 where the whole window says so, 2 where it is divided; and its
-    voters."""
+    """For one row of pixels: 0 or 1 where the whole window says so, 2 where it is divided; and its voters."""
     width = len(column_sum)
     count = np.int64(0)
     for x in range(min(radius, width)):
@@ -294,8 +293,7 @@ def _emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 @_compiled()
 def _planes(mask: Array, guide: Array, radius: int) -> Array:
-    """What `_vote_lanes` reads: colours, votes, and how many voters of each kind a row of the window
-    holds."""
+    """What `_vote_lanes` reads: colours, votes, and how many voters of each kind a row of the window holds."""
     height, width = mask.shape
     planes = np.zeros((_PLANES, height, width + 2 * radius + _LANES), np.float32)
     for y in range(height):

@@ -183,8 +183,9 @@ def unpacked(bundle: Bundle) -> Iterator[Path]:
 
 
 def differences(claimed: Any, found: Any, where: str = "", *, any_version: bool = False) -> list[str]:
-    """Where two JSON documents of a score differ, other than in what may: command, date, the file's name, and with
-    `any_version` the program's version.
+    """Where two JSON documents of a score differ, other than in what may.
+
+    What may: command, date, the file's name, and with `any_version` the program's version.
 
     Numbers are equal to one part in a billion: another processor may round the last digit otherwise. Trivial baselines
     are compared as far as both documents have them (labels of one split alone know no train prior).

@@ -110,8 +110,10 @@ def scores_page(
 def board_page(
     board: Mapping[str, Any], *, title: str | None = None, files: bool = True, studio: str | None = None
 ) -> str:
-    """The page of a board, from what its board.json holds; `files` links the tables beside it, `studio` is where
-    recordings link to."""
+    """The page of a board, from what its board.json holds.
+
+    `files` links the tables beside it, `studio` is where recordings link to.
+    """
     rows: Sequence[Mapping[str, Any]] = board["rows"]
     clean = [row for row in rows if row["corrupt"] is None]
     title = title or f"Board: {len(rows)} bundles, split {board['split']}"

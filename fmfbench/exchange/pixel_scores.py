@@ -47,8 +47,10 @@ class PixelScores:
         return self.header.dtype.newbyteorder("=")
 
     def blocks(self) -> Iterator[tuple[NDArray[np.intp], NDArray[Any]]]:
-        """(places (k,), scores (k, H, W) as stored, native) of some samples after the other, in the file's order;
-        valid until the next one."""
+        """(places (k,), scores (k, H, W) as stored, native) of some samples after the other, in the file's order.
+
+        Valid until the next one.
+        """
         with NpzFile(self.path) as archive:
             for rows, block in c_blocks(archive, self.header):
                 yield self.place[rows], block

@@ -170,8 +170,10 @@ def count_pieces(masks: npt.NDArray[np.uint8] | npt.NDArray[np.bool_]) -> npt.ND
 def _shape(
     stream: Stream, height: int, width: int, largest: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int8]]:
-    """(H, W) squared distance from the pieces with a ragged rim, about UNIT where `largest` pixels are within it;
-    and which piece is nearest."""
+    """(H, W) squared distance from the pieces with a ragged rim; and which piece is nearest.
+
+    About UNIT where `largest` pixels are within it.
+    """
     share = stream.uniform()
     number = 1 if share < PIECES[0] else 2 if share < PIECES[1] else MOST_PIECES
     radius = max(96, int(64 * (largest / (3.0 * (0.75 + 0.25 * number))) ** 0.5))  # 1/64 pixel

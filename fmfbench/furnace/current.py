@@ -189,8 +189,10 @@ def _bursts(stream: Stream, seconds: FloatArray, first: float, last: float) -> F
 def _stretches(
     stream: Stream, seconds: FloatArray, pace: float
 ) -> tuple[npt.NDArray[np.int8], FloatArray, FloatArray, FloatArray]:
-    """Stretches of another kind: their number (M,), the fluctuation's strength (M,), what sets the phases apart (M, 3)
-    in A, and the share of its current (M, 3) that a phase keeps in a drop-out, -1 where there is none.
+    """Stretches of another kind: their number (M,), and what they change.
+
+    The fluctuation's strength (M,), what sets the phases apart (M, 3) in A, and the share of its current (M, 3) that
+    a phase keeps in a drop-out, -1 where there is none.
 
     All kinds come once in each four, in an order that is drawn.
     """

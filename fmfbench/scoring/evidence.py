@@ -231,8 +231,10 @@ def no_pixels_reason(labels: Labels) -> str:
 def error_blocks(
     tallies: list[Tally], labels: Labels, block_seconds: float | None, resamples: int | None = None
 ) -> Blocks:
-    """Blocks as long as the most correlated of the submissions' errors, of frames or of pixels, ask for; longer where
-    the weights of `resamples` would otherwise be more than may be held."""
+    """Blocks as long as the most correlated of the submissions' errors, of frames or of pixels, ask for.
+
+    Longer where the weights of `resamples` would otherwise be more than may be held.
+    """
     series = [counts.frame[:, 1] + counts.frame[:, 2] for counts in tallies]
     series += [counts.pixel[:, 1] + counts.pixel[:, 2] for counts in tallies if counts.pixel is not None]
     recording, times = labels.recording, labels.frame_time

@@ -15,9 +15,12 @@ _REINTERPRETATION = (
 
 
 def provenance_notes(meta: Mapping[str, object]) -> tuple[str, ...]:
-    """Notes from a prediction file's meta: which weights its convolutional trunk began with, whether it was trained on
-    these samples or by another recipe than the shared one, and whether the model is a re-interpretation. What is not
-    there, or not as `fmfbench predict` writes it, gives none."""
+    """Notes from a prediction file's meta on the model behind it.
+
+    Which weights its convolutional trunk began with, whether it was trained on these samples or by another recipe
+    than the shared one, and whether the model is a re-interpretation. What is not there, or not as `fmfbench predict`
+    writes it, gives none.
+    """
     backbone = backbone_text(meta.get("backbone"))
     notes = [] if backbone is None else [f"backbone {backbone}"]
     seen = meta.get("seen_in_training")

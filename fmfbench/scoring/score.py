@@ -250,8 +250,10 @@ def scored_labels(data: StoreReader | Labels, split: str, context: str | None, p
 
 
 def train_prior(data: StoreReader | Labels, split: str) -> float | None:
-    """Share of abnormal samples among the labelled train samples, None where there are none; those of the split
-    that `split` is a part of."""
+    """Share of abnormal samples among the labelled train samples, None where there are none.
+
+    Those of the split that `split` is a part of.
+    """
     if isinstance(data, Labels):
         train = data.class_label[data.split == SPLITS["train"]] if data.class_label is not None else None
     else:

@@ -58,8 +58,10 @@ class AllPairs:
     num_samples: int
 
     def needed_samples(self) -> list[list[int | None]]:
-        """For each pair, how many samples a difference as large as the one seen would need to be told apart, were it
-        real: half an interval shrinks with the root of the time. None where it is told apart or nothing differs."""
+        """For each pair, how many samples would tell apart a difference as large as the one seen, were it real.
+
+        Half an interval shrinks with the root of the time. None where it is told apart or nothing differs.
+        """
         half = (self.high - self.low) / 2
         return [
             [
@@ -72,8 +74,10 @@ class AllPairs:
         ]
 
     def needed_for(self, difference: float) -> int | None:
-        """How many samples the middle one of all pairs would need to tell a difference of this size apart; None without
-        intervals."""
+        """How many samples the middle one of all pairs would need to tell a difference of this size apart.
+
+        None without intervals.
+        """
         half = ((self.high - self.low) / 2)[np.triu_indices(len(self.names), 1)]
         half = half[np.isfinite(half) & (half > 0)]
         return None if not len(half) else _samples(self.num_samples, float(np.median(half)), difference)

@@ -39,8 +39,10 @@ def scores_markdown(scores: Sequence[Score]) -> str:
 
 
 def score_csv(scores: Sequence[Score]) -> str:
-    """One row a file and metric: file, split, samples, metric, value, low, high, undefined; with files predicted on
-    corrupted input among them, which preset (empty: clean)."""
+    """One row a file and metric: file, split, samples, metric, value, low, high, undefined.
+
+    With files predicted on corrupted input among them, which preset too (empty: clean).
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     corrupted = any(corruption_of(score.meta) for score in scores)

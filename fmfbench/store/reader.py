@@ -285,8 +285,10 @@ class StoreReader:
 
     @property
     def sources_digest(self) -> str | None:
-        """sha256 over names and contents of the files that the store was made of: unlike the fingerprint it also
-        tells frames and currents apart. None where the store does not say."""
+        """sha256 over names and contents of the files that the store was made of.
+
+        Unlike the fingerprint it also tells frames and currents apart. None where the store does not say.
+        """
         sources = self.attributes.get("fmfbench.sources") or []
         named = sorted((str(source.get("path")), str(source.get("sha256"))) for source in sources)
         return hashlib.sha256(json.dumps(named).encode()).hexdigest() if named else None
@@ -340,9 +342,11 @@ class StoreReader:
         return int(self.first_ids[-1])
 
     def sample_ids(self, split: str = "all", *, guard_seconds: float = GUARD_SECONDS) -> NDArray[np.int64]:
-        """Sorted ids of a split: train, test, unused, all, or one derived from train (val, fit, ...), of the default
-        split or, as in `derived:test`, of another. guard_seconds: between `fit` and `val`; by default that of the
-        longest named protocol."""
+        """Sorted ids of a split: train, test, unused, all, or one derived from train (val, fit, ...).
+
+        Of the default split or, as in `derived:test`, of another. guard_seconds: between `fit` and `val`; by default
+        that of the longest named protocol.
+        """
         return self.sample_set(split, guard_seconds=guard_seconds).array()
 
     def sample_set(self, split: str = "all", *, guard_seconds: float = GUARD_SECONDS) -> SampleIds:

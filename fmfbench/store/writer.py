@@ -217,8 +217,9 @@ class StoreWriter:
         return self.part / "notes" / name / f"{index}.json"
 
     def adopt(self, key: str, source: Place, sha256: str) -> None:
-        """Take a file of a finished store as it is: linked where the file system can, copied where not
-        or from elsewhere.
+        """Take a file of a finished store as it is.
+
+        Linked where the file system can, copied where not or from elsewhere.
 
         Args:
             key: the file, relative to either store.

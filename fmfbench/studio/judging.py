@@ -35,8 +35,11 @@ class Judge(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """What is known of a recording so far: score (N,) float32, NaN where a frame was not judged yet; masks (N, bytes)
-    packed, of shape (H,W), or None of a model without masks."""
+    """What is known of a recording so far.
+
+    score (N,) float32, NaN where a frame was not judged yet; masks (N, bytes) packed, of shape (H,W), or None of a
+    model without masks.
+    """
 
     score: NDArray[np.float32]
     bits: NDArray[np.uint8] | None
@@ -48,8 +51,9 @@ class Verdicts:
 
 
 class Judging:
-    """Judges one recording at a time, from the frame that is looked at: first one frame of each second, then all
-    others. Methods may be called from any thread.
+    """Judges one recording at a time, from the frame that is looked at.
+
+    First one frame of each second, then all others. Methods may be called from any thread.
 
     Args:
         judge: the model.
@@ -85,8 +89,11 @@ class Judging:
             return known
 
     def state(self) -> dict[str, Any]:
-        """The recording that is being judged (None: none yet), how many of its frames are `done` of `total`, and an
-        `error` where judging had to end."""
+        """What is being judged, how far it is, and what went wrong.
+
+        The recording (None: none yet), how many of its frames are `done` of `total`, and an `error` where judging had
+        to end.
+        """
         with self._lock:
             name = None if self._goal is None else self._goal[0]
             score = None if name is None or name not in self._found else self._found[name].score
@@ -139,8 +146,9 @@ class Judging:
 
 
 def order_of(missing: NDArray[np.bool_], frame: int) -> Iterator[NDArray[np.int64]]:
-    """Frames that are missing, some at a time and rising within: every 25th of all, then the others; each from `frame`
-    to the end and then from the start.
+    """Frames that are missing, some at a time and rising within: every 25th of all, then the others.
+
+    Each from `frame` to the end and then from the start.
 
     >>> [part.tolist() for part in order_of(np.ones(30, bool), 10)]
     [[25], [0], [10, 11, 12, ..., 24, 26, 27, 28, 29], [1, 2, 3, 4, 5, 6, 7, 8, 9]]

@@ -177,8 +177,10 @@ def guard_frames(line: Timeline, test: NDArray[np.bool_], protocol: WindowProtoc
 
 
 def first_seen(line: Timeline, protocol: WindowProtocol) -> NDArray[np.int64]:
-    """(N,) the earliest frame that belongs to each frame's window: within the protocol's reach in time, among its
-    frames, or the one that its oldest current row belongs to."""
+    """(N,) the earliest frame that belongs to each frame's window.
+
+    Within the protocol's reach in time, among its frames, or the one that its oldest current row belongs to.
+    """
     times, rows = line.frame_time, line.current_time
     in_time = np.searchsorted(times, times - seconds_to_ns(reach_seconds(protocol)), side="right")
     oldest_frame = np.maximum(np.arange(len(times)) - (protocol.num_frames - 1) * protocol.stride, 0)

@@ -180,8 +180,11 @@ class WindowIndex:
         return len(self) <= _LARGEST_TABLE
 
     def has_table(self, asked: int = 0) -> bool:
-        """Whether currents come from a table of all windows: it is made once `asked` windows, with those before
-        them, are many enough to pay for it, and never for a split whose table would be large."""
+        """Whether currents come from a table of all windows.
+
+        It is made once `asked` windows, with those before them, are many enough to pay for it, and never for a split
+        whose table would be large.
+        """
         if "currents" in vars(self):
             return True
         if not self.is_small:
@@ -313,8 +316,10 @@ class WindowIndex:
         return self.layout(len(windows), self.frame_size(windows))
 
     def block_starts(self, block_frames: int, offset: int) -> IntArray:
-        """(b,) the first window of each run of windows whose frames, `offset` later, lie in one block of so many frames
-        of one recording."""
+        """(b,) the first window of each run of windows whose frames lie in one block.
+
+        `offset` later, in one block of so many frames of one recording.
+        """
         if not self.ids.ascending:
             number = (self.frame + offset) // block_frames
             changed = (np.diff(number) != 0) | (np.diff(self.recording) != 0)

@@ -49,8 +49,9 @@ def export_onnx(
     current_length: int | None = None,
     validity: bool = False,
 ) -> Path:
-    """Write `model` as ONNX with any batch size and clips of one form: that of its configuration unless another is
-    named.
+    """Write `model` as ONNX with any batch size and clips of one form.
+
+    That of its configuration unless another is named.
 
     Inputs by name: video (B, 3, T, H, W) uint8, current (B, Tc, 3) float32, those that the model uses;
     normalisation is inside. `validity` adds video_valid (B, T) and current_valid (B, Tc), bool, where the model takes

@@ -121,8 +121,9 @@ def watch_camera(
     show: Show = lambda judged: None,
     ended: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Judge what a camera shows, never lagging behind it: frames that have newer ones behind them are kept for their
-    windows but not judged, and how many that are is said.
+    """Judge what a camera shows, never lagging behind it.
+
+    Frames that have newer ones behind them are kept for their windows but not judged, and how many that are is said.
 
     A current that is older than the protocol's tolerance is said when it begins and when it is over, and stands in
     the log as `current_stale`; the windows are then padded as everywhere.

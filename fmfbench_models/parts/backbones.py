@@ -1,5 +1,4 @@
-"""Convolutional trunks with torchvision's parameter names, so that the published ImageNet weights load
-unchanged.
+"""Convolutional trunks with torchvision's parameter names, so that the published ImageNet weights load unchanged.
 
 He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016 (ResNet-18); Simonyan,
 Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015 (VGG-19, its
@@ -105,8 +104,7 @@ class ResNet18(Trunk):
 
 
 class Vgg19(Trunk):
-    """The first `blocks` of the five of VGG-19: (B, 3, H, W) -> the last ReLU of each block, at strides 1, 2,
-    4, ...
+    """The first `blocks` of the five of VGG-19: (B, 3, H, W) -> the last ReLU of each block, at strides 1, 2, 4, ...
 
     Without the pooling that ends the last block. blocks=4 taps torchvision's `features` 3, 8, 17, 26: 64, 128,
     256 and 512 channels, 10,585,152 parameters.
@@ -149,8 +147,7 @@ def initialise(trunk: nn.Module) -> None:
 
 
 def imagenet_scale(frames: Tensor, like: Tensor) -> Tensor:
-    """RGB frames (..., 3, H, W), 0..255 of any dtype -> what the published weights were trained on, in `like`'s
-    dtype."""
+    """RGB frames (..., 3, H, W), 0..255 of any dtype -> what the published weights were trained on, as `like` is."""
     mean, std = (like.new_tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (frames.to(like.dtype) / 255 - mean) / std
 

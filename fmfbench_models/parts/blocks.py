@@ -51,8 +51,7 @@ CURRENT_MEAN_AMPERES, CURRENT_STD_AMPERES = 8000.0, 2000.0  # until a training s
 
 
 class InputNorm(nn.Module):
-    """Brings raw input to the model's dtype and scale: video (x / 255 - 0.5) / 0.5, current z-scored per
-    phase.
+    """Brings raw input to the model's dtype and scale: video (x / 255 - 0.5) / 0.5, current z-scored per phase.
 
     The identity (in value, not in dtype) if `identity`. imagenet: frames as published backbone weights want them.
     The statistics are buffers and travel with a checkpoint.
@@ -193,8 +192,9 @@ class Encoder(nn.Sequential):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention behind a LayerNorm: packed qkv, bias-free unless `qkv_bias`, output map with bias,
-    scale 1/sqrt(d/heads).
+    """Multi-head self-attention behind a LayerNorm.
+
+    Packed qkv, bias-free unless `qkv_bias`, output map with bias, scale 1/sqrt(d/heads).
 
     Returns the update only; the caller adds it. mask: bool, True = may attend, (..., n, n), or (..., 1, n) for all
     queries alike (`key_mask`). rows: the update of the first so many tokens only, without the work for the others;
@@ -307,8 +307,10 @@ class PostNormBlock(nn.Module):
 
 
 class SeriesEmbedding(nn.Module):
-    """The time-series family's embedding: (b, n, 3) -> (b, n, dim), a circular convolution over three time steps
-    without bias, and fixed sinusoids."""
+    """The time-series family's embedding: (b, n, 3) -> (b, n, dim).
+
+    A circular convolution over three time steps without bias, and fixed sinusoids.
+    """
 
     position: Tensor
 
@@ -324,8 +326,7 @@ class SeriesEmbedding(nn.Module):
 
 
 class SeriesHead(nn.Module):
-    """The time-series family's classifier: LayerNorm of each token, GELU, dropout, and one Linear map of them
-    all."""
+    """The time-series family's classifier: LayerNorm of each token, GELU, dropout, and one Linear map of them all."""
 
     def __init__(self, tokens: int, dim: int, dropout: float = 0.0, classes: int = 2) -> None:
         super().__init__()
@@ -338,8 +339,7 @@ class SeriesHead(nn.Module):
 
 
 def patchify(video: Tensor, patch: tuple[int, int, int]) -> Tensor:
-    """Non-overlapping 3-D patches, flattened: (b, c, T, H, W) -> (b, t*h*w, ph*pw*pt*c), tokens ordered (t,
-    h, w).
+    """Non-overlapping 3-D patches, flattened: (b, c, T, H, W) -> (b, t*h*w, ph*pw*pt*c), tokens ordered (t, h, w).
 
     Inside a patch the order is (row, column, frame, channel), as in the official code. No arithmetic: on
     uint8 frames it moves a quarter of the bytes that it would move on floats.
@@ -352,8 +352,7 @@ def patchify(video: Tensor, patch: tuple[int, int, int]) -> Tensor:
 
 
 class PatchEmbedding(nn.Module):
-    """Flattened patches (b, n, values) -> tokens (b, n, dim): one Linear, between two LayerNorms if
-    `norm`."""
+    """Flattened patches (b, n, values) -> tokens (b, n, dim): one Linear, between two LayerNorms if `norm`."""
 
     def __init__(self, values: int, dim: int, norm: bool = False) -> None:
         super().__init__()
@@ -366,8 +365,11 @@ class PatchEmbedding(nn.Module):
 
 
 class CurrentSequence(nn.Module):
-    """Current (b, n, 3) as tokens (b, 1 + n, dim): a learnable first token, then one linear map of each time step,
-    learnable positions, and LayerNorm if `norm`. kind: (dim,), what marks this modality in a joint sequence."""
+    """Current (b, n, 3) as tokens (b, 1 + n, dim).
+
+    A learnable first token, then one linear map of each time step, learnable positions, and LayerNorm if `norm`.
+    kind: (dim,), what marks this modality in a joint sequence.
+    """
 
     def __init__(self, length: int, dim: int, norm: bool = True, init_std: float = INIT_STD) -> None:
         super().__init__()

@@ -11,8 +11,10 @@ LOCATION_VALUES = 6
 
 
 def patch_locations(grid: tuple[int, int, int]) -> Tensor:
-    """(t*h*w, 6) in [0, 1], tokens ordered (t, h, w): left, top, right, bottom and area as shares of the frame,
-    and the place in time from first (0) to last (1)."""
+    """(t*h*w, 6) in [0, 1], tokens ordered (t, h, w): where each patch is.
+
+    Left, top, right, bottom and area as shares of the frame, and the place in time from first (0) to last (1).
+    """
     t, h, w = grid
     axes = (torch.arange(side, dtype=torch.get_default_dtype()) for side in grid)
     time, row, column = torch.meshgrid(*axes, indexing="ij")

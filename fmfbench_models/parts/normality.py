@@ -52,8 +52,11 @@ class NormalityConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig(NormalityConfig):
-    """trunk: whose features, all maps together on a grid at stride 4; trunk_blocks: of VGG-19's five, or stages of
-    ResNet-18's four."""
+    """Which features are judged.
+
+    trunk: whose features, all maps together on a grid at stride 4. trunk_blocks: of VGG-19's five, or stages of
+    ResNet-18's four.
+    """
 
     trunk: Literal["vgg19", "resnet18"] = "vgg19"
     trunk_blocks: int = 4
@@ -94,8 +97,10 @@ class NormalityModel(Model):
 
     @torch.no_grad()
     def fit(self, data: FitData) -> None:
-        """Learn the normal training frames; thresholds from normal validation samples, or from those learned where
-        there are none. meta's provenance says which, under "thresholds"."""
+        """Learn the normal training frames, and thresholds from normal validation samples.
+
+        From those learned where there are none. meta's provenance says which, under "thresholds".
+        """
         self.eval()
         frames = evenly(normal_frames(data.train), self.limits.max_frames)
         if not frames:
@@ -178,8 +183,10 @@ def normal_frames(batches: Iterable[Batch]) -> Iterator[Tensor]:
 
 
 def evenly(items: Iterable[Tensor], most: int) -> list[Tensor]:
-    """At most `most` of the items, every k-th with the smallest power of two k that does; never more than twice as many
-    are held."""
+    """At most `most` of the items, every k-th with the smallest power of two k that does.
+
+    Never more than twice as many are held.
+    """
     kept: list[Tensor] = []
     step = 1
     for number, item in enumerate(items):

@@ -197,8 +197,10 @@ def added(one: float | None, other: float | None) -> float | None:
 
 
 def count_operations(settings: Settings) -> float:
-    """Floating-point operations of one sample's forward pass, a multiplication and its addition as two; 0 for a model
-    that is no network. Nothing is computed, and no memory taken."""
+    """Floating-point operations of one sample's forward pass; 0 for a model that is no network.
+
+    A multiplication and its addition count as two. Nothing is computed, and no memory taken.
+    """
     protocol, config = settings.protocol, settings.config
     with torch.device("meta"):
         model = create_model(settings.model, **config).eval()

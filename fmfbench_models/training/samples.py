@@ -29,8 +29,10 @@ _BLOCK = 65_536  # windows looked at together
 
 
 def fit_and_validation(data: Dataset, protocol: WindowProtocol | None = None) -> tuple[Ids, Ids]:
-    """Ids to train on and ids to validate on, both of the train split, apart in time: the store's splits `fit` and
-    `val` with a guard between them as long as windows of `protocol` look back, tolerance included.
+    """Ids to train on and ids to validate on, both of the train split, apart in time.
+
+    They are the store's splits `fit` and `val`, with a guard between them as long as windows of `protocol` look back,
+    tolerance included.
 
     Without a protocol the guard is that of the longest one with a name (221 s).
 
@@ -118,8 +120,9 @@ def held_out_part(data: Dataset, ids: Ids, share: float) -> tuple[Ids, Ids]:
 
 
 def normal_windows(windows: Windows) -> Ids:
-    """Ids of the windows that show nothing but normal frames of the train split: every frame that the window
-    holds is one, not the judged one alone.
+    """Ids of the windows that show nothing but normal frames of the train split.
+
+    Every frame that the window holds is one, not the judged one alone.
 
     Frames of other splits do not count as normal, whatever their labels: those are not looked at. Currents are
     not judged: their windows reach back over minutes, and an earlier event is part of what leads to a normal

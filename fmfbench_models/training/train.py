@@ -67,8 +67,9 @@ def train(
     save_seconds: float = 120.0,
     lengthen: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Train `model` on the training samples of a store into the run folder `out`; resume where an earlier
-    call stopped.
+    """Train `model` on the training samples of a store into the run folder `out`.
+
+    Called again, it resumes where an earlier call stopped.
 
     Args:
         model: a name of `list_models()`.

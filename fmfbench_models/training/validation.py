@@ -21,8 +21,9 @@ __all__ = ["evaluate"]
 def evaluate(
     model: Model, loader: Iterable[Batch], world: World, alpha: float = 1.0
 ) -> dict[str, float | None]:
-    """Validation figures over the samples of all processes: loss, accuracy, F1, and mIoU over those that have masks;
-    None where undefined.
+    """Validation figures over the samples of all processes; None where undefined.
+
+    Loss, accuracy, F1, and mIoU over those that have masks.
 
     F1 and mIoU are None without an abnormal sample or pixel too: what they say of `normal_only` is nothing.
     Class figures come from scores gathered by sample id, so they do not depend on the number of processes.

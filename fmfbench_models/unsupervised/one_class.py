@@ -155,8 +155,10 @@ def constant_distance(images: NDArray[np.uint8], learned: NDArray[np.uint8]) -> 
 
 
 def pca_residual(images: NDArray[np.uint8], learned: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Euclidean length of what is left of each image (n, h, w) outside the first 20 principal components of `learned`
-    (m, h, w), or m - 1 if that is less, in grey values: (n,)."""
+    """(n,) what is left of each image outside the first 20 principal components, in grey values.
+
+    Euclidean length, of images (n, h, w), outside those of `learned` (m, h, w), or m - 1 if that is less.
+    """
     flat, own = (values.reshape(len(values), -1).astype(np.float64) for values in (images, learned))
     mean = own.mean(0)
     axes = np.linalg.svd(own - mean, full_matrices=False).Vh[: min(COMPONENTS, len(own) - 1)]

@@ -169,8 +169,10 @@ class Boosting(Model):
         self.base_bits.copy_(to_bits(np.asarray(trees._baseline_prediction, np.float64).reshape(1)))
 
     def _read(self, batches: Iterable[Batch]) -> tuple[Array, NDArray[np.int64]]:
-        """Statistics and labels of the labelled samples; a window that repeats its predecessor with its label, as those
-        of neighbouring frames do, is read once."""
+        """Statistics and labels of the labelled samples.
+
+        A window that repeats its predecessor with its label, as those of neighbouring frames do, is read once.
+        """
         features: list[Array] = []
         labels: list[NDArray[np.int64]] = []
         for batch in batches:

@@ -94,8 +94,11 @@ class CaptureConfig:
 
 
 def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
-    """Contrastive loss of B pairs (b, dim) each: every feature must find its partner among the 2B - 1 others, by
-    cosine similarity (Chen et al. 2020, eq. 1). All features equal: log(2B - 1)."""
+    """Contrastive loss of B pairs (b, dim) each (Chen et al. 2020, eq. 1).
+
+    Every feature must find its partner among the 2B - 1 others, by cosine similarity. All features equal: log(2B -
+    1).
+    """
     features = F.normalize(torch.cat([one, other]), dim=1)
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
     similarity = (features @ features.T / temperature).masked_fill(itself, -torch.inf)
@@ -175,8 +178,11 @@ class Capture(Model):
         video_valid: Tensor | None = None,
         current_valid: Tensor | None = None,
     ) -> Output:
-        """video_valid (B, T), current_valid (B, Tc) bool: tubelets with a frame, and time steps, that are False have no
-        influence."""
+        """The judgement of a batch.
+
+        video_valid (B, T), current_valid (B, Tc) bool: tubelets with a frame, and time steps, that are False have no
+        influence.
+        """
         config = self.config
         video = needed(video, (3, config.num_frames, *config.size), what="capture: video")
         current = needed(current, (config.current_length, 3), what="capture: current")
@@ -199,8 +205,10 @@ class Capture(Model):
     def separate(
         self, tubelets: Tensor, current: Tensor, mask_v: Tensor | None = None, mask_c: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Normalised tubelets (b, n, 384) and current (b, Tc, 3) -> (b, 1 + n, dim), (b, 1 + Tc, dim): each stream
-        by itself, class tokens first."""
+        """Normalised tubelets (b, n, 384) and current (b, Tc, 3) -> (b, 1 + n, dim), (b, 1 + Tc, dim).
+
+        Each stream by itself, class tokens first.
+        """
         visual = self.visual_blocks(self.tubelet_tokens(tubelets), mask_v)
         return visual, self.current_blocks(self.current_tokens(current), mask_c)
 

@@ -127,7 +127,9 @@ class ClipBert(Model):
         video_valid: Tensor | None = None,
         current_valid: Tensor | None = None,
     ) -> Output:
-        """video_valid (B, T), current_valid (B, Tc) bool: frames that are False are left out of the mean, time steps of
+        """The judgement of a batch.
+
+        video_valid (B, T), current_valid (B, Tc) bool: frames that are False are left out of the mean, time steps of
         the attention; a clip without a valid frame has no visual tokens.
         """
         config, clips = self.config, self.config.clips
@@ -170,8 +172,10 @@ class ClipBert(Model):
         return self.blocks(torch.cat([tokens, visual], 1), key_mask(keep))
 
     def mean_map(self, video: Tensor, valid: Tensor | None = None) -> Tensor:
-        """(b, 3, T, H, W) -> (b, dim, h, w): the mean over frames, which forgets their order; over those that are
-        valid (b, T), 0 where none is."""
+        """(b, 3, T, H, W) -> (b, dim, h, w): the mean over frames, which forgets their order.
+
+        Over those that are valid (b, T), 0 where none is.
+        """
         frames = self.input_norm.video(video.transpose(1, 2))
         maps = F.relu(self.squeeze(self.backbone(frames.flatten(0, 1))))
         maps = maps.reshape(-1, int(video.shape[2]), *maps.shape[1:])

@@ -163,8 +163,10 @@ class DcnnSvm(Model):
         return Svm(scalars[:2], scalars[2:4], support, dual, float(scalars[4]), float(scalars[5]))
 
     def fit(self, data: FitData) -> None:
-        """Fit the machine to samples the branches have not seen: the held-out ones, and the validation split's too
-        where those hold one class only."""
+        """Fit the machine to samples the branches have not seen.
+
+        The held-out ones, and the validation split's too where those hold one class only.
+        """
         points, labels = self._decisions(data.held_out or ())
         if len(np.unique(labels)) < 2:
             more, more_labels = self._decisions(data.validation or ())

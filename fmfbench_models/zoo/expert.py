@@ -168,8 +168,10 @@ def amplitudes(deviation: Array) -> Array:
 def climb(
     counts: Sequence[Sequence[Array]], labels: Array, widths: Sequence[int], order: Sequence[int]
 ) -> tuple[float, list[tuple[int, int]]]:
-    """From rules that never fire, improve one after the other in `order`: the Youden index, and each rule's level
-    and time steps. counts: of each rule and level, (n,)."""
+    """From rules that never fire, improve one after the other in `order`.
+
+    Returns the Youden index, and each rule's level and time steps. counts: of each rule and level, (n,).
+    """
     chosen = [(0, width + 1) for width in widths]
     best = 0.0
     for _ in range(MAX_SWEEPS):
@@ -283,8 +285,10 @@ class Expert(Model):
         self.duration.copy_(torch.tensor(rules.duration))
 
     def _read(self, batches: Iterable[Batch]) -> tuple[Array, Array, Array]:
-        """Windows (n, W, 3), their own medians (n, 1, 3) and labels (n,) bool; a window that repeats its
-        predecessor, as those of neighbouring frames do, is read once."""
+        """Windows (n, W, 3), their own medians (n, 1, 3) and labels (n,) bool.
+
+        A window that repeats its predecessor, as those of neighbouring frames do, is read once.
+        """
         windows: list[Array] = []
         setpoints: list[Array] = []
         labels: list[int] = []

@@ -261,8 +261,7 @@ class CurrentTokens(nn.Module):
 
 
 class Mixing(nn.Module):
-    """One attention step of all streams: each within itself (3-6), or across (7-8) from the same pair of
-    inputs."""
+    """One attention step of all streams: each within itself (3-6), or across (7-8) from the same pair of inputs."""
 
     def __init__(self, kind: Literal["self", "cross"], config: FmFormerConfig) -> None:
         super().__init__()
@@ -374,8 +373,11 @@ class FmFormer(Model):
         video_valid: Tensor | None = None,
         current_valid: Tensor | None = None,
     ) -> Output:
-        """video_valid (B, T), current_valid (B, Tc) bool: tubelets with a frame, and time steps, that are False have no
-        influence on anything; the decoder sees zeros in their place."""
+        """The judgement of a batch.
+
+        video_valid (B, T), current_valid (B, Tc) bool: tubelets with a frame, and time steps, that are False have no
+        influence on anything; the decoder sees zeros in their place.
+        """
         return self.judge(video, current, video_valid=video_valid, current_valid=current_valid)[0]
 
     def judge(
@@ -460,8 +462,7 @@ class FmFormer(Model):
         return (self.video.native[0], *grid[1:])
 
     def _at_native_time(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """The decoder's first map has a fixed number of time steps: clips of another length are resampled to
-        it."""
+        """The decoder's first map has a fixed number of time steps: clips of another length are resampled to it."""
         if grid[0] == self.video.native[0]:
             return tokens
         return resize_table(tokens, grid, self._native_time(grid))

@@ -98,8 +98,11 @@ class Gated(Model):
         video_valid: Tensor | None = None,
         current_valid: Tensor | None = None,
     ) -> Output:
-        """aux: the branches' own logits (B, 2), whether their modality is there (B, 1), and `trust` (B, 2): the weights
-        of video and current, which sum to 1, or are 0 where both are lost."""
+        """The judgement of a batch.
+
+        aux: the branches' own logits (B, 2), whether their modality is there (B, 1), and `trust` (B, 2): the weights
+        of video and current, which sum to 1, or are 0 where both are lost.
+        """
         seen, video_feature = self.video.judge(video=video, video_valid=video_valid)
         heard, current_feature = self.current.judge(current=current, current_valid=current_valid)
         assert seen.logits is not None

@@ -77,8 +77,10 @@ def branch(config: object, modality: Literal["visual", "current"], dense: bool) 
 
 
 def share_norm(part: FmFormer, norm: InputNorm) -> None:
-    """Let a branch use the whole model's normalisation, which learns the training split's statistics; it is no part of
-    the branch, so that a checkpoint holds it once."""
+    """Let a branch use the whole model's normalisation, which learns the training split's statistics.
+
+    It is no part of the branch, so that a checkpoint holds it once.
+    """
     del part._modules["input_norm"]
     part.__dict__["input_norm"] = norm
 

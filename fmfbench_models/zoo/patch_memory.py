@@ -80,8 +80,10 @@ class PatchMemory(TrunkFeatures):
 
 
 def greedy_coreset(points: Tensor, count: int) -> Tensor:
-    """Places of at most `count` of the points (n, d), each the one farthest from those chosen before; the first is the
-    point nearest to the mean. Fewer where the others are copies of chosen ones."""
+    """Places of at most `count` of the points (n, d), each the one farthest from those chosen before.
+
+    The first is the point nearest to the mean. Fewer where the others are copies of chosen ones.
+    """
     distance = (points - points.mean(0)).square().sum(1)
     chosen = [int(distance.argmin())]
     distance = (points - points[chosen[0]]).square().sum(1)

@@ -184,8 +184,10 @@ class Ssfeggan(Model):
         }
 
     def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:
-        """In training the gradients of L_D + L_G, at the value of L_D: the sum of a game says nothing, and the
-        generator's own term stands beside it. In evaluation the cross-entropy alone, of all labels."""
+        """In training the gradients of L_D + L_G, at the value of L_D; in evaluation the cross-entropy, of all labels.
+
+        The sum of a game says nothing, and the generator's own term stands beside it.
+        """
         assert output.logits is not None
         labels = batch["class_label"].long()
         if not output.aux:

@@ -280,8 +280,9 @@ class StMae(Model):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def latents(self, tokens: Tensor, order: Tensor) -> Tensor:
-        """Tokens (b, n, dim) encoded and reassembled, (b, n, dim); order (b, n): the first half of the places is one
-        subset, the second half the other.
+        """Tokens (b, n, dim) encoded and reassembled, (b, n, dim).
+
+        order (b, n): the first half of the places is one subset, the second half the other.
 
         With the transition, what stands at a place comes from the other subset alone.
         """
@@ -310,8 +311,10 @@ class StMae(Model):
         return {"loss": loss, **means}
 
     def fit(self, data: FitData) -> None:
-        """Set the thresholds from the validation split, or from the training samples where there is none; meta's
-        provenance says which under "thresholds"."""
+        """Set the thresholds from the validation split, or from the training samples where there is none.
+
+        meta's provenance says which, under "thresholds".
+        """
         origin = "train" if data.validation is None else "validation"
         judged_on = data.train if data.validation is None else data.validation
         parts = list(self._normal_patches(judged_on, CHECKED))

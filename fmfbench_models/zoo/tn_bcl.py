@@ -185,7 +185,9 @@ class TnBcl(Model):
         video_valid: Tensor | None = None,
         current_valid: Tensor | None = None,
     ) -> Output:
-        """aux: v1, v2, t2 (B, dim), similarity (B,) of v2 and t2, and once fitted, in eval mode, distance and
+        """The judgement of a batch.
+
+        aux: v1, v2, t2 (B, dim), similarity (B,) of v2 and t2, and once fitted, in eval mode, distance and
         outlyingness (B,).
 
         video_valid (B, T), current_valid (B, Tc) bool: tubelets with a frame, and time steps, that are False have no
