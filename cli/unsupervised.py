@@ -62,13 +62,13 @@ def command() -> None:
 @click.option("--data", required=True, help=_SETS)
 @out_option(_FOLDER)
 @click.option("--limit", type=int, help="Images of each digit, 2 or more.  [default: all]")
-@learning_options(preset="nano", epochs=40, lr=1e-3)
+@learning_options(preset="nano", epochs=80, lr=1e-3)
 def one_class(*, data: str, out: Path, as_json: bool, **options: Any) -> None:
     """Learn each digit in turn as the normal one, and find the other nine.
 
     \b
     Example:
-      fmfbench unsupervised one-class --data digits --out results/digits --epochs 20
+      fmfbench unsupervised one-class --data digits --out results/digits
     """
     from fmfbench_models.unsupervised.one_class import one_class as make_table
     from fmfbench_models.unsupervised.one_class import one_class_table

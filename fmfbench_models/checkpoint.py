@@ -112,7 +112,7 @@ def restore(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, what: st
         raise InputError(
             f"{what}: expected a model checkpoint of schema {SCHEMA}, got schema {facts.get('schema')}"
         )
-    config = facts["config"]
+    config = {**registration(facts["name"]).before, **facts["config"]}
     if "use_validity" in registration(facts["name"]).config.__dataclass_fields__:
         config = {"use_validity": False} | config  # 0.1.0 gave no model a mask, and had no such key
     model = create_model(facts["name"], **config)

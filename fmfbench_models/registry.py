@@ -53,6 +53,7 @@ class Registration:
         of it could be had. original_recipe_without: what of it they do not say.
     source: the publication. provenance: part -> "paper", "official code", another source, or "choice".
     no_onnx: why the model has no ONNX form; empty where it has one.
+    before: what a checkpoint means that lacks these keys of the configuration, as it was written before they were.
     reinterpretation: its publication could not be had, so it is ours in its spirit; said wherever its
     numbers stand.
     """
@@ -74,6 +75,7 @@ class Registration:
     original_recipe: Mapping[str, Any] | None = None
     original_recipe_without: str = ""
     no_onnx: str = ""
+    before: Mapping[str, Any] = field(default_factory=dict)
     reinterpretation: bool = False
 
 

@@ -55,7 +55,7 @@ def one_class(
     out: Path,
     *,
     preset: str | None = "nano",
-    epochs: int = 40,
+    epochs: int = 80,
     batch_size: int = 8,
     lr: float = 1e-3,
     seed: int = 0,

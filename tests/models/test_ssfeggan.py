@@ -12,7 +12,8 @@ from conftest_zoo_cross import (
 )
 from torch.nn import functional as F
 
-from fmfbench_models import Output, create_model
+from fmfbench_models import Output, create_model, load_checkpoint
+from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
 from fmfbench_models.parts.current_features import current_features
 from fmfbench_models.zoo import ssfeggan
 
@@ -73,12 +74,14 @@ def test_all_labels_and_no_adversary_is_a_plain_classifier():
         torch.testing.assert_close(got[name], expected[name], rtol=0, atol=1e-12)
 
 
-def test_each_network_plays_its_own_game():
+@pytest.mark.parametrize("weighting", ["fixed", "balanced"])
+def test_each_network_plays_its_own_game(weighting):
     """The gradients are those of L_D and L_G apart, each to its own network."""
-    model, _, _, terms = play()
-    assert 0 < model.config.unsupervised < 1  # so that a weight left out, or in the wrong place, shows
+    model, _, _, terms = play(
+        weighting=weighting, unsupervised=0.3
+    )  # so that a weight in the wrong place shows
     unlabelled = terms["real_loss"] + terms["generated_loss"]
-    l_d = terms["class_loss"] + model.config.unsupervised * unlabelled
+    l_d = terms["class_loss"] + 0.3 * terms.get("balance", 1.0) * unlabelled
     torch.testing.assert_close(terms["loss"], l_d)
     for part, own in (("discriminator", l_d), ("generator", terms["generator_loss"])):
         got, expected = gradients(model, terms["loss"], part), gradients(model, own, part)
@@ -86,6 +89,71 @@ def test_each_network_plays_its_own_game():
             torch.testing.assert_close(got[name], expected[name], rtol=0, atol=1e-12)
     assert all(value is None for value in gradients(model, l_d, "generator").values())
     assert all(value is None for value in gradients(model, terms["generator_loss"], "discriminator").values())
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+def test_terms_without_labels_pull_no_harder_than_the_labels(scale):
+    """However far the features have grown, the two gradients stand in the ratio `unsupervised` at most."""
+    model = tiny("ssfeggan", unsupervised=0.5).double().train()
+    assert model.config.weighting == "balanced"
+    with torch.no_grad():
+        model.discriminator.classify.weight.mul_(scale)
+    batch = labelled(8)
+    torch.manual_seed(1)
+    terms = model.objective(model(**model.takes(batch)), batch, 1.0)
+
+    def length(loss):
+        return torch.stack([g.norm() for g in gradients(model, loss, "discriminator").values()]).norm()
+
+    labels, rest = length(terms["class_loss"]), length(terms["real_loss"] + terms["generated_loss"])
+    assert terms["balance"] == pytest.approx(min(1.0, (labels / rest).item()))
+    assert not terms["balance"].requires_grad
+    adversarial = terms["loss"] - terms["class_loss"] - terms["generator_loss"]
+    assert length(adversarial) <= 0.5 * labels * (1 + 1e-9)
+
+
+def test_no_label_in_a_batch_leaves_the_network_alone():
+    """Nothing to hold the other terms to: they have no weight, and nothing divides by 0."""
+    model = tiny("ssfeggan").double().train()
+    batch = labelled(4)
+    output = model(**model.takes(batch))
+    batch["class_label"] = torch.full_like(batch["class_label"], 255)
+    terms = model.objective(output, batch, 1.0)
+    assert terms["class_loss"] == terms["balance"] == 0
+    assert torch.isfinite(terms["loss"])
+
+
+def test_local_contrast_is_what_a_frame_differs_by_from_its_surroundings():
+    from scipy.ndimage import uniform_filter
+
+    image = random(2, 3, 20, 31)
+    found = ssfeggan.local_contrast(image)
+    side, inside = ssfeggan.NEIGHBOURHOOD, (slice(None), slice(None), slice(4, -4), slice(4, -4))
+    around = uniform_filter(image.numpy(), size=(1, 1, side, side))
+    expected = (image.numpy() - around)[inside]
+    got = found.numpy()[inside]
+    for frame in range(2):  # up to one deviation for each frame
+        ratio = got[frame] / expected[frame]
+        np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-9)
+    np.testing.assert_allclose(found.square().mean((1, 2, 3)), 1.0, rtol=1e-3)
+    lit = ssfeggan.local_contrast(
+        0.5 * image + torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)[:, None, None]
+    )
+    torch.testing.assert_close(lit, found, rtol=0, atol=3e-3)
+    flat = ssfeggan.local_contrast(torch.full((1, 3, 16, 24), 0.7))
+    assert flat.abs().max() < 1e-4
+
+
+def test_checkpoints_from_before_mean_what_they_meant(tmp_path):
+    """A file whose configuration does not speak of the contrast saw frames as they are."""
+    model = tiny("ssfeggan", contrast="none", weighting="fixed").eval()
+    tensors, facts = read_tensors(save_checkpoint(tmp_path / "new.safetensors", model))
+    old = {key: value for key, value in facts["config"].items() if key not in ("contrast", "weighting")}
+    write_tensors(tmp_path / "old.safetensors", tensors, {**facts, "config": old})
+    loaded = load_checkpoint(tmp_path / "old.safetensors")
+    assert (loaded.config.contrast, loaded.config.weighting) == ("none", "fixed")
+    batch = labelled(3)
+    torch.testing.assert_close(loaded(**loaded.takes(batch)).logits, model(**model.takes(batch)).logits)
 
 
 def test_cnn_mlp_and_both_outputs_of_the_generator_receive_gradient():

@@ -271,7 +271,7 @@ def test_trains_and_predicts_from_a_store(name, furnace_store, options, tmp_path
     assert ((found.score >= 0) & (found.score <= 1)).all()
     assert (found.mask_bits is not None) == (name in TRANSFORMERS)
     recipe = json.loads((out / "run.json").read_text())["recipe"]
-    assert (recipe["optimiser"], recipe["lr"]) == (("adam", 2e-4) if name == "ssfeggan" else ("adamw", 5e-4))
+    assert (recipe["optimiser"], recipe["lr"]) == (("adam", 1e-3) if name == "ssfeggan" else ("adamw", 5e-4))
 
 
 def test_places_of_patches():
