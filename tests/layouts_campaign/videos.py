@@ -34,7 +34,8 @@ FORMS = [
     (".ts", "mpeg2video", "yuv420p", True, (25, "30000/1001"), 0),
     (".webm", "libvpx-vp9", "yuv420p", True, (25, 30), 1_000_000),
     (".wmv", "wmv2", "yuv420p", True, (25, 30), 1_000_000),
-    (".mpg", "mpeg2video", "yuv420p", True, (25, 50), 0),
+    # FFmpeg's program streams stamp packets, in which pictures share a place: one may stand a step off.
+    (".mpg", "mpeg2video", "yuv420p", True, (25, 50), 40_000_000),
 ]
 UNEVEN = (".mkv", ".mp4")  # those that are also drawn with gaps and jitter
 
