@@ -15,13 +15,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fmfbench.clock import NS
 from fmfbench.conversion.summary import describe_source, recording_lines
 from fmfbench.errors import FmfbenchError, SourceError
 from fmfbench.sources.kinds import FileKind, identify
 from fmfbench.sources.layout import LAYOUTS, VIDEO_SUFFIXES, open_source
 from fmfbench.sources.matlab.mat import open_mat
-from fmfbench.sources.source import Options, Source, binary_blocks
+from fmfbench.sources.matrecording import LabelVariable
+from fmfbench.sources.source import Options, Source, SourceRecording, binary_blocks
 from fmfbench.sources.table.currents import TABLE_SUFFIXES
 from fmfbench.sources.v2 import find_v2_tree
 from fmfbench.sources.video.reader import RawVideo
@@ -172,7 +176,7 @@ def _ways(path: Path, kinds: dict[Path, FileKind], problems: list[str]) -> Itera
     tree = _tree(path)
     for layout in LAYOUTS if tree is None else ("v2",):
         names = _names(path, layout)
-        if len(names) > 1:
+        if names:
             base = Options(layout=layout)
             good = tuple(
                 n for n in names if _open_through(path, replace(base, only=(n,)), problems) is not None
@@ -336,7 +340,33 @@ def _read_through(source: Source) -> Source:
 
 def _facts(source: Source) -> list[dict[str, Any]]:
     facts: list[dict[str, Any]] = describe_source(source)["recordings"]
+    small = sum(p.stat().st_size for p in source.files) <= _READ_BYTES
+    for fact, recording in zip(facts, source.recordings, strict=True):
+        if small or recording.pixel_labels is None:
+            fact.update(_label_facts(recording))
     return facts
+
+
+def _label_facts(recording: SourceRecording) -> dict[str, Any]:
+    """Values of the labels as the file has them, and how many frames they call abnormal."""
+    values: set[float] = set()
+    if recording.frame_labels is not None:
+        return {
+            "label_values": sorted(set(recording.frame_labels.tolist())),
+            "abnormal_frames": int(recording.frame_labels.sum()),
+        }
+    if not isinstance(recording.pixel_labels, LabelVariable):
+        return {}
+
+    def seen(blocks: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        for block in blocks:
+            values.update(np.unique(block).tolist())
+            yield block
+
+    abnormal = 0
+    for block in binary_blocks(seen(recording.pixel_labels.stored_blocks(64)), recording.name):
+        abnormal += int(block.any(axis=(1, 2)).sum())
+    return {"label_values": sorted(values), "abnormal_frames": abnormal}
 
 
 def _command(path: Path, options: Options) -> str:
@@ -362,6 +392,11 @@ def _hints(recordings: list[dict[str, Any]]) -> list[str]:
     if any(r["height"] == r["width"] for r in recordings):
         out.append(
             "frames are square: whether they are upright shows only in a picture, `fmfbench view STORE -o view.png`"
+        )
+    if any(r["height"] > r["width"] for r in recordings):
+        out.append(
+            "frames are taller than wide: if the furnace lies on its side in `fmfbench view STORE -o view.png`, "
+            "the file's axes are exchanged"
         )
     if any(r["height"] > 512 or r["width"] > 512 for r in recordings):
         out.append(

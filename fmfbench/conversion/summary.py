@@ -164,6 +164,9 @@ def recording_lines(r: dict[str, Any]) -> list[str]:
     ]
     if "classes" in r:
         lines.append(f"  class   {_balance(r['classes'])}, layers: {', '.join(r['layers']) or 'none'}")
+    if "label_values" in r:
+        shown = ", ".join(f"{value:g}" for value in r["label_values"]) or "none"
+        lines.append(f"  labels  values {shown}; {r['abnormal_frames']} of {r['frames']} frames abnormal")
     current_rate = f", {r['current_rate']:.2f} a second" if r["current_rate"] else ""
     lines.append(
         f"  current {counted(r['current_rows'], 'row')}{current_rate}, {r['current_nan_rows']} with NaN"

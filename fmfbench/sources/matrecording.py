@@ -61,9 +61,12 @@ class LabelVariable:
     workers: int
 
     def blocks(self, size: int, start: int = 0) -> Iterator[NDArray[np.uint8]]:
+        yield from binary_blocks(self.stored_blocks(size, start), f"{self.path}: variable {self.name!r}")
+
+    def stored_blocks(self, size: int, start: int = 0) -> Iterator[NDArray[Any]]:
+        """As the file has them, 0/1 or 0/255 or what is no label."""
         with open_mat(self.path, workers=self.workers, filled={self.name}) as mat:
-            frames = mat.variables[self.name].iter_frames(2, block=size, start=start)
-            yield from binary_blocks(frames, f"{self.path}: variable {self.name!r}")
+            yield from mat.variables[self.name].iter_frames(2, block=size, start=start)
 
 
 # What to type in MATLAB for what is no array of numbers.

@@ -201,3 +201,31 @@ def test_the_page_for_people_and_a_path_that_is_not_there(tmp_path: Path) -> Non
     missing = CliRunner().invoke(main, ["doctor", str(tmp_path / "none")])
     assert missing.exit_code == 2
     assert "no such file" in missing.output
+
+
+@pytest.mark.parametrize("top", [1, 255])
+def test_the_page_tells_label_values_and_how_the_frames_lie(tmp_path: Path, top: int) -> None:
+    label = np.zeros((24, 32, 6), np.uint8)
+    label[3:5, 7:9, 2:5] = top
+    scipy.io.savemat(tmp_path / "x.mat", v1(label=label))
+    told = diagnose(tmp_path / "x.mat")
+    assert (told.recordings[0]["label_values"], told.recordings[0]["abnormal_frames"]) == ([0, top], 3)
+    assert f"labels  values 0, {top}; 3 of 6 frames abnormal" in told.to_text()
+    assert not told.hints
+    turned = v1(label=(np.arange(6) > 3).astype(np.uint8)[None])
+    turned["video"] = np.zeros((32, 24, 3, 6), np.uint8)
+    scipy.io.savemat(tmp_path / "x.mat", turned)
+    told = diagnose(tmp_path / "x.mat")
+    assert "labels  values 0, 1; 2 of 6 frames abnormal" in told.to_text()
+    assert any("taller than wide" in hint for hint in told.hints)
+
+
+def test_a_fault_stands_once_on_the_page(tmp_path: Path) -> None:
+    video(tmp_path / "run.mp4")
+    (tmp_path / "run.csv").write_text(TABLE.replace(str(AMPS[0, 1]), "x"))
+    scipy.io.savemat(tmp_path / "c.mat", v1(label="none"))
+    told = diagnose(tmp_path)
+    page = told.to_text()
+    assert told.command is None
+    assert page.count("expected a current in A in row 2") == 1
+    assert page.count("got a char") + page.count("is a char") == 1

@@ -83,6 +83,8 @@ class _Split:
         body = body[len(body) // 4 :] if len(body) > 3 else body[-max(1, len(body) - 1) :]
         self.kinds = [self._kind([row[i] for row in body]) for i in range(self.width)]
         self.first = next((i for i, row in enumerate(self.cells) if self._is_row(row)), len(self.cells))
+        while self.first > 1 and self._is_damaged(self.first - 1):
+            self.first -= 1
         self.rows = (
             [row for row in self.cells[self.first :] if self._is_row(row)] if self._serves(least) else []
         )
@@ -111,6 +113,24 @@ class _Split:
         told = [(kind_of(c), k) for c, k in zip(row, self.kinds, strict=False) if k is not Kind.TEXT]
         said = [(got, kind) for got, kind in told if got is not Kind.MISSING and kind is not Kind.MISSING]
         return bool(said) and all(got is kind for got, kind in said)
+
+    def _is_damaged(self, at: int) -> bool:
+        """Whether a line that is no row stands below the names and is a row but for some cells, its time being one."""
+        row = self.cells[at]
+        told = [
+            (kind_of(c), k)
+            for c, k in zip(row, self.kinds, strict=False)
+            if k not in (Kind.TEXT, Kind.MISSING)
+        ]
+        like = [got is kind for got, kind in told]
+        above = (kind_of(c) for line in self.cells[:at] for c in line)
+        return (
+            len(row) >= self.width
+            and bool(like)
+            and like[0]
+            and 2 * sum(like) >= len(like)
+            and sum(kind is Kind.TEXT for kind in above) >= 2
+        )
 
     @property
     def quality(self) -> tuple[int, int]:

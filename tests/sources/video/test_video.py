@@ -217,7 +217,7 @@ def times_by_pyav(path: Path) -> list[Fraction | None]:
 
 
 def damage_within(path: Path, seed: int) -> bool:
-    """Put noise into pictures amid a file and read it; whether FFmpeg sees nothing: a picture for every packet."""
+    """Put noise into pictures amid a file and read it; whether it passes for a sound one."""
     write(path, "libx264")
     times, images = oracle(path)
     whole, places = np.stack(images), packets(path)
@@ -227,9 +227,9 @@ def damage_within(path: Path, seed: int) -> bool:
     length = int(rng.integers(20, 500))
     data[middle : middle + length] = rng.integers(0, 256, length, dtype=np.uint8).tobytes()
     path.write_bytes(data)
-    got, said = [], ""
+    got, frames, said = [], whole[:0], ""
     try:
-        got, _ = read(open_video_file(path))
+        got, frames = read(open_video_file(path))
     except SourceError as error:
         said = str(error)
     assert got or re.search("damaged|advance", said)
@@ -238,10 +238,10 @@ def damage_within(path: Path, seed: int) -> bool:
         if path.suffix == ".ts" and len(got) < len(times):
             # A picture whose start code is gone is not announced by anything but the time that it leaves empty.
             assert any("gap between frames" in remark for remark in open_video_file(path).scan().remarks)
-            return True
+            return False
         assert times_by_pyav(path) == times
         assert got == [round((t - times[0]) * NS) for t in times] or path.suffix == ".avi"
-        return True
+        return not np.array_equal(frames, whole)
     video = open_video_file(path, allow_damaged=True)
     blocks = list(video.timed_blocks(16, []))
     frames = np.concatenate([block for block, _ in blocks])
@@ -282,7 +282,7 @@ def test_a_transport_stream_may_begin_amid_its_pictures(
 @pytest.mark.parametrize("name", ["v.mkv", "v.avi", "v.mp4", "v.ts"])
 def test_damage_within_is_refused_or_remarked_of_many(tmp_path: Path, name: str) -> None:
     unseen = [damage_within(tmp_path / name, seed) for seed in range(200)]
-    assert sum(unseen) <= 10
+    assert sum(unseen) <= 10  # noise that is a picture too
 
 
 @pytest.mark.parametrize(
