@@ -84,7 +84,7 @@ class OutlierScore:
                 "",
                 *table(header, body),
                 "",
-                "FPR: normal samples called abnormal; TPR: outliers called abnormal. Intervals: 95 %, from a block "
+                "FPR: normal samples predicted abnormal; TPR: outliers predicted so. Intervals: 95 %, from a block "
                 f"bootstrap in time ({self.bootstrap['blocks']} blocks of {self.bootstrap['block_seconds']:.1f} s).",
             ]
         )

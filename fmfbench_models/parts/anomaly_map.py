@@ -64,7 +64,7 @@ def spread(maps: Tensor) -> Tensor:
 def youden_threshold(score: NDArray[np.floating[Any]], label: NDArray[np.integer[Any]]) -> float:
     """The threshold of largest true positive rate minus false positive rate, for the rule score > threshold.
 
-    score (N,) at or above 0, label (N,) 0 or 1. Halfway between the lowest score called abnormal and the next one
+    score (N,) at or above 0, label (N,) 0 or 1. Halfway between the lowest score predicted abnormal and the next one
     below it, or 0; the highest score where it is best to call none. InputError: one of the classes is not there.
     """
     if len(np.unique(label)) < 2:

@@ -109,7 +109,7 @@ def test_kinds_share_what_the_ratio_asks_for(digits, ratio):
     assert counts[1:].max() - counts[1:].min() <= 1
 
 
-def test_each_kind_is_spoilt_as_its_name_says(digits):
+def test_each_kind_is_corrupted_as_its_name_says(digits):
     clean, pairs, vectors = injected(digits, (1, 1))
     image = (pairs.image != clean.image).any((1, 2))
     tag = (pairs.tag != clean.tag).any(1)
@@ -127,7 +127,7 @@ def test_each_kind_is_spoilt_as_its_name_says(digits):
         np.testing.assert_array_equal(np.sort(before.ravel()), np.sort(after.ravel()))
 
 
-def test_spoilt_tags_spread_as_good_ones_do(digits):
+def test_corrupted_tags_spread_as_good_ones_do(digits):
     clean, pairs, _ = injected(digits, (1, 4))
     assert pairs.tag[pairs.kind == 1].std() == pytest.approx(clean.tag.std(), rel=0.1)
 

@@ -228,7 +228,7 @@ def test_youden_equals_brute_force(seed):
 
 def test_youden_at_the_ends():
     low, high = np.array([0.1, 0.2]), np.array([0.8, 0.9])
-    assert youden_threshold(low, high) < 0.1  # the wrong way round: nothing is called abnormal
+    assert youden_threshold(low, high) < 0.1  # the wrong way round: nothing is predicted abnormal
     assert 0.2 < youden_threshold(high, low) < 0.8
 
 

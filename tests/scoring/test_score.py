@@ -173,7 +173,7 @@ def test_the_per_second_sample_set_stands_by_itself(data, guess, tmp_path):
         score(whole, data, per_second=True)
 
 
-def test_carved_splits_are_scored_from_labels(make_data, tmp_path):
+def test_derived_splits_are_scored_from_labels(make_data, tmp_path):
     data = make_data(lengths=(30_000, 190))
     labels = labels_from_dataset(data)
     ids = labels.select("val").sample_id
