@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from fmfbench.annotation.annotate import read_drawn
+from fmfbench.annotation.annotate import parse_radius, read_drawn
+from fmfbench.annotation.box_vote import SHARE
 from fmfbench.annotation.coco import write_coco
 from fmfbench.annotation.cvat_export import write_cvat
 from fmfbench.annotation.keyframes import check_against
@@ -159,13 +160,16 @@ class Api:
         return JSONResponse({"aside": aside.name})
 
     async def refine(self, request: Request) -> Response:
-        """`{"frame": f, "tracks": [...]}`: the refined mask of one frame, H*W bytes, then its margin, float32 H*W."""
+        """`{"frame": f, "tracks": [...], "radius": "box/3"}`: the refined mask of one frame, H*W bytes, then its
+        margin, float32 H*W."""
         body = await _body(request)
         name, frame, tracks = request.path_params["name"], body.get("frame"), body.get("tracks")
         recording = self.library.recording(name)
         if not isinstance(frame, int) or not 0 <= frame < recording.num_frames:
             raise InputError(f"{name}: expected a frame below {recording.num_frames}, got {frame!r}")
-        mask, margin = await run_in_threadpool(refine_one, recording, self.draft.size, tracks, frame)
+        mask, margin = await run_in_threadpool(
+            refine_one, recording, self.draft.size, tracks, frame, _share(body)
+        )
         return Response(mask.tobytes() + margin.astype("<f4").tobytes(), media_type=_BYTES)
 
     async def read_file(self, request: Request) -> Response:
@@ -266,6 +270,7 @@ class Api:
             refined=None if refined is None else str(refined),
             margin=body.get("margin") is True,
             as_default=body.get("as_default") is True,
+            radius=None if _share(body) == SHARE else str(body["radius"]),
         )
         await run_in_threadpool(self._apply, wish)
         return JSONResponse(self.applying.state)
@@ -377,6 +382,14 @@ async def _body(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InputError("expected a JSON object")
     return body
+
+
+def _share(body: Mapping[str, Any]) -> float:
+    """The part of a box's shorter side that the vote's radius is."""
+    share = parse_radius(body.get("radius"))
+    if not isinstance(share, float):
+        raise InputError(f"expected a radius of each box, as box/2, got {body['radius']!r}")
+    return share
 
 
 def _size(text: str) -> tuple[int, int]:

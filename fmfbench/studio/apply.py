@@ -16,12 +16,14 @@ __all__ = ["Applying", "Wish"]
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What to write: names of the layers (`refined` None: the boxes alone), and whether they become the default."""
+    """What to write: names of the layers (`refined` None: the boxes alone), whether they become the default, and the
+    radius, as of `annotate`."""
 
     boxes: str
     refined: str | None
     margin: bool
     as_default: bool
+    radius: str | None = None
 
 
 class Applying:
@@ -70,6 +72,7 @@ class Applying:
                 keyframes,
                 boxes=wish.boxes,
                 refined=wish.refined,
+                radius=wish.radius,
                 margin=wish.margin,
                 as_default=wish.as_default,
                 advance=self._advance,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.annotation.box_vote import margins_of_boxes
+from fmfbench.annotation.box_vote import SHARE, margins_of_boxes
 from fmfbench.annotation.keyframes import parse_keyframes
 from fmfbench.annotation.propagate import stored_boxes
 from fmfbench.annotation.weighted_median import refine
@@ -15,7 +15,7 @@ __all__ = ["refine_one", "warm_up"]
 
 
 def refine_one(
-    recording: Recording, size: tuple[int, int], tracks: object, frame: int
+    recording: Recording, size: tuple[int, int], tracks: object, frame: int, share: float = SHARE
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Propagate tracks to one frame and refine the mask.
 
@@ -24,6 +24,7 @@ def refine_one(
         size: (width, height) that the boxes are drawn on.
         tracks: as in `keyframes.json`.
         frame: which.
+        share: the vote's radius is the box's shorter side / share.
 
     Returns:
         (H,W) uint8 of 0 and 1, and the vote's margin, (H,W) float32 in [-1, 1].
@@ -38,7 +39,7 @@ def refine_one(
     boxes = np.array([stored_boxes(track, frames, shape, view)[0] for track in found if track.keyframes])
     if not np.isfinite(boxes).any():
         return np.zeros(shape, np.uint8), np.full(shape, -1, np.float32)
-    margin = margins_of_boxes(boxes, recording.read_video(frame, frame + 1)[0])
+    margin = margins_of_boxes(boxes, recording.read_video(frame, frame + 1)[0], share=share)
     return (margin > 0).astype(np.uint8), margin
 
 

@@ -258,6 +258,31 @@ def test_the_refined_frame_is_what_annotate_writes(launch, own_store: Path) -> N
     assert "never overwritten" in state["error"]
 
 
+def test_a_larger_window_is_asked_for_and_applied(launch, own_store: Path) -> None:
+    studio = launch(own_store)
+    tracks = [box_track()]
+    studio.json("/api/keyframes/plain", {"base": 0, "tracks": tracks})
+    for bad in ("box/0", "7", 7, "x"):
+        for path in ("/api/refine/plain", "/api/apply"):
+            assert studio.error(path, {"frame": 33, "tracks": tracks, "radius": bad})[0] == 400, bad
+    masks = []
+    for radius in ("box/3", "box/2"):
+        answer = studio.ask("/api/refine/plain", {"frame": 33, "tracks": tracks, "radius": radius})[2]
+        masks.append(np.frombuffer(answer, np.uint8, 24 * 32).reshape(24, 32))
+    guide = fmfbench.open_dataset(own_store).recordings["plain"].read_video(33, 34)[0]
+    boxes = np.array([[8.6, 6.3, 22.6, 18.3]])
+    assert np.array_equal(masks[0], refine_boxes_plain(boxes, guide))
+    assert np.array_equal(masks[1], refine_boxes_plain(boxes, guide, share=2))
+    assert not np.array_equal(*masks)
+    state = studio.json("/api/apply", {"boxes": "b", "refined": "r", "radius": "box/2"})
+    while state["state"] == "running":
+        time.sleep(0.05)
+        state = studio.json("/api/pulse")["apply"]
+    assert state["state"] == "done", state
+    recording = fmfbench.open_dataset(own_store).recordings["plain"]
+    assert np.array_equal(recording.read_masks(33, 34, "r")[0], masks[1])
+
+
 def test_an_event_without_a_box_is_kept_and_needs_a_recording_without_masks(launch, own_store: Path) -> None:
     studio = launch(own_store)
     without = {"id": 0, "onset": 5, "offset": 9, "keyframes": []}

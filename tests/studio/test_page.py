@@ -290,9 +290,13 @@ def test_boxes_by_mouse_and_the_refined_mask_of_the_frame(look: Any, launch: Any
     durations = [drag((16 + step % 2, 14), (17 - step % 2, 14)) for step in range(12)]
     assert np.median(durations) < 50, durations
     (track,) = tracks_of(studio)
-    body = studio.ask("/api/refine/plain", {"frame": 30, "tracks": [track]})[2]
-    shown = page.evaluate("import('/assets/app.js').then(({ app }) => Array.from(app.refined.mask))")
-    assert bytes(shown) == body[: 24 * 32]
+    for radius in ("box/3", "box/2"):
+        page.locator("#part-files select").select_option(radius)
+        body = studio.ask("/api/refine/plain", {"frame": 30, "tracks": [track], "radius": radius})[2]
+        key = "import('/assets/app.js').then(({ app }) => app.refined?.mask && app.refined.key.includes(app.radius))"
+        until(page, key)
+        shown = page.evaluate("import('/assets/app.js').then(({ app }) => Array.from(app.refined.mask))")
+        assert bytes(shown) == body[: 24 * 32]
     drag((1, 1), (4, 5))  # beside it: another event
     assert [t["id"] for t in tracks_of(studio)] == [0, 1]
 

@@ -19,6 +19,7 @@ export const app = {
   refined: null, // of the draft: { key, mask, margin }
   window: null, // what the window of the frame holds
   apply: { state: "idle" },
+  radius: "box/3", // of the refining vote: a part of each box's shorter side
   division: null, // the split that is being drawn, see divide.js
   runs: [], // how far each run has judged, as the server says
 };

@@ -316,9 +316,23 @@ function drawFiles() {
   }
   row.append(element("button", { type: "button", onclick: exportFiles }, "Export…"));
   content.push(row);
+  if (editable) content.push(radiusField());
   const file = editable ? `Saved as drawn, in ${app.labels.file}. Apply propagates and refines the boxes into layers of the store.` : "Opened read-only.";
   content.push(element("p", { className: "quiet" }, file));
   keepFocus(parts.files, content);
+}
+
+const RADII = [["box/3", "tight: a third of the box"], ["box/2", "loose: a half of the box"]];
+
+/** How large the refining window is: boxes that were drawn loosely are refined better with a larger one. */
+function radiusField() {
+  const change = (e) => {
+    app.radius = e.target.value;
+    emit("radius");
+  };
+  const select = element("select", { onchange: change }, ...RADII.map(([value, words]) => element("option", { value }, words)));
+  select.value = app.radius;
+  return element("label", { className: "field" }, "boxes are drawn", select);
 }
 
 function freeLayer(base) {
@@ -352,7 +366,7 @@ async function applyLabels() {
   const content = [element("p", {}, `Recordings: ${names}.${rest}`), element("div", { className: "fields wide" }, boxesField, refinedField), defaultField, marginField];
   if ((await form("Apply: boxes into pixel labels", content, [["go", "Apply"]])) !== "go") return;
   try {
-    app.apply = await postJson("/api/apply", { boxes: boxes.value, refined: refined.value, as_default: asDefault.checked, margin: margin.checked });
+    app.apply = await postJson("/api/apply", { boxes: boxes.value, refined: refined.value, radius: app.radius, as_default: asDefault.checked, margin: margin.checked });
   } catch (error) {
     app.apply = { state: "failed", error: error.message };
   }

@@ -118,7 +118,7 @@ let refining = false;
 
 const refineKey = () => {
   const tracks = shownTracks().filter((t) => isIn(t, app.shown) && t.keyframes.length);
-  return tracks.length ? JSON.stringify([app.rec.name, app.shown, tracks]) : null;
+  return tracks.length ? JSON.stringify([app.rec.name, app.shown, tracks, app.radius]) : null;
 };
 
 export async function refine() {
@@ -134,10 +134,10 @@ export async function refine() {
   }
   if (refining) return;
   refining = true;
-  const [name, frame, tracks] = JSON.parse(key);
+  const [name, frame, tracks, radius] = JSON.parse(key);
   const { width, height } = app.rec;
   try {
-    const bytes = await postForBytes(path("refine", name), { frame, tracks });
+    const bytes = await postForBytes(path("refine", name), { frame, tracks, radius });
     const mask = new Uint8Array(bytes, 0, width * height);
     const margin = new Float32Array(bytes.slice(width * height));
     if (refineKey() === key) {
@@ -152,7 +152,7 @@ export async function refine() {
   if (refineKey() !== key) refine();
 }
 
-on("frame labels preview layers playing", refine);
+on("frame labels preview layers playing radius", refine);
 on("layers", () => {
   if (app.shown !== app.frame || !needed().every((source) => source.peek(app.frame))) {
     app.shown = -1;
