@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from fmfbench.errors import FmfbenchError
+from fmfbench.files.disk_cache import parse_size
 
 from .groups import SuggestingGroup
 
@@ -114,7 +116,13 @@ def _failure(text: str, exit_code: int) -> click.ClickException:
     cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(package_name="fmfbench")
-def main() -> None:
+@click.option(
+    "--disk-cache",
+    metavar="FOLDER",
+    help="Keep on this disk what is read of stores behind a URL.",
+)
+@click.option("--disk-cache-size", metavar="SIZE", help="What it takes at most, as 500MB.  [default: 20GB]")
+def main(disk_cache: str | None, disk_cache_size: str | None) -> None:
     """The toolkit of FMF-Benchmark: recordings in, windows and scores out.
 
     \b
@@ -123,6 +131,12 @@ def main() -> None:
     fmfbench view fmf.zarr -o out.png  look at it
     fmfbench score predictions.npz --data fmf.zarr
     """
+    # In the environment, so that worker processes, however they are started, keep to it too.
+    if disk_cache is not None:
+        os.environ["FMFBENCH_DISK_CACHE"] = os.path.abspath(disk_cache)
+    if disk_cache_size is not None:
+        parse_size(disk_cache_size)
+        os.environ["FMFBENCH_DISK_CACHE_SIZE"] = disk_cache_size
 
 
 if __name__ == "__main__":  # python -m fmfbench_cli.main; the usual way is python -m fmfbench

@@ -13,13 +13,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fmfbench.errors import FailedError, InputError, MissingDependencyError
+from fmfbench.files.disk_cache import disk_cache
 
 __all__ = ["SCHEMES", "Place", "RemotePath", "parse_place", "read_ranges", "read_tail"]
 
@@ -34,12 +35,16 @@ _used_by: int | None = None  # the process that first read from elsewhere
 
 @dataclass(frozen=True)
 class RemotePath:
-    """A file or folder behind a URL. Equal URLs are equal paths; it pickles as its URL."""
+    """A file or folder behind a URL. Equal URLs are equal paths.
+
+    version: of what is below (a store's digest), where that is known: then what is read may come from the disk cache.
+    """
 
     url: str
+    version: str = field(default="", compare=False)
 
     def __truediv__(self, name: str) -> RemotePath:
-        return RemotePath(f"{self.url.rstrip('/')}/{name}")
+        return RemotePath(f"{self.url.rstrip('/')}/{name}", self.version)
 
     def __str__(self) -> str:
         return self.url
@@ -68,7 +73,7 @@ class RemotePath:
 
     @property
     def parent(self) -> RemotePath:
-        return RemotePath(self.url.rstrip("/").rsplit("/", 1)[0])
+        return RemotePath(self.url.rstrip("/").rsplit("/", 1)[0], self.version)
 
     def exists(self) -> bool:
         """Whether a file of this name is there, or any file below it."""
@@ -92,7 +97,7 @@ class RemotePath:
         return False
 
     def read_bytes(self) -> bytes:
-        return self._body({})
+        return self._kept("whole", {})
 
     def pieces(self) -> Iterator[bytes]:
         """The file from start to end, some MiB at a time."""
@@ -102,10 +107,10 @@ class RemotePath:
 
     def read_range(self, offset: int, length: int) -> bytes:
         """Bytes from `offset` on, fewer where the file ends before."""
-        return self._body({"range": (offset, offset + length)}) if length else b""
+        return self._kept(f"{offset}+{length}", {"range": (offset, offset + length)}) if length else b""
 
     def read_tail(self, length: int) -> bytes:
-        return self._body({"range": {"suffix": length}})
+        return self._kept(f"-{length}", {"range": {"suffix": length}})
 
     def write_bytes(self, data: bytes) -> None:
         self._ask("put", data)
@@ -150,6 +155,13 @@ class RemotePath:
         with _said(self.url):
             for entries in obstore.list(_store(self.url), prefix):
                 yield from entries
+
+    def _kept(self, part: str, options: dict[str, Any]) -> bytes:
+        """Bytes that may be on this machine's disk already."""
+        cache = disk_cache() if self.version else None
+        if cache is None:
+            return self._body(options)
+        return cache.get(f"{self.url}\0{self.version}\0{part}", lambda: self._body(options))
 
     def _body(self, options: dict[str, Any]) -> bytes:
         """The bytes of an answer, which may break off after its first line: then asked for anew."""

@@ -20,7 +20,7 @@ from fmfbench.files.html import html_table
 from fmfbench.files.leavings import without_leavings
 from fmfbench.files.remote import Place, RemotePath, parse_place
 from fmfbench.store.ids import SampleIds, group_by, true_runs
-from fmfbench.store.schema import FILES_KEY, ROOT, SCHEMA, SPLITS, parse_group
+from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT, SCHEMA, SPLITS, parse_group
 from fmfbench.store.shards import ArrayReader
 from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE, parse_split
 from fmfbench.store.splits import GUARD_SECONDS, no_validation, parse_derived, validation_rows
@@ -207,6 +207,10 @@ class StoreReader:
             raise StoreError(
                 f"{path}: expected a store of schema {SCHEMA}, got {schema!r}; convert again with this version"
             )
+        if isinstance(
+            path, RemotePath
+        ):  # the digest covers every file, and this root was read from there just now
+            path = RemotePath(path.url, str(attributes.get(DIGEST_KEY, "")))
         return cls(path, attributes)
 
     @property

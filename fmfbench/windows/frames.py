@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.files.remote import RemotePath
+from fmfbench.store.ids import group_by
 from fmfbench.store.shards import ArrayReader
 from fmfbench.windows.ordered import in_order
 
@@ -16,6 +18,7 @@ __all__ = ["ChunkCache", "KeptChunks", "load_frames"]
 
 _KEPT_CHUNKS = 32  # at least: neighbouring windows share most of theirs
 _KEPT_BYTES = 64 << 20  # of chunks beyond those
+_REQUESTS_AT_ONCE = 8
 _CHUNKS_PER_TASK = 8  # handing a thread one at a time would cost a fifth of its decoding
 
 
@@ -95,15 +98,15 @@ def load_frames(
         out: (n,H,W,...), or (n,W,H,...) with `transposed`.
         threads: that decode beside this one.
     """
-    size = reader.spec.chunk
+    size, far = reader.spec.chunk, isinstance(reader.path, RemotePath)
     chunks, first = np.unique(frames // size, return_index=True)
     stops = [*first[1:].tolist(), len(frames)]
 
     def load(task: list[tuple[int, int, int]]) -> None:
-        for k, start, stop in task:
-            chunk = reader.chunk(k)
+        found = reader.chunks([k for k, _, _ in task]) if far else (reader.chunk(k) for k, _, _ in task)
+        for (k, start, stop), chunk in zip(task, found, strict=True):
             if transposed:
-                chunk = chunk.swapaxes(1, 2)
+                chunk = chunk.swapaxes(1, 2)  # noqa: PLW2901 - the same chunk, seen otherwise
             inside = frames[start:stop] - k * size
             # A whole run is a plain copy, which fancy indexing would make twice.
             whole = inside[-1] - inside[0] == stop - start - 1
@@ -111,5 +114,9 @@ def load_frames(
 
     parts = list(zip(chunks.tolist(), first.tolist(), stops, strict=True))
     tasks = [parts[i : i + _CHUNKS_PER_TASK] for i in range(0, len(parts), _CHUNKS_PER_TASK)]
+    if far:  # a task a shard, its chunks in as few requests as can be, and many requests at once
+        shards = group_by(chunks * size // reader.spec.shard)
+        tasks = [parts[places[0] : places[-1] + 1] for _, places in shards]
+        threads = max(threads, _REQUESTS_AT_ONCE)
     for _ in in_order(load, tasks, threads):
         pass

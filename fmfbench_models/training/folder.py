@@ -8,11 +8,13 @@ state.safetensors    all that the next step depends on
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import platform
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +32,7 @@ from fmfbench.files.claims import make_folder, read_mark, sweep
 from fmfbench.torch import WindowLoader
 from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
 from fmfbench_models.interface import Model
+from fmfbench_models.training.parallel import World, first_s_bytes
 from fmfbench_models.training.settings import Settings, without_later
 
 __all__ = ["Place", "RunFolder", "git_revision", "versions"]
@@ -53,8 +56,25 @@ class Place:
 class RunFolder:
     """The files of one run. It belongs to one run: another's settings are refused, the same ones resume."""
 
-    def __init__(self, path: Path, settings: Settings, data: Dataset) -> None:
-        self.path, self.settings, self.data = path, settings, data
+    def __init__(self, path: Path, settings: Settings, data: Dataset, processes: int = 1) -> None:
+        self.path, self.settings, self.data, self.processes = path, settings, data, processes
+
+    def seen_by(self, world: World) -> RunFolder:
+        """This folder for the first process; for others, which may be on machines that do not see it, a temporary one
+        with what a run resumes by, that ends with the process."""
+        files = {}
+        for name in ("run.json", "state.safetensors"):
+            path = self.path / name
+            here = path.read_bytes() if world.is_first and path.is_file() and world.size > 1 else None
+            files[name] = first_s_bytes(world, here)
+        if world.is_first:
+            return self
+        folder = Path(tempfile.mkdtemp(prefix="fmfbench-run-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        for name, data in files.items():
+            if data is not None:
+                (folder / name).write_bytes(data)
+        return RunFolder(folder, self.settings, self.data, self.processes)
 
     @property
     def log(self) -> Path:
@@ -132,7 +152,10 @@ class RunFolder:
 
     def _write(self, **more: Any) -> None:
         facts = {"data": str(self.data.path), "sources": self.data.sources_digest, "versions": versions()}
-        write_json(self.path / "run.json", {"schema": 1, **self.settings.to_dict(), **facts, **more})
+        write_json(
+            self.path / "run.json",
+            {"schema": 1, **self.settings.to_dict(), **facts, "processes": self.processes, **more},
+        )
 
     @property
     def finished(self) -> bool:

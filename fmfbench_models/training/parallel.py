@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fmfbench.errors import InputError
 
-__all__ = ["World", "check_device", "gather_by_id", "joined", "sum_over_ranks"]
+__all__ = ["World", "check_device", "first_s_bytes", "gather_by_id", "joined", "sum_over_ranks"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,23 @@ def joined(device: str | None = None) -> Iterator[World]:
     # interpreter's end, where gloo's abort the process ("terminate called without an active exception").
     gc.collect()
     dist.destroy_process_group()
+
+
+def first_s_bytes(world: World, data: bytes | None) -> bytes | None:
+    """What the first process has, in every process: None where it has none."""
+    if world.size == 1:
+        return data
+    length = torch.tensor([-1 if data is None else len(data)], device=world.device)
+    dist.broadcast(length, 0)
+    if int(length) < 0:
+        return None
+    sent = torch.empty(int(length), dtype=torch.uint8)
+    if world.is_first and data:
+        sent = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    sent = sent.to(world.device)
+    if len(sent):
+        dist.broadcast(sent, 0)
+    return sent.cpu().numpy().tobytes()
 
 
 def gather_by_id(world: World, ids: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:

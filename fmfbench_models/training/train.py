@@ -31,6 +31,7 @@ from fmfbench_models.parts.augmentation import augment
 from fmfbench_models.parts.backbones import load_backbone_weights, random_backbone, trunk_of
 from fmfbench_models.parts.progress import Progress
 from fmfbench_models.registry import create_model, plain, registration
+from fmfbench_models.training.batch_norm import gather_batch_norm
 from fmfbench_models.training.folder import Place, RunFolder, git_revision, versions
 from fmfbench_models.training.parallel import World, joined
 from fmfbench_models.training.runlog import RunLog, draw_curves
@@ -138,7 +139,7 @@ class _Run:
         longer_than: Path | None,
     ) -> None:
         self.settings, self.data, self.world = settings, data, world
-        self.folder = RunFolder(out, settings, data)
+        self.folder = RunFolder(out, settings, data, world.size)
         self.record = registration(settings.model)
         self.recipe = settings.recipe
         self.workers, self.backbone_weights, self.save_seconds = workers, backbone_weights, save_seconds
@@ -147,7 +148,7 @@ class _Run:
         self.with_masks = self._count_masks()
         if world.is_first:  # the others would see a folder half made
             self.folder.claim(longer_than)
-        world.wait()
+        self.folder = self.folder.seen_by(world)
         self.model = self._fresh_model().to(world.device)
         self.place = Place()
 
@@ -319,11 +320,8 @@ class _Run:
         if self.world.size > 1:
             if gpu:
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-            elif any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.model.modules()):
-                raise InputError(
-                    f"{self.settings.model}: batch norm over several processes needs GPUs; "
-                    f"run one process, or train the class task alone"
-                )
+            else:
+                gather_batch_norm(self.model)
             unused = bool(self.record.without_gradient) or self.model.has_unused
             model = nn.parallel.DistributedDataParallel(self.model, find_unused_parameters=unused)
         return torch.compile(model) if gpu else model
