@@ -340,30 +340,49 @@ def test_a_steady_rate_stands_in_the_place_of_stamps(tmp_path: Path) -> None:
     assert got == [i * 20_000_000 for i in range(COUNT)]
 
 
-def test_frames_that_change_size_are_refused_with_their_place(tmp_path: Path) -> None:
-    path = tmp_path / "v.ts"
+def write_in_parts(path: Path, parts: list[tuple[int, int, str]]) -> None:
+    """One stream of 20 pictures of each (width, height, pixel format)."""
     with av.open(str(path), "w", format="mpegts") as container:
         stream = container.add_stream("mpeg2video", rate=25)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         container.start_encoding()
-        for part, (width, height) in enumerate(((WIDTH, HEIGHT), (96, 64))):
+        for part, (width, height, pixel) in enumerate(parts):
             encoder = av.CodecContext.create("mpeg2video", "w")
-            encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, pixel
             encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
             for i, image in enumerate([*pictures(20, width, height), None]):
                 frame = None
                 if image is not None:
-                    frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+                    frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixel)
                     frame.pts, frame.time_base = 20 * part + i, Fraction(1, 25)
                 for packet in encoder.encode(frame):
                     packet.stream = stream
                     container.mux(packet)
+
+
+def test_frames_that_change_size_are_refused_with_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "v.ts"
+    write_in_parts(path, [(WIDTH, HEIGHT, "yuv420p"), (96, 64, "yuv420p")])
     with pytest.raises(
         SourceError, match=r"64x48\), got 96x64 in frame (19|20); split the file where its size changes"
     ):
         read(open_video_file(path))
     with pytest.raises(SourceError, match="got 96x64 in frame (19|20)"):  # no damage that could be kept
         list(open_video_file(path, allow_damaged=True).timed_blocks(16, []))
+
+
+@pytest.mark.parametrize("crop", [None, (5, 3, 20, 11)])
+def test_frames_that_change_their_pixel_format(
+    tmp_path: Path, crop: tuple[int, int, int, int] | None
+) -> None:
+    path = tmp_path / "v.ts"
+    write_in_parts(path, [(WIDTH, HEIGHT, "yuv420p"), (WIDTH, HEIGHT, "yuv422p")])
+    x, y, w, h = crop or (0, 0, WIDTH, HEIGHT)
+    expected = np.stack(oracle(path)[1])[:, y : y + h, x : x + w]
+    video = open_video_file(path, crop=crop, allow_damaged=True)
+    frames = np.stack([image for _, image in video.frames()])
+    assert np.array_equal(frames, expected)
+    assert len(frames) > 35
 
 
 def sounds(path: Path) -> None:
