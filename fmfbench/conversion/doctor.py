@@ -229,7 +229,10 @@ def _remedies(path: Path, options: Options, said: str) -> Iterator[Options]:
 
 def _row_rate(path: Path, options: Options) -> Fraction | None:
     """Rows a second by which counted rows last as long as their videos: the nominal rate where it fits, or another."""
-    source = _open_through(path, replace(options, current_hz=Fraction(2)), [])
+    nominal, said = replace(options, current_hz=Fraction(2)), [""]
+    source = _open_through(path, nominal, said)
+    if source is None and "--fps" in said[-1] and (steady := _steady(path, nominal)) is not None:
+        source = _open_through(path, steady, [])
     if source is None:
         return None
     fits = []

@@ -13,12 +13,14 @@ __all__ = ["first_frame", "likely_seconds", "open_container", "refuse_cut", "sla
 _NO_DURATION = {"mpegts", "mpeg"}  # what FFmpeg tells there is an estimate from the last stamps
 
 
-def open_container(path: Path, wanted: int | None) -> tuple[Any, Any]:
+def open_container(path: Path, wanted: int | None, *, look_at_end: bool = True) -> tuple[Any, Any]:
     """The container, and the video stream of it to read.
 
     Args:
         path: the file.
         wanted: which of several video streams, counted from 0; None where there is one.
+        look_at_end: let FFmpeg estimate the duration of a transport or program stream from its last stamps. It jumps
+            there, into the middle of a piece, and complains of what it then takes for one.
 
     Raises:
         SourceError: no video, several, or a codec that this FFmpeg lacks.
@@ -32,7 +34,8 @@ def open_container(path: Path, wanted: int | None) -> tuple[Any, Any]:
             f"{path}: expected PyAV to decode it, it cannot be imported ({error}); pip install 'fmfbench[raw]'"
         ) from error
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        options = {} if look_at_end else {"skip_estimate_duration_from_pts": "1"}
+        container = av.open(str(path), metadata_errors="replace", options=options)
     except FFmpegError as error:
         kind = identify(path)
         if kind.problem or kind.name not in ("video", "unknown"):

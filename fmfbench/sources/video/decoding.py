@@ -79,7 +79,9 @@ class Pass:
         with ExitStack() as stack:
             # A transport stream is read ahead while it is opened, and what is missing there is told only then.
             self._log = stack.enter_context(decoder_log(pieces=True))
-            self._container, self._stream = open_container(self.video.path, self.video.stream)
+            self._container, self._stream = open_container(
+                self.video.path, self.video.stream, look_at_end=False
+            )
             stack.callback(self._container.close)
             if self._container.format.name == "mpegts":
                 self._log.piece_id = self._stream.id

@@ -278,6 +278,21 @@ def test_a_transport_stream_may_begin_amid_its_pictures(
         assert got == [round((t - times[-len(frames)]) * NS) for t in times[-len(frames) :]]
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sound_transport_stream_of_any_length_is_whole(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(40, 90))
+    noise = list(rng.integers(0, 256, (count, 120, 160, 3), np.uint8))  # megabytes, whose end FFmpeg looks at
+    write(tmp_path / "v.ts", "mpeg2video" if seed % 2 else "libx264", images=noise)
+    video = open_video_file(tmp_path / "v.ts")
+    blocks = list(video.timed_blocks(16, []))
+    notes = [note for _, note in blocks]
+    assert len(video.measured(notes).time) == count
+    assert not any("damaged" in remark for remark in video.scan().remarks)
+    again = list(video.timed_blocks(16, notes[:2]))
+    assert np.array_equal(np.concatenate([b for b, _ in again]), np.concatenate([b for b, _ in blocks[2:]]))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["v.mkv", "v.avi", "v.mp4", "v.ts"])
 def test_damage_within_is_refused_or_remarked_of_many(tmp_path: Path, name: str) -> None:
