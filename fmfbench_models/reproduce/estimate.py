@@ -26,8 +26,6 @@ from fmfbench_models.training.step import make_optimiser, make_step, to_device, 
 
 __all__ = ["Estimator"]
 
-PREDICT_BATCH = 64
-
 
 class Estimator:
     """Estimates each network once, and remembers it.
