@@ -41,7 +41,7 @@ def replacing(path: Path, *, under: Path | None = None) -> Iterator[Path]:
         return
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     # With the number of the process: two that write the same file do not write into each other's.
-    temporary = under or path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp" if under is None else under.name)
     try:
         yield temporary
         os.replace(temporary, path)

@@ -120,6 +120,10 @@ def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path: Path) -> 
     for text in ("one", "two"):  # first it leads nowhere
         write_text(link, text)
         assert (tmp_path / "elsewhere" / "a").read_text() == text
+    with replacing(link, under=tmp_path / ".link.tmp.avi") as temporary:  # beside what is replaced
+        assert temporary == tmp_path / "elsewhere" / ".link.tmp.avi"
+        temporary.write_text("three")
+    assert (tmp_path / "elsewhere" / "a").read_text() == "three"
     assert link.is_symlink()
     assert names(tmp_path / "elsewhere") == ["a"]
     assert names(tmp_path) == ["elsewhere", "link"]
