@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import xarray
 import zarr
 
 import fmfbench
+from fmfbench.conversion.convert import make_options
 from fmfbench.errors import SourceError, StoreError
+from fmfbench.sources.source import Options
 
 DATA = Path(__file__).parents[1] / "data"
 REFUSED = {
@@ -201,3 +204,31 @@ def test_a_finished_store_is_not_overwritten_unasked(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="does not exist"):
         fmfbench.convert(source, tmp_path / "no" / "o.zarr")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "o.zarr", "run.mat"]
+
+
+def test_nothing_asked_for_is_nothing_recorded() -> None:
+    """Defaults of `convert`, of the options it makes, and of the options themselves are the same."""
+    plain = make_options(workers=1)
+    assert plain == Options()
+    assert plain.to_dict() == {}
+    asked = {name: p.default for name, p in inspect.signature(fmfbench.convert).parameters.items()}
+    made = {name: p.default for name, p in inspect.signature(make_options).parameters.items()}
+    assert {name: asked[name] for name in made} == made
+
+
+@pytest.mark.parametrize(
+    ("option", "good", "bad"),
+    [
+        ("current_hz", (0.001, 10_000), (0, -1, 10_001)),
+        ("fps", (0.001, 10_000), (0, -25, 10_001)),
+        ("offset", (-999_999_999, 999_999_999), (-1e9, 1e9)),
+        ("decimal", (".", ",", None), (";", "", "..")),
+        ("workers", (1, 64), (0, -1)),
+    ],
+)
+def test_options_are_taken_up_to_their_bounds(option: str, good: tuple[object], bad: tuple[object]) -> None:
+    for value in good:
+        make_options(**{option: value})
+    for value in bad:
+        with pytest.raises(SourceError, match="expected"):
+            make_options(**{option: value})
