@@ -53,7 +53,7 @@ balance and frames as they are (`--set weighting=fixed --set contrast=none --set
 | 2 | 0.737, 0.665 | 0.642, 0.615 | 0.5, 0.531 | 0.434, 0.647 | 0.380, 0.411 |
 | 3 | 0.785, 0.749 | 0.519, 0.524 | 0.5, 0.524 | 0.638, 0.629 | 0.572, 0.567 |
 
-The choice was made on these seeds; 275 windows of five or six events each judge it, so the figures are coarse.
+The choice was made on these seeds; 275 windows of four or five events each judge it, so the figures are coarse.
 """
 INPUTS = {"both": "video, current", "visual": "video", "current": "current"}
 
