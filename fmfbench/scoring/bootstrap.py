@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf
+from math import inf, log
 from statistics import NormalDist
 from typing import Any
 
@@ -31,6 +31,7 @@ __all__ = [
     "difference_interval",
     "long_run_variance",
     "proportion_interval",
+    "rate_interval",
 ]
 
 LEVEL = 0.95
@@ -38,6 +39,10 @@ BLOCKS_PER_CORRELATION = 6.0
 SHORTEST_BLOCK_SECONDS = 5.0
 FEWEST_BLOCKS = 6
 FEWEST_BEARING = 5
+FEWEST_BLOCKS_APART = (
+    6.0  # a recording, on average: with fewer, what a recording's own mean takes away is too much
+)
+FEWEST_RECORDINGS_WHOLE = 6
 LONGEST_CORRELATION_SECONDS = 16.0
 FEWEST_RESAMPLES = 20
 MOST_WEIGHTS = 25_000_000  # 200 MB
@@ -48,9 +53,9 @@ _NS = 1_000_000_000
 class Blocks:
     """N samples cut into B blocks of time, none across recordings.
 
-    `of_sample` (N,) gives each sample's block, ascending; `recording` (B,) each block's recording;
-    `seconds` is the length asked for, `correlation` the correlation time it was derived from, `duration` the
-    time that the samples cover, all in seconds.
+    `of_sample` (N,) gives each sample's block, ascending; `recording` (B,) the group that each block is drawn within:
+    its recording, or 0 for all where recordings are too short to be kept apart; `seconds` is the length asked for,
+    `correlation` the correlation time it was derived from, `duration` the time that the samples cover, all in seconds.
     """
 
     of_sample: NDArray[np.intp]
@@ -64,7 +69,7 @@ class Blocks:
 
     @property
     def degrees(self) -> int:
-        """Degrees of freedom: blocks less recordings."""
+        """Degrees of freedom: blocks less groups that they are drawn within."""
         return len(self.recording) - len(np.unique(self.recording))
 
 
@@ -150,6 +155,10 @@ def cut_blocks(
             so long that six blocks remain in all.
         block_seconds: the length instead.
         most: blocks, which are longer where there would be more of them.
+
+    Where that leaves fewer than six blocks a recording, recordings are not kept apart: blocks are drawn from all of
+    them, and of six recordings and more each is a block as a whole. Else the spread within recordings that are hardly
+    longer than the errors' correlation would stand for that of all.
     """
     step = _frame_seconds(recording, frame_time)
     runs = _runs(recording)
@@ -160,6 +169,17 @@ def cut_blocks(
         seconds = min(max(BLOCKS_PER_CORRELATION * correlation, SHORTEST_BLOCK_SECONDS), longest)
         if most is not None:  # each recording's share may be rounded up
             seconds = max(seconds, sum(spans) / max(1, most - len(runs)))
+    together = (
+        block_seconds is None and len(runs) > 1 and sum(spans) / seconds < FEWEST_BLOCKS_APART * len(runs)
+    )
+    if together and len(runs) >= FEWEST_RECORDINGS_WHOLE:
+        return Blocks(
+            of_sample=np.repeat(np.arange(len(runs)), [part.stop - part.start for part in runs]),
+            recording=np.zeros(len(runs), np.intp),
+            seconds=sum(spans) / len(runs),
+            correlation=0.0,  # nothing of a recording is cut
+            duration=sum(spans),
+        )
     of_sample = np.empty(len(recording), np.intp)
     owner: list[int] = []
     for part, span in zip(runs, spans, strict=True):
@@ -171,7 +191,7 @@ def cut_blocks(
         owner += [int(recording[part][0])] * len(used)
     return Blocks(
         of_sample=of_sample,
-        recording=np.array(owner, np.intp),
+        recording=np.zeros(len(owner), np.intp) if together else np.array(owner, np.intp),
         seconds=float(seconds),
         correlation=float(correlation),
         duration=sum(spans),
@@ -187,7 +207,7 @@ def block_sums(blocks: Blocks, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def block_weights(blocks: Blocks, resamples: int, seed: int = 0) -> NDArray[np.float64]:
-    """(R, B) weights of bootstrap resamples within recordings.
+    """(R, B) weights of bootstrap resamples within recordings, or within all where they are not kept apart.
 
     With n blocks in a recording, n - 1 are drawn with replacement and weighted n/(n-1) (Rao and Wu 1988), so
     that the spread is unbiased however few blocks there are. A recording of one block keeps it.
@@ -237,8 +257,7 @@ def proportion_interval(
         degrees = degrees_of_freedom(replicates, blocks)
         if bearing is not None:
             if 0 < bearing < FEWEST_BEARING:
-                reason = f"cannot be had: only {bearing} blocks of {blocks.seconds:.1f} s carry it, expected "
-                return Interval(low=None, high=None, reason=f"{reason}at least {FEWEST_BEARING}")
+                return Interval(low=None, high=None, reason=_borne_by(bearing, blocks))
             degrees = min(degrees, max(bearing - 1.0, 2.0))
         quantile = float(stdtrit(degrees, (1 + LEVEL) / 2))
         shrink = (NormalDist().inv_cdf((1 + LEVEL) / 2) / quantile) ** 2
@@ -247,6 +266,43 @@ def proportion_interval(
     low = float(betaincinv(hits, misses + 1, tail)) if hits > 0 else 0.0
     high = float(betaincinv(hits + 1, misses, 1 - tail)) if misses > 0 else 1.0
     return Interval(low=low, high=high)
+
+
+def rate_interval(
+    count: float, hours: float, replicates: NDArray[np.float64], blocks: Blocks, bearing: int
+) -> Interval:
+    """95 % interval of a number of happenings an hour, as `proportion_interval` is of a share.
+
+    The effective count rate^2/var is shrunk by the squared ratio of the normal to the t quantile and put into the
+    gamma interval (Fay and Feuer 1997), of which the middle of both bounds' shapes is taken; without a happening the
+    exact Poisson bound stands.
+
+    Args:
+        count, hours: what happened, and in which time.
+        replicates: (R,) of the rate.
+        bearing: how many blocks hold a happening.
+    """
+    from scipy.special import gammaincinv, stdtrit
+
+    if not count:
+        return Interval(low=0.0, high=-log((1 - LEVEL) / 2) / hours)
+    refused = _too_little(replicates, blocks)
+    if refused is None and bearing < FEWEST_BEARING:
+        refused = _borne_by(bearing, blocks)
+    if refused:
+        return Interval(low=None, high=None, reason=refused)
+    rate, tail = count / hours, (1 - LEVEL) / 2
+    degrees = min(degrees_of_freedom(replicates, blocks), max(bearing - 1.0, 2.0))
+    shrink = (NormalDist().inv_cdf(1 - tail) / float(stdtrit(degrees, 1 - tail))) ** 2
+    variance = long_run_variance(replicates, blocks)
+    size = min(rate**2 / variance * shrink, count) if variance > 0 else count
+    low, high = (float(gammaincinv(size + 0.5, q)) * rate / size for q in (tail, 1 - tail))
+    return Interval(low=low, high=high)
+
+
+def _borne_by(bearing: int, blocks: Blocks) -> str:
+    reason = f"cannot be had: only {bearing} blocks of {blocks.seconds:.1f} s carry it, expected "
+    return f"{reason}at least {FEWEST_BEARING}"
 
 
 def difference_interval(value: float, replicates: NDArray[np.float64], blocks: Blocks) -> Interval:

@@ -147,7 +147,7 @@ def compare(
     pair = [found for found, _ in read]
     corrupt = check_corruption(pair, across_corruption)
     tallies = [tally(labels, found.decision, found.mask_bits) for found in pair]
-    blocks = error_blocks(tallies, labels, block_seconds, resamples)
+    blocks = error_blocks(tallies, labels, block_seconds, resamples, [found.score for found in pair])
     weights = block_weights(blocks, resamples, seed)
     rows = _count_rows(tallies, blocks, weights) | _rank_rows(pair, labels, blocks, weights)
     return Comparison(

@@ -45,6 +45,7 @@ class EventCounts:
         unit_of_event: (E,) unit of each event.
         unit_false_alarms, unit_normal_hours, unit_alarm_hours: (U,) of each unit; the last is the normal time that is
             predicted abnormal.
+        normal, on: (N,) which samples are normal time, and which are predicted abnormal.
     """
 
     events: NDArray[np.intp]
@@ -56,6 +57,8 @@ class EventCounts:
     unit_false_alarms: NDArray[np.int64]
     unit_normal_hours: Floats
     unit_alarm_hours: Floats
+    normal: NDArray[np.bool_]
+    on: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +168,8 @@ def match_events(
         unit_false_alarms=np.bincount(unit[spans[:, 0]], counts, minlength=size).astype(np.int64),
         unit_normal_hours=(np.bincount(unit[inside], minlength=size) * hours).astype(np.float64),
         unit_alarm_hours=(np.bincount(unit[inside & on], minlength=size) * hours).astype(np.float64),
+        normal=inside,
+        on=on,
     )
 
 

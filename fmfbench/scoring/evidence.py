@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,7 +162,7 @@ def gather_evidence(
 ) -> Evidence:
     """Everything beside the five metrics, for predictions checked against the very samples of `labels`."""
     assert labels.class_label is not None
-    blocks = error_blocks([counts], labels, block_seconds, resamples)
+    blocks = error_blocks([counts], labels, block_seconds, resamples, [found.score])
     weights = block_weights(blocks, resamples, seed)
     metrics, reasons = count_metrics(counts.frame_total, counts.pixel_total, no_pixels_reason(labels))
     sums = block_sums(blocks, counts.columns())
@@ -184,13 +184,14 @@ def gather_evidence(
             *count_figures(metrics, reasons, replicates, blocks, bearing_blocks(sums)),
             *rank_figures(labels.class_label, found.score, blocks, weights[:RANK_RESAMPLES]),
             *pixel_rank_figures(ranking, no_ranking, blocks, weights[:RANK_RESAMPLES]),
-            *event_figures(matched, resamples, seed),
+            *event_figures(matched, resamples, seed, blocks, weights),
         ),
         bootstrap={
             "level": 0.95,
             "blocks": len(blocks),
             "block_seconds": blocks.seconds,
             "correlation_seconds": blocks.correlation,
+            "recordings_apart": len(np.unique(blocks.recording)) == len(np.unique(labels.recording)),
             "resamples": resamples,
             "seed": seed,
         },
@@ -229,18 +230,68 @@ def no_pixels_reason(labels: Labels) -> str:
 
 
 def error_blocks(
-    tallies: list[Tally], labels: Labels, block_seconds: float | None, resamples: int | None = None
+    tallies: list[Tally],
+    labels: Labels,
+    block_seconds: float | None,
+    resamples: int | None = None,
+    scores: Sequence[NDArray[Any] | None] = (),
 ) -> Blocks:
-    """Blocks as long as the most correlated of the submissions' errors, of frames or of pixels, ask for.
+    """Blocks as long as the most correlated of what the submissions' metrics are sums of ask for.
 
-    Longer where the weights of `resamples` would otherwise be more than may be held.
+    To first order a metric moves with the mean of one series, its influence function: of accuracy whether a frame is
+    right, of F1 and the like also which frames are abnormal, whose events may last far longer than errors do.
+
+    Args:
+        tallies, labels: of the submissions, on the same samples.
+        block_seconds: the length instead.
+        resamples: where the weights of so many would be more than may be held, blocks are longer.
+        scores: of the submissions, each (N,) or None, for their AUROC.
     """
-    series = [counts.frame[:, 1] + counts.frame[:, 2] for counts in tallies]
-    series += [counts.pixel[:, 1] + counts.pixel[:, 2] for counts in tallies if counts.pixel is not None]
     recording, times = labels.recording, labels.frame_time
-    correlation = max(correlation_seconds(each.astype(float), recording, times) for each in series)
+    series = [each for counts in tallies for each in _influences(counts)]
+    if labels.class_label is not None:
+        series += [_rank_influence(labels.class_label, score) for score in scores if score is not None]
+    correlation = max((correlation_seconds(each, recording, times) for each in series), default=0.0)
     most = None if resamples is None else MOST_WEIGHTS // resamples
     return cut_blocks(recording, times, correlation, block_seconds, most=most)
+
+
+def _influences(counts: Tally) -> list[NDArray[np.float64]]:
+    """(N,) of each metric of counts that is defined, and errors of frames and pixels."""
+    found = []
+    for kind, columns in (("frames", counts.frame), ("pixels", counts.pixel)):
+        if columns is None:
+            continue
+        each = columns.astype(np.float64).T
+        found.append(each[1] + each[2])
+        for name in COUNT_METRICS:
+            entry = metric(name)
+            if entry.counted != kind:
+                continue
+            total = np.zeros(each.shape[1])
+            for a, b in entry.formula(*each):
+                parts = np.broadcast_to(np.asarray(b, np.float64), total.shape)
+                if parts.sum() > 0:
+                    total = total + (a - a.sum() / parts.sum() * parts) / parts.sum()
+            found.append(total)
+    return found
+
+
+def _rank_influence(label: NDArray[np.integer[Any]], score: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """(N,) of AUROC: by how much each sample's share of pairs that it wins differs from the mean of its class."""
+    total = np.zeros(len(label))
+    own = [np.asarray(score[label == value], np.float64) for value in (0, 1)]
+    if not len(own[0]) or not len(own[1]):
+        return total
+    for value in (0, 1):
+        other = np.sort(own[1 - value])
+        below = np.searchsorted(other, own[value], side="left") + np.searchsorted(
+            other, own[value], side="right"
+        )
+        won = below / (2 * len(other))
+        won = won if value else 1 - won
+        total[label == value] = (won - won.mean()) / len(own[value])
+    return total
 
 
 def _pooled(counts: NDArray[np.int64]) -> Confusion:

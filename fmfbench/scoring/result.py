@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 INTERVAL_WORTH = (
-    "Intervals: 95 %, from a block bootstrap in time within recordings. How often they hold the truth on simulated "
+    "Intervals: 95 %, from a block bootstrap in time. How often they hold the truth on simulated "
     "errors stands in data_cards/protocol.md; they say nothing of other furnaces."
 )
 

@@ -189,3 +189,51 @@ def test_the_last_sample_is_in_the_last_block():
         _, _, blocks = make_blocks((length,), seconds=0.28)
         assert len(blocks) == max(1, round(length * 0.04 / 0.28))
         assert blocks.of_sample[-1] == len(blocks) - 1
+
+
+@pytest.mark.parametrize(
+    ("spans", "correlation", "seconds", "apart", "count"),
+    [
+        ((400, 600, 1000), 4.0, None, True, 84),  # many blocks a recording
+        ((400, 600, 1000), 60.0, None, False, 6),  # two: not kept apart
+        ((200,) * 10, 3.0, None, True, 110),
+        ((200,) * 10, 16.0, None, False, 10),  # each is a block
+        ((200,) * 5, 16.0, None, False, 10),  # fewer than six recordings are cut
+        ((200,) * 10, 16.0, 96.0, True, 20),  # as asked for
+        ((600,), 60.0, None, True, 6),  # one recording has nobody to be kept apart from
+    ],
+)
+def test_short_recordings_are_not_kept_apart(spans, correlation, seconds, apart, count):
+    recording = np.repeat(np.arange(len(spans)), spans)
+    time = np.concatenate([np.arange(n) for n in spans]) * 1_000_000_000
+    blocks = cut_blocks(recording, time, correlation, seconds)
+    assert len(blocks) == count
+    groups = len(np.unique(blocks.recording))
+    assert groups == (len(spans) if apart else 1)
+    assert blocks.degrees == count - groups
+    assert (np.diff(blocks.of_sample) >= 0).all()
+    for block in range(len(blocks)):  # none across recordings
+        assert len(np.unique(recording[blocks.of_sample == block])) == 1
+
+
+def test_a_rate_has_the_gamma_interval_of_as_many_happenings_as_its_spread_leaves():
+    from scipy.stats import chi2
+
+    from fmfbench.scoring.bootstrap import rate_interval
+
+    rng = np.random.default_rng(0)
+    time = np.arange(20_000) * 1_000_000_000
+    blocks = cut_blocks(np.zeros(20_000, int), time, 0.0, 100.0)
+    held = 0
+    for k in range(300):
+        happened = rng.poisson(1.5, len(blocks))
+        weights = block_weights(blocks, 200, k)
+        interval = rate_interval(happened.sum(), 20_000 / 3600, weights @ happened / (20_000 / 3600), blocks,
+                                 int((happened > 0).sum()))  # fmt: skip
+        held += interval.low <= 1.5 * 36 <= interval.high
+    assert 0.92 < held / 300 <= 0.99
+    none = rate_interval(0, 2.0, np.zeros(200), blocks, 0)
+    assert (none.low, none.high) == (0.0, pytest.approx(chi2.ppf(0.975, 2) / 2 / 2.0))
+    few = rate_interval(4, 2.0, rng.random(200), blocks, 4)
+    assert few.low is None
+    assert "only 4 blocks" in few.reason

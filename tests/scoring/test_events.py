@@ -251,19 +251,60 @@ def test_nothing_to_detect_and_nothing_detected():
     assert tuple(found) == EVENT_METRICS
 
 
-def test_intervals_resample_whole_events():
+def test_intervals_without_blocks_resample_whole_events():
     label, decision, recording, time = random_case(3, 4000)
     found = match_events(label, decision, recording, time)
     first = figures(found, 500, seed=1)
-    for name, figure in first.items():
-        assert figure.low <= figure.value <= figure.high, name
-        assert figure.low < figure.high
     assert first == figures(found, 500, seed=1)
+    for name, figure in first.items():
+        if name != "delay_p95_s":
+            assert figure.low <= figure.value <= figure.high, name
+            assert figure.low < figure.high
     # the recall's spread is the binomial one
     recall, count = first["event_recall"].value, len(found.events)
     half = 1.96 * np.sqrt(recall * (1 - recall) / count)
     width = first["event_recall"].high - first["event_recall"].low
     assert width == pytest.approx(2 * half, rel=0.25)
+
+
+@pytest.mark.parametrize(("count", "level"), [(72, 0.95), (400, 0.95), (72, 0.5), (2000, 0.95)])
+def test_the_late_delay_has_the_interval_of_its_order_statistics(count, level):
+    """In at least 95 of 100 samples, whatever the distribution, two order statistics hold the quantile."""
+    from fmfbench.scoring.figures import order_interval
+
+    rng = np.random.default_rng(count)
+    held = 0
+    for _ in range(600):
+        interval = order_interval(rng.exponential(size=count), level)
+        held += interval.low <= -np.log(1 - level) <= interval.high
+    assert held / 600 > 0.935
+    few = order_interval(rng.exponential(size=71), 0.95)
+    assert (few.low, few.high) == (None, None)
+    assert "71 detected events, expected at least 72" in few.reason
+
+
+def test_rates_are_counted_by_block_of_time():
+    from fmfbench.scoring.bootstrap import block_weights, cut_blocks
+
+    label, decision, recording, time = random_case(3, 4000)
+    found = match_events(label, decision, recording, time)
+    blocks = cut_blocks(recording, time, 0.2)
+    weights = block_weights(blocks, 500)
+    known = {f.name: f for f in event_figures(found, 500, 0, blocks, weights)}
+    plain = figures(found, 500)
+    for name, figure in known.items():
+        assert figure.value == plain[name].value
+        assert name == "delay_p95_s" or figure.low <= figure.value <= figure.high, name
+    # by hand: what is in each block, drawn by the same weights
+    hours = np.array([found.normal[blocks.of_sample == b].sum() for b in range(len(blocks))]) * 0.04 / 3600
+    alarms = np.zeros(len(blocks))
+    for (start, _), count in zip(found.false_spans, found.false_counts, strict=True):
+        alarms[blocks.of_sample[start]] += count
+    assert alarms.sum() / hours.sum() == pytest.approx(known["false_alarms_per_hour"].value)
+    drawn = (weights @ alarms) / (weights @ hours)
+    spread = drawn.std() / np.sqrt(1 - min(blocks.correlation / blocks.seconds, 0.5))
+    figure = known["false_alarms_per_hour"]
+    assert 1.9 < (figure.high - figure.low) / 2 / spread < 3.2  # a t quantile of few blocks
 
 
 def test_few_events_have_no_interval():

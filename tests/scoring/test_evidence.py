@@ -5,12 +5,14 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 
 from fmfbench.errors import PredictionError
-from fmfbench.exchange.labels import labels_from_dataset
+from fmfbench.exchange.labels import Labels, labels_from_dataset
 from fmfbench.exchange.masks import pack_masks, unpack_masks
 from fmfbench.exchange.predictions import write_predictions
 from fmfbench.scoring.bootstrap import correlation_seconds
 from fmfbench.scoring.evidence import Tally, error_blocks
+from fmfbench.scoring.metrics import COUNT_METRICS, metric
 from fmfbench.scoring.orientation import orientation_ious, orientation_warning
+from fmfbench.scoring.ranks import auroc, rank
 from fmfbench.scoring.score import score
 from fmfbench.scoring.trivial import trivial_metrics, trivial_predictions, trivial_warnings
 
@@ -212,18 +214,59 @@ def test_many_samples_are_thinned_evenly():
     assert ious["upright"] == pytest.approx(0.75, abs=0.01)
 
 
-@pytest.mark.parametrize("kind", ["frame", "pixel"])
-@pytest.mark.parametrize("column", [1, 2])
-def test_blocks_are_as_long_as_the_most_correlated_errors_of_either_kind_ask_for(long_data, kind, column):
-    """Errors are false positives and false negatives, columns 1 and 2; hits and rejections (0, 3) do not count."""
-    labels = labels_from_dataset(long_data, "test", masks=False)
-    rng = np.random.default_rng(column)
-    count = len(labels.frame_time)
-    counts = {name: np.zeros((count, 4), np.int64) for name in ("frame", "pixel")}
-    for table in counts.values():
-        table[:, [0, 3]] = np.repeat(rng.integers(0, 2, (count // 400 + 1, 2)), 400, axis=0)[:count]
-    counts[kind][:, column] = np.repeat(rng.integers(0, 2, count // 100 + 1), 100)[:count]
-    expected = correlation_seconds(counts[kind][:, column].astype(float), labels.recording, labels.frame_time)
-    assert expected > 0.5
-    blocks = error_blocks([Tally(**counts)], labels, None)
-    assert blocks.correlation == expected
+def by_brute_force(value, weights):
+    """By how much a metric moves with the weight of each sample."""
+    base, found = value(weights), np.zeros(len(weights))
+    if base is None:
+        return found
+    for row in range(len(weights)):
+        moved = weights.copy()
+        moved[row] += 1e-5
+        found[row] = (value(moved) - base) / 1e-5
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blocks_are_as_long_as_the_most_correlated_of_what_metrics_are_sums_of(seed):
+    rng = np.random.default_rng(seed)
+    count = 400
+    label = np.repeat(rng.integers(0, 2, count // 40), 40).astype(np.uint8)
+    wrong = np.repeat(rng.random(count // 8) < 0.3, 8)
+    p = np.clip(np.where(wrong ^ (label == 1), 0.7, 0.3) + 0.2 * rng.random(count) - 0.1, 0, 1)
+    frame = np.zeros((count, 4), np.int64)
+    frame[np.arange(count), 2 * label + (p > 0.5)] = 1
+    pixel = np.repeat(rng.integers(1, 30, (count // 20, 4)), 20, axis=0)
+    labels = labels_of(np.repeat([0, 1], count // 2), label)
+    series = [frame[:, 1] + frame[:, 2], pixel[:, 1] + pixel[:, 2]]
+    for name in COUNT_METRICS:
+        table = frame if metric(name).counted == "frames" else pixel
+
+        def value(weights, name=name, table=table):
+            pairs = metric(name).formula(*(weights @ table))
+            return sum(a / b for a, b in pairs) / len(pairs)
+
+        series.append(by_brute_force(value, np.ones(count)))
+    series.append(by_brute_force(lambda w: auroc(rank(label, p), w), np.ones(count)))
+    known = [correlation_seconds(each.astype(float), labels.recording, labels.frame_time) for each in series]
+    blocks = error_blocks([Tally(frame=frame, pixel=pixel)], labels, None, scores=[p])
+    assert blocks.correlation == pytest.approx(max(known), rel=1e-3)
+    alone = error_blocks([Tally(frame=frame, pixel=None)], labels, None)
+    assert alone.correlation == pytest.approx(
+        max(k for i, k in enumerate(known) if i not in (1, 6, 7)), rel=1e-3
+    )
+
+
+def labels_of(recording, label):
+    frame = np.concatenate([np.arange(n) for n in np.bincount(recording)])
+    return Labels(
+        sample_id=np.arange(len(label)),
+        recording=recording,
+        frame=frame,
+        frame_time=frame * 1_000_000_000,
+        split=np.ones(len(label), np.uint8),
+        class_label=label,
+        mask_bits=None,
+        mask_shape=None,
+        recordings=("a", "b"),
+        fingerprint="x",
+    )
