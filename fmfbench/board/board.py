@@ -109,7 +109,11 @@ class Board:
                 interval = interval_text(figure)
                 cells.append(f"{figure_text(figure)} ({interval})" if interval else figure_text(figure))
             told = "clean" if row.corrupt is None else f"CORRUPTED INPUT: {row.corrupt}"
-            cells += ["not known" if row.fact(name) is None else f"{row.fact(name):,.6g}" for name in FACTS]
+            facts = [row.fact(name) for name in FACTS]
+            cells += [
+                "not known" if fact is None else f"{fact:,}" if isinstance(fact, int) else f"{fact:,.4g}"
+                for fact in facts
+            ]
             count = str(len(row.score.warnings) or "")
             rows.append(
                 tuple(c.replace("|", "\\|") for c in (row.model, told, *cells, count, row.bundle.path.name))

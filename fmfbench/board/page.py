@@ -9,7 +9,7 @@ from typing import Any
 
 from fmfbench.plots.page import interval_bar, page, studio_link, table_html
 from fmfbench.plots.palette import FALSE, INK, PREDICTED, TRUTH
-from fmfbench.scoring.figures import figure_text, interval_text
+from fmfbench.scoring.figures import figure_text, interval_text, interval_words
 from fmfbench.scoring.metrics import COUNT_METRICS, METRICS, Figure, metric
 from fmfbench.scoring.provenance import corruption_of
 from fmfbench.scoring.result import Score
@@ -71,6 +71,7 @@ def row_document(
         "metrics": {figure.name: figure.value for figure in score.shown()},
         "intervals": {figure.name: figure.interval() for figure in known},
         "undefined": {f.name: f.reason for f in score.shown() if f.value is None},
+        "not_had": {f.name: f.reason for f in score.shown() if f.value is not None and f.low is None},
         "corrupt": corruption_of(score.meta),
         "warnings": list(score.warnings),
         "remarks": list(remarks),
@@ -155,7 +156,7 @@ def _figure(row: Mapping[str, Any], name: str) -> Figure | None:
         value=row["metrics"][name],
         low=interval.get("low"),
         high=interval.get("high"),
-        reason=row["undefined"].get(name),
+        reason=row["undefined"].get(name, row["not_had"].get(name)),
     )
 
 
@@ -205,6 +206,7 @@ def _name_cell(row: Mapping[str, Any]) -> str:
     name = escape(row["model"])
     shown = f'<a href="{escape(row["report"], quote=True)}">{name}</a>' if row["report"] else name
     note = f"<small>CORRUPTED INPUT: {escape(row['corrupt'])}</small>" if row["corrupt"] else ""
+    note += f"<small>context {row['context']}</small>" if row["context"] not in (None, "full") else ""
     return f'<td data-v="{escape(row["model"].lower(), quote=True)}">{shown}{note}</td>'
 
 
@@ -213,9 +215,13 @@ def _metric_cell(figure: Figure | None) -> str:
         return '<td data-v="">-</td>'
     if figure.value is None:
         return f'<td data-v="" title="{escape(str(figure.reason), quote=True)}">undefined</td>'
-    interval = interval_text(figure)
+    told = (
+        f' title="{escape(str(figure.reason), quote=True)}"'
+        if interval_words(figure) == "cannot be had"
+        else ""
+    )
     return (
-        f'<td data-v="{figure.value!r}">{figure_text(figure)}<small>{interval or "&nbsp;"}</small>'
+        f'<td data-v="{figure.value!r}"{told}>{figure_text(figure)}<small>{interval_words(figure) or "&nbsp;"}</small>'
         f"{interval_bar(figure)}</td>"
     )
 
@@ -314,7 +320,7 @@ def _sensitivity(rows: Sequence[Mapping[str, Any]]) -> str:
     """Each model under full, masked and strict, as far as its rows say."""
     models: dict[str, dict[str, list[Figure]]] = {}
     count = 0
-    for row in rows:
+    for row in sorted(rows, key=lambda each: each["context"] != "full"):
         found = models.setdefault(row["model"], {})
         if row["context"] is not None:
             found.setdefault(

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from fmfbench.errors import InputError
 from fmfbench.files.atomic import write_text
 from fmfbench.plots.palette import css_variables
-from fmfbench.scoring.figures import figure_text, interval_text
+from fmfbench.scoring.figures import figure_text, interval_text, interval_words
 from fmfbench.scoring.metrics import Figure
 
 __all__ = [
@@ -41,6 +41,7 @@ overflow-wrap:anywhere}
 .row{display:flex;flex-wrap:wrap;gap:20px;align-items:flex-start}.row>*{max-width:100%}
 figure{margin:0;width:200px;max-width:100%}figcaption{font-size:13px;line-height:1.3}
 img{image-rendering:pixelated;display:block;max-width:100%}
+.scroll svg{max-width:none!important}
 svg{max-width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
 .timeline{overflow-x:auto}.timeline svg{min-width:720px}
 .key{font-size:13.5px}.key-item{display:inline-block;margin-right:14px}
@@ -138,4 +139,4 @@ def interval_bar(figure: Figure) -> str:
 
 def metric_rows(figures: Sequence[tuple[str, Figure]]) -> list[tuple[str, str, str, str]]:
     """(title, value, interval, bar) of titled figures, in as many digits as the interval supports."""
-    return [(title, figure_text(f), interval_text(f), interval_bar(f)) for title, f in figures]
+    return [(title, figure_text(f), interval_words(f), interval_bar(f)) for title, f in figures]

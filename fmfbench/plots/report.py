@@ -150,7 +150,8 @@ def _metrictable_html(score: Score) -> str:
         + f"<details><summary>all digits</summary>{table_html(('metric', 'value', 'low', 'high'), exact)}</details>"
         + (f'<p class="key">{escape(facts)}.</p>' if (facts := pixel_facts(score)) else "")
         + f'<p class="key">{escape(INTERVAL_WORTH)} {boot["blocks"]} blocks of {boot["block_seconds"]:.1f} s; '
-        f"errors are correlated over {boot['correlation_seconds']:.2f} s. Events are resampled whole.</p>"
+        f"errors are correlated over {boot['correlation_seconds']:.2f} s. "
+        "Where an interval cannot be had, too little happened in too few blocks of time.</p>"
     )
 
 
@@ -219,16 +220,20 @@ def _recordings(score: Score) -> str:
     )
 
 
-def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _short(value: float | None, decimals: int = 4) -> str:
+    return "-" if value is None else f"{value:.{decimals}f}"
 
 
 def _circumstances(score: Score) -> str:
     evidence = score.evidence
     assert evidence is not None
     bars = [
-        (title, row["accuracy"], f"{accuracy}, {frames} frames")
-        for (title, frames, accuracy), row in zip(onset_rows(evidence), evidence.around_onset, strict=True)
+        (
+            title,
+            row["accuracy"],
+            f"{_short(row['accuracy'], 3)}, {frames} frames",
+        )
+        for (title, frames, _), row in zip(onset_rows(evidence), evidence.around_onset, strict=True)
     ]
     onset = bar_chart(bars, "accuracy by time from an onset") if bars else "<p>No events.</p>"
     parts = [

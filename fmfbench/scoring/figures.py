@@ -27,6 +27,7 @@ __all__ = [
     "event_figures",
     "figure_text",
     "interval_text",
+    "interval_words",
     "order_interval",
     "pixel_rank_figures",
     "rank_figures",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 FEWEST_EVENTS = 5
+NOT_ASKED = "no intervals were asked for"
 _TAIL = 0.025
 
 Floats = NDArray[np.float64]
@@ -67,7 +69,7 @@ def count_figures(
         if value is None:
             figures.append(Figure(name=name, value=None, reason=reasons.get(name, "undefined")))
         elif replicates is None or blocks is None:
-            figures.append(Figure(name=name, value=value, reason="no intervals were asked for"))
+            figures.append(Figure(name=name, value=value, reason=NOT_ASKED))
         else:
             figures.append(
                 with_interval(
@@ -270,6 +272,18 @@ def interval_text(figure: Figure) -> str:
         return ""
     decimals = _decimals(figure)
     return f"{figure.low:.{decimals}f} to {figure.high:.{decimals}f}"
+
+
+def interval_words(figure: Figure) -> str:
+    """The interval in the value's digits, or that it cannot be had; empty where nobody asked or there is no value.
+
+    Example:
+        >>> interval_words(Figure(name="f1", value=0.98, reason="cannot be had: only 3 blocks of 5.0 s carry it"))
+        'cannot be had'
+    """
+    if figure.value is None or figure.reason in (None, NOT_ASKED):
+        return interval_text(figure)
+    return interval_text(figure) or "cannot be had"
 
 
 def _decimals(figure: Figure) -> int:

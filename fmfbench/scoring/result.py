@@ -12,7 +12,7 @@ from fmfbench.files.wording import counted
 from fmfbench.scoring.circumstances import band_title, onset_title
 from fmfbench.scoring.counts import Confusion
 from fmfbench.scoring.evidence import Evidence
-from fmfbench.scoring.figures import figure_text, interval_text
+from fmfbench.scoring.figures import figure_text, interval_text, interval_words
 from fmfbench.scoring.metrics import COUNT_METRICS, PIXEL_RANK_METRICS, Figure, metric
 from fmfbench.scoring.provenance import corruption_of
 from fmfbench.scoring.sensitivity import strict_rows
@@ -191,7 +191,7 @@ def score_text(score: Score) -> str:
     lines = [heading(score), ""]
     lines += [f"WARNING: {text}" for text in score.warnings]
     lines += [""] if score.warnings else []
-    rows = [(title_of(score, f.name), figure_text(f), interval_text(f)) for f in score.shown()]
+    rows = [(title_of(score, f.name), figure_text(f), interval_words(f)) for f in score.shown()]
     wide = max(len(row[0]) for row in rows)
     numbers = max((len(row[1]) for row in rows if not row[1].startswith("undefined")), default=0)
     lines += [f"{name:<{wide}}  {value:>{numbers}}  {interval}".rstrip() for name, value, interval in rows]
@@ -253,7 +253,9 @@ def _metric_rows(score: Score) -> list[tuple[str, str, str]]:
     rows = []
     for figure in score.shown():
         shown = number(figure.value) if figure.value is not None else f"undefined: {figure.reason}"
-        interval = "" if figure.low is None else f"{figure.low:.4f} to {figure.high:.4f}"
+        interval = f"{figure.low:.4f} to {figure.high:.4f}" if figure.low is not None else ""
+        if not interval and interval_words(figure):
+            interval = str(figure.reason)
         rows.append((title_of(score, figure.name), shown, interval))
     return rows
 
