@@ -252,11 +252,13 @@ def proportion_interval(
     if refused:
         return Interval(low=None, high=None, reason=refused)
     variance = long_run_variance(replicates, blocks)
+    if bearing is not None and 0 < bearing < FEWEST_BEARING:
+        return Interval(low=None, high=None, reason=_borne_by(bearing, blocks))
     size = min(blocks.duration / (2 * LONGEST_CORRELATION_SECONDS), float(len(blocks)))
     if 0 < value < 1 and variance > 0:
         degrees = degrees_of_freedom(replicates, blocks)
         if bearing is not None:
-            if 0 < bearing < FEWEST_BEARING:
+            if bearing < FEWEST_BEARING:
                 return Interval(low=None, high=None, reason=_borne_by(bearing, blocks))
             degrees = min(degrees, max(bearing - 1.0, 2.0))
         quantile = float(stdtrit(degrees, (1 + LEVEL) / 2))

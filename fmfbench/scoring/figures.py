@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.scoring import events, ranks
-from fmfbench.scoring.bootstrap import Blocks, Interval, block_sums, proportion_interval, rate_interval
+from fmfbench.scoring.bootstrap import (
+    FEWEST_BEARING,
+    Blocks,
+    Interval,
+    block_sums,
+    proportion_interval,
+    rate_interval,
+)
 from fmfbench.scoring.events import EventCounts
 from fmfbench.scoring.metrics import (
     COUNT_METRICS,
@@ -145,7 +152,7 @@ def event_figures(
         drawn = events.as_drawn(found, draws)
     bounds = _bounds(found)
     if blocks is not None and weights is not None:
-        bounds = _by_blocks(found, blocks, weights) | bounds
+        bounds |= _by_blocks(found, blocks, weights)
     if not few:
         bounds |= {"delay_p95_s": order_interval(found.delay[np.isfinite(found.delay)], 0.95)}
     figures = []
@@ -180,17 +187,23 @@ def _by_blocks(found: EventCounts, blocks: Blocks, weights: Floats) -> dict[str,
     with np.errstate(divide="ignore", invalid="ignore"):
         if events_:
             intervals["event_recall"] = _recall_interval(detected, events_, drawn[1] / drawn[0])
+        seen = int(np.count_nonzero(sums[:, 2]))
+        if normal and seen < FEWEST_BEARING:
+            reason = f"cannot be had: only {seen} blocks of {blocks.seconds:.1f} s hold normal time"
+            refused = Interval(low=None, high=None, reason=reason)
+            return intervals | {"alarm_time_normal": refused, "false_alarms_per_hour": refused}
         if normal:
-            bearing = min(np.count_nonzero(sums[:, 3]), np.count_nonzero(sums[:, 2] > sums[:, 3]))
-            intervals["alarm_time_normal"] = proportion_interval(
-                alarmed / normal, drawn[3] / drawn[2], blocks, int(bearing)
-            )
             intervals["false_alarms_per_hour"] = rate_interval(
                 float(false),
                 hours,
                 drawn[4] / (drawn[2] * hours / normal),
                 blocks,
                 int(np.count_nonzero(sums[:, 4])),
+            )
+        if 0 < alarmed < normal:
+            bearing = min(np.count_nonzero(sums[:, 3]), np.count_nonzero(sums[:, 2] > sums[:, 3]))
+            intervals["alarm_time_normal"] = proportion_interval(
+                alarmed / normal, drawn[3] / drawn[2], blocks, int(bearing)
             )
     return intervals
 

@@ -385,7 +385,9 @@ def bearing_blocks(sums: NDArray[Any]) -> dict[str, int]:
     """In how many blocks both sides of each metric of counts are seen, from block sums (B, 8).
 
     A value is carried by the blocks in which something goes wrong as much as by those in which something goes right:
-    the fewer of the two, over the metric's quotients. An interval's degrees of freedom cannot be more.
+    the fewer of the two, over the metric's quotients. An interval's degrees of freedom cannot be more. Where fewer than
+    five blocks hold a class that the metric judges, it is carried by those at most, and by one at least: that nothing
+    went wrong there says nothing.
     """
     columns = np.asarray(sums).T
     found = {}
@@ -397,7 +399,15 @@ def bearing_blocks(sums: NDArray[Any]) -> dict[str, int]:
             for a, b in quotients
             for side in (a, np.asarray(b) - np.asarray(a))
         )
+        tn, fp, fn, tp = columns[:4] if entry.counted == "frames" else columns[4:]
+        classes = {"normal": tn + fp, "abnormal": fn + tp}
+        seen = [int(np.count_nonzero(classes[each] > 0)) for each in _JUDGES.get(name, ())]
+        if seen and min(seen) < 5 and (tn + fp + fn + tp).any():
+            found[name] = max(1, min(found[name], *seen))
     return found
+
+
+_JUDGES = {"f1": ("abnormal",), "fdr": ("normal",), "mdr": ("abnormal",), "miou": ("normal", "abnormal")}
 
 
 def official_metrics(frame: Confusion, pixel: Confusion | None) -> dict[str, float | None]:

@@ -237,3 +237,25 @@ def test_a_rate_has_the_gamma_interval_of_as_many_happenings_as_its_spread_leave
     few = rate_interval(4, 2.0, rng.random(200), blocks, 4)
     assert few.low is None
     assert "only 4 blocks" in few.reason
+
+
+@pytest.mark.parametrize(("name", "column"), [("f1", 3), ("mdr", 3), ("fdr", 0)])
+def test_what_was_right_in_few_blocks_of_a_class_promises_nothing(name, column):
+    """A class that four blocks hold, judged without an error: no one-sided bound of the whole time."""
+    from fmfbench.scoring.metrics import bearing_blocks
+
+    sums = np.zeros((20, 8), int)
+    sums[:, 3 - column] = 100  # all of the other class, right
+    assert bearing_blocks(sums)["accuracy"] == 0
+    for blocks in (0, 1, 4):
+        sums[:blocks, column] = 50
+        assert bearing_blocks(sums)[name] == 1
+    sums[:5, column] = 50
+    assert bearing_blocks(sums)[name] == 0
+
+
+def test_a_mean_of_which_one_half_never_varies_has_no_interval():
+    _, _, blocks = make_blocks((2000, 3000), seconds=10.0)
+    drawn = np.random.default_rng(0).normal(0.4, 0.01, 200)
+    assert proportion_interval(0.4, drawn, blocks, 0).low is None  # mIoU without a hit
+    assert proportion_interval(0.4, drawn, blocks, 8).low is not None
