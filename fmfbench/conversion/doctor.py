@@ -235,17 +235,19 @@ def _row_rate(path: Path, options: Options) -> Fraction | None:
         source = _open_through(path, steady, [])
     if source is None:
         return None
-    fits = []
-    for rate in _ROW_RATES:
-        spans = [
-            (len(r.current_time) / rate, r.num_frames and float(r.frame_time[-1] - r.frame_time[0]) / NS)
-            for r in source.recordings
-        ]
-        off = max(abs(rows - video) - max(0.1 * video, 1.5 / rate) for rows, video in spans)
-        if off <= 0:
-            fits.append(rate)
-    told = {Fraction(2)} & set(fits) or set(fits)
-    return told.pop() if len(told) == 1 else None
+    spans = [(len(r.current_time), _seconds(r.frame_time)) for r in source.recordings]
+    to_a_row = {rate for rate in _ROW_RATES if all(abs(n - rate * s) <= 1.5 for n, s in spans)}
+    about = {rate for rate in _ROW_RATES if all(abs(n - rate * s) <= 0.1 * n for n, s in spans)}
+    for fits in ({Fraction(2)} & (to_a_row | about), to_a_row, about):
+        if len(fits) == 1:
+            return fits.pop()
+    return None
+
+
+def _seconds(times: NDArray[np.int64]) -> float:
+    """How long frames last, the last one included."""
+    steps = np.diff(times)
+    return float(times[-1] - times[0] + np.median(steps)) / NS if len(steps) else 0.0
 
 
 def _steady(path: Path, options: Options) -> Options | None:

@@ -229,3 +229,20 @@ def test_a_fault_stands_once_on_the_page(tmp_path: Path) -> None:
     assert told.command is None
     assert page.count("expected a current in A in row 2") == 1
     assert page.count("got a char") + page.count("is a char") == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "rate"), [(8, "2"), (20, "5"), (16, "4"), (40, "10"), (4, "1"), (12, None), (200, "50")]
+)
+def test_counted_rows_get_the_rate_at_which_they_last_as_long_as_the_video(
+    tmp_path: Path, rows: int, rate: str | None
+) -> None:
+    video(tmp_path / "run.mp4")  # 4 s
+    amps = [f"{i + 1},7000,7100,{7200 + i}\n" for i in range(rows)]
+    (tmp_path / "run.csv").write_text("index,a,b,c\n" + "".join(amps))
+    told = diagnose(tmp_path / "run.mp4")
+    if rate is None:  # 3 rows a second: a person must say it
+        assert told.command is None
+        assert "--current-hz" in told.problems[0]
+    else:
+        assert str(told.command).endswith(f"--current-hz {rate}")

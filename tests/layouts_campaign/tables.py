@@ -102,6 +102,7 @@ def draw(rng: np.random.Generator, seconds: float, times_as: str | None = None) 
     if times_as == "seconds from -2":
         count += 2 * rate
     if times_as == "index":  # which leaves the rate to the length of the video
+        rate = rate if seconds * rate >= 6 else 5
         count = max(4, round(seconds * rate))
     relative = np.arange(count, dtype=np.int64) * NS // rate
     start = pd.Timestamp("2000-01-01") + pd.Timedelta(
