@@ -22,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fmfbench.store.schema import video_spec
+
 FPS = 25
 STORED = "64x64"
 TOLERANCE = 1 / 3
@@ -123,9 +125,10 @@ def main() -> None:
         )
         print(f"upload: {files} PUT requests, and one list; wall {wall:.0f} s")
         hours = 1000 * 3600 * FPS
+        shard = video_spec(1, *map(int, STORED.split("x"))).shard
         print(
             f"1,000 hours at this resolution: {per_frame * hours / 3600:.0f} core hours, "
-            f"{size_per_frame * hours / 1e12:.2f} TB, {size_per_frame * hours / 12e6:,.0f} shards of about 12 MB"
+            f"{size_per_frame * hours / 1e12:.2f} TB, {-(-hours // shard):,} shards of {shard} frames"
         )
         off = [abs(used / predicted - 1), abs(stored / (size_per_frame * total) - 1)]
         print(f"off by {off[0]:.0%} of the processor time, {off[1]:.0%} of the bytes")
