@@ -50,7 +50,10 @@ body{max-width:1560px}
 white-space:normal;overflow-wrap:anywhere}tr[data-clean="0"] td{background:var(--amber)!important}
 .tools{display:flex;flex-wrap:wrap;gap:12px;align-items:center;margin:8px 0}.tools input[type=search]{padding:5px 8px;
 border:1px solid var(--rule);min-width:200px;max-width:100%;font:inherit}.matrix td{text-align:center;font-size:12.5px}
-@media(max-width:600px){#board td:first-child{max-width:120px;min-width:96px}}</style>"""
+@media(max-width:600px){#board td:first-child{max-width:120px;min-width:96px}}
+@media print{@page{size:A4 landscape;margin:10mm}#board{font-size:7px;width:100%}#board td small{font-size:6px}
+#board td,#board th{padding:1px 2px;white-space:normal}#board td .bar{display:none}
+#board td:first-child{position:static;min-width:50px}}</style>"""
 
 
 def row_document(

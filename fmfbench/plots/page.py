@@ -53,7 +53,8 @@ code{overflow-wrap:anywhere;font-size:13px}
 details{margin:8px 0}summary{cursor:pointer}
 @media(max-width:600px){body{padding:10px}h1{font-size:19px}td,th{padding:3px 6px}.bar{min-width:70px}
 td:first-child,th:first-child{white-space:normal;min-width:96px}}
-@media print{body{max-width:none}details{display:block}.scroll,.timeline{overflow:visible}.noprint{display:none}}
+@media print{body{max-width:none}.scroll td,.scroll th{white-space:normal}
+details{display:block}.scroll,.timeline{overflow:visible}.noprint{display:none}}
 """
 )
 
