@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,7 +30,11 @@ class Recipe:
     """Defaults: paper, but alpha, weight_decay and betas (not given there: torch's) and the flip (official code).
 
     batch_size: over all processes.
-    lr falls by lr_gamma after each epoch of lr_steps.
+    lr falls by lr_gamma after each epoch of lr_steps; with schedule "cosine" along half a cosine to 0 instead.
+    warmup: epochs, also parts of one, over which lr rises from 0 to the schedule's (ours; 0 as in the paper).
+    decay_all: False spares biases, norms, positions and tokens the weight decay (ours; the paper does not say).
+    ema: decay of the moving average of the weights, which is what is validated and saved; 0 for none (ours).
+    patience: epochs without a lower validation loss after which training ends; 0 for all epochs (ours).
     alpha: weight of the class term.
     flip: probability of a horizontal flip of frames and mask together.
     jitter: strength of the random gain and offset of a window's light (ours; 0 as in the paper).
@@ -55,6 +60,11 @@ class Recipe:
     optimiser: Literal["adamw", "adam", "radam"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-2
+    schedule: Literal["steps", "cosine"] = "steps"
+    warmup: float = 0.0
+    decay_all: bool = True
+    ema: float = 0.0
+    patience: int = 0
     flip: float = 0.5
     jitter: float = 0.0
     shift: int = 0
@@ -75,12 +85,36 @@ class Recipe:
             raise InputError(f"recipe: lr must be above 0, got {self.lr}")
         if not 0 <= self.flip <= 1:
             raise InputError(f"recipe: flip must be in [0, 1], got {self.flip}")
-        for name in ("jitter", "current_jitter", "modality_dropout"):
+        for name in ("jitter", "current_jitter", "modality_dropout", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"recipe: {name} must be in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.warmup < self.epochs:
+            raise InputError(
+                f"recipe: warmup must be 0 or more and below epochs ({self.epochs}), got {self.warmup}"
+            )
+        if self.patience < 0:
+            raise InputError(f"recipe: patience must be 0 or more epochs, got {self.patience}")
+        if self.patience and not self.validate:
+            raise InputError(
+                "recipe: patience waits for the validation loss; give validate=true, or patience=0"
+            )
         if self.shift < 0:
             raise InputError(f"recipe: shift must be 0 or more pixels, got {self.shift}")
 
-    def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 0."""
-        return self.lr * self.lr_gamma ** sum(epoch >= step for step in self.lr_steps)
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """Learning rate of an update, counted from 0.
+
+        Example:
+            >>> recipe = Recipe(epochs=4, lr=1.0, schedule="cosine", warmup=1)
+            >>> [round(recipe.rate(step, 2), 2) for step in range(8)]
+            [0.5, 1.0, 1.0, 0.93, 0.75, 0.5, 0.25, 0.07]
+        """
+        if self.schedule == "cosine":
+            length = (self.epochs - self.warmup) * steps_per_epoch
+            done = max(step - self.warmup * steps_per_epoch, 0.0) / length
+            rate = self.lr * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+        else:
+            epoch = step // steps_per_epoch
+            rate = self.lr * self.lr_gamma ** sum(epoch >= at for at in self.lr_steps)
+        rising = (step + 1) / (self.warmup * steps_per_epoch) if self.warmup else 1.0
+        return rate * min(rising, 1.0)

@@ -32,25 +32,28 @@ from fmfbench.files.claims import make_folder, read_mark, sweep
 from fmfbench.torch import WindowLoader
 from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
 from fmfbench_models.interface import Model
+from fmfbench_models.training.average import WeightAverage
 from fmfbench_models.training.parallel import World, first_s_bytes
 from fmfbench_models.training.settings import Settings, without_later
 
 __all__ = ["Place", "RunFolder", "git_revision", "versions"]
 
 MODEL = "model."
+AVERAGE = "average."  # prefix of the moving average of its weights
 COPIED = ("log.jsonl", "best.safetensors", "last.safetensors", "state.safetensors")
 
 
 @dataclass
 class Place:
     """How far a run has come. number: of steps. best: lowest validation loss. sums: of the epoch's terms so far.
-    seconds: of wall time spent on it, all its calls together."""
+    seconds: of wall time spent on it, all its calls together. waited: epochs since the lowest validation loss."""
 
     epoch: int = 0
     number: int = 0
     best: float = math.inf
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    waited: int = 0
 
 
 class RunFolder:
@@ -131,6 +134,10 @@ class RunFolder:
             raise InputError(
                 f"{run}: expected a run of the same settings but for its epochs, got other {', '.join(differing)}"
             )
+        if self.settings.recipe.schedule == "cosine":
+            raise InputError(
+                f"{run}: expected a schedule of steps to lengthen, got cosine, which had come to its end; train anew"
+            )
         if found["recipe"]["epochs"] >= self.settings.recipe.epochs:
             raise InputError(
                 f"{run}: expected more epochs than the {found['recipe']['epochs']} that it has, got "
@@ -186,9 +193,12 @@ class RunFolder:
         loader: WindowLoader,
         place: Place,
         log_length: int,
+        average: WeightAverage | None = None,
     ) -> None:
         """All that the next step depends on, in one file that is replaced whole."""
         tensors = {f"{MODEL}{name}": value for name, value in model.state_dict().items()}
+        if average is not None:
+            tensors |= {f"{AVERAGE}{name}": value for name, value in average.tensors.items()}
         for i, state in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{i}.{name}": value for name, value in state.items()}
         facts = {
@@ -197,13 +207,18 @@ class RunFolder:
             "best": None if math.isinf(place.best) else place.best,
             "sums": place.sums,
             "seconds": place.seconds,
+            "waited": place.waited,
             "loader": loader.state_dict(),
             "log": log_length,
         }
         write_tensors(self.path / "state.safetensors", tensors, facts)
 
     def restore(
-        self, model: Model, optimiser: torch.optim.Optimizer, loader: WindowLoader
+        self,
+        model: Model,
+        optimiser: torch.optim.Optimizer,
+        loader: WindowLoader,
+        average: WeightAverage | None = None,
     ) -> tuple[Place, int]:
         """Take up the saved state, if there is one: how far the run had come, and how long its log was."""
         if not self.has_state:
@@ -212,6 +227,14 @@ class RunFolder:
         model.load_state_dict(
             {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
         )
+        if average is not None:
+            average.load(
+                {
+                    name.removeprefix(AVERAGE): value
+                    for name, value in tensors.items()
+                    if name.startswith(AVERAGE)
+                }
+            )
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimiser."):
@@ -222,7 +245,8 @@ class RunFolder:
         loader.load_state_dict(facts["loader"])
         best = math.inf if facts["best"] is None else facts["best"]
         seconds = float(facts.get("seconds", 0.0))  # not in states of 0.1.0
-        return Place(facts["epoch"], facts["number"], best, facts["sums"], seconds), int(facts["log"])
+        waited = int(facts.get("waited", 0))
+        return Place(facts["epoch"], facts["number"], best, facts["sums"], seconds, waited), int(facts["log"])
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -35,6 +35,11 @@ LATER = {
     "current_jitter": 0.0,
     "shuffle_phases": False,
     "modality_dropout": 0.0,
+    "schedule": "steps",
+    "warmup": 0.0,
+    "decay_all": True,
+    "ema": 0.0,
+    "patience": 0,
 }
 
 

@@ -12,19 +12,38 @@ from torch import Tensor, nn
 from fmfbench_models.interface import Batch, Model, Output
 from fmfbench_models.recipe import Recipe
 
-__all__ = ["Step", "autocast", "make_optimiser", "make_step", "to_device", "to_float32"]
+__all__ = ["Step", "autocast", "decay_groups", "make_optimiser", "make_step", "to_device", "to_float32"]
 
 Step = Callable[[Batch], dict[str, Tensor]]
 
 
 def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser over what is trainable; one fused kernel a step where torch has it."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters: Any = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not recipe.decay_all:
+        parameters = decay_groups(model)
     common: dict[str, Any] = {"lr": recipe.lr, "betas": recipe.betas, "weight_decay": recipe.weight_decay}
     if recipe.optimiser == "radam":
         return torch.optim.RAdam(parameters, **common)
     kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
     return kind(parameters, fused=True, **common)
+
+
+def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """What is trainable, in two groups: weights of linear maps and convolutions, which decay, and all else (biases,
+    norms, positions, class and mask tokens), which does not."""
+    decaying = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
+        for parameter in module.parameters(recurse=False)
+        if parameter.dim() > 1
+    }
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    weights = [parameter for parameter in trainable if id(parameter) in decaying]
+    others = [parameter for parameter in trainable if id(parameter) not in decaying]
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def make_step(

@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from fmfbench_models.parts.augmentation import augment
 from fmfbench_models.parts.backbones import load_backbone_weights, random_backbone, trunk_of
 from fmfbench_models.parts.progress import Progress
 from fmfbench_models.registry import create_model, plain, registration
+from fmfbench_models.training.average import WeightAverage
 from fmfbench_models.training.batch_norm import gather_batch_norm
 from fmfbench_models.training.folder import Place, RunFolder, git_revision, versions
 from fmfbench_models.training.parallel import World, joined
@@ -289,10 +291,11 @@ class _Run:
         forward = self._wrapped()
         self.optimiser = make_optimiser(self.model, self.recipe)
         step = make_step(self.model, self.optimiser, self.recipe, forward)
+        self.average = WeightAverage(self.model, self.recipe.ema) if self.recipe.ema else None
         loader = self._loader(self.fit_ids, training=True)
         checked = self.val_ids[:: self.recipe.validate_every]
         validation = self._loader(checked, training=False) if len(checked) else None
-        self.place, log_length = self.folder.restore(self.model, self.optimiser, loader)
+        self.place, log_length = self.folder.restore(self.model, self.optimiser, loader, self.average)
         self.began -= self.place.seconds  # of earlier calls
         self.log = RunLog(self.folder.log, log_length) if self.world.is_first else None
         if self.log is not None and not self.log.length:
@@ -309,9 +312,16 @@ class _Run:
         with Progress(
             total, "step", self.settings.model, initial=self.place.number, hidden=not self.world.is_first
         ) as bar:
-            while self.place.epoch < self.recipe.epochs:
+            while self.place.epoch < self.recipe.epochs and not self._waited_enough():
                 self._epoch(step, loader, bar)
-                self._end_epoch(validation, loader)
+                with self.average.applied() if self.average else nullcontext():
+                    figures = self._judge_epoch(validation)
+                self._end_epoch(figures, loader)
+        if self.average is not None:
+            self.average.keep()
+
+    def _waited_enough(self) -> bool:
+        return bool(self.recipe.patience) and self.place.waited >= self.recipe.patience
 
     def _wrapped(self) -> Callable[..., Output]:
         """The model for several processes, and compiled on a GPU."""
@@ -328,9 +338,6 @@ class _Run:
 
     def _epoch(self, step: Step, loader: WindowLoader, bar: Progress) -> None:
         self.model.train()
-        rate = self.recipe.rate(self.place.epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         saved = time.monotonic()
         check_every = 1 if self.world.device.type == "cpu" else 25
         for cpu_batch in loader:
@@ -343,8 +350,13 @@ class _Run:
             )
             # Dropout draws from (seed, step, rank): a resumed run draws what an undisturbed one would.
             torch.manual_seed(_mixed(self.settings.seed, self.place.number, self.world.rank))
+            rate = self.recipe.rate(self.place.number, len(loader))
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
             terms = step(batch)
             self.place.number += 1
+            if self.average is not None:
+                self.average.update(self.place.number)
             done = loader.state_dict()["batch"]
             if self.place.number % check_every == 0 or done == len(loader):
                 values = {name: value.item() for name, value in terms.items()}
@@ -372,22 +384,32 @@ class _Run:
             f"({told}), samples {ids[0]} and {len(ids) - 1} others of that batch; try a lower lr or clip=1.0"
         )
 
-    def _end_epoch(self, validation: WindowLoader | None, loader: WindowLoader) -> None:
+    def _judge_epoch(self, validation: WindowLoader | None) -> dict[str, Any]:
+        """Means of the epoch's terms, and what validation says of the model, which is saved."""
         checks = self.place.sums.pop("checks", 1.0)
         means: dict[str, Any] = {name: value / checks for name, value in self.place.sums.items()}
         if validation is not None:
             means |= evaluate(self.model, validation, self.world, self.recipe.alpha)
         self.place.sums = {}
         self.place.epoch += 1
+        loss = means.get("val_loss")
+        better = loss is not None and loss < self.place.best
+        self.place.waited = 0 if better else self.place.waited + 1
+        if loss is not None:
+            self.place.best = min(self.place.best, loss)
+        if self.world.is_first:
+            self.folder.save_model(self.model, "last", self.place, means)
+            if better:
+                self.folder.save_model(self.model, "best", self.place, means)
+        return means
+
+    def _end_epoch(self, figures: dict[str, Any], loader: WindowLoader) -> None:
         loader.set_epoch(self.place.epoch)
         if self.log is not None:
-            lr = self.recipe.rate(self.place.epoch - 1)
-            self.log.write(kind="epoch", epoch=self.place.epoch - 1, step=self.place.number, lr=lr, **means)
-            self.folder.save_model(self.model, "last", self.place, means)
-            loss = means.get("val_loss")
-            if loss is not None and loss < self.place.best:
-                self.place.best = loss
-                self.folder.save_model(self.model, "best", self.place, means)
+            lr = self.recipe.rate(self.place.number - 1, len(loader))
+            self.log.write(kind="epoch", epoch=self.place.epoch - 1, step=self.place.number, lr=lr, **figures)
+            if self._waited_enough() and self.place.epoch < self.recipe.epochs:
+                self.log.write(kind="stopped", epoch=self.place.epoch - 1, waited=self.place.waited)
             title = f"{self.settings.model} on {self.data.name}, seed {self.settings.seed}"
             draw_curves(self.log.path, self.folder.path / "curves.png", title)
         self._save_state(loader)
@@ -395,7 +417,9 @@ class _Run:
     def _save_state(self, loader: WindowLoader) -> None:
         self.place.seconds = time.monotonic() - self.began
         if self.log is not None:
-            self.folder.save_state(self.model, self.optimiser, loader, self.place, self.log.length)
+            self.folder.save_state(
+                self.model, self.optimiser, loader, self.place, self.log.length, self.average
+            )
 
     def _fit_data(self) -> FitData:
         def batches(ids: Ids) -> Iterable[Batch] | None:

@@ -90,10 +90,10 @@ def learn(model: StMae, patches: Tensor, recipe: Recipe, seed: int, *, what: str
     mean = float("nan")
     with tqdm(total=recipe.epochs * steps, desc=what, unit="step", disable=None) as bar:
         for epoch in range(recipe.epochs):
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.rate(epoch)
             losses = []
-            for rows in torch.randperm(len(patches))[: steps * size].split(size):
+            for number, rows in enumerate(torch.randperm(len(patches))[: steps * size].split(size)):
+                for group in optimiser.param_groups:
+                    group["lr"] = recipe.rate(epoch * steps + number, steps)
                 output = Output(aux=model.compare_to_learn(patches[rows]))
                 loss = model.objective(output, {}, recipe.alpha)["loss"]
                 optimiser.zero_grad()
