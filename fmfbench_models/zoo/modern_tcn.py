@@ -31,9 +31,9 @@ PHASES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class ModernTcnConfig:
-    """current_length Tc: time steps at 2 Hz. patch, stride: of the patches, in time steps; the last value is repeated
-    for what is missing at the end. kernel: of the depthwise convolutions, in patches, odd. ratio: of the feed-forward
-    nets.
+    """current_length Tc: time steps at 2 Hz. patch, stride: of the patches, in time steps, a patch at most the whole
+    window; the last value is repeated for what is missing at the end. kernel: of the depthwise convolutions, in
+    patches, odd. ratio: of the feed-forward nets.
     """
 
     current_length: int = 440
@@ -46,13 +46,17 @@ class ModernTcnConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.stride <= self.patch <= self.current_length:
+        if not 1 <= self.stride <= self.patch:
             raise InputError(
-                f"modern_tcn: expected 1 <= stride <= patch <= current_length, got stride {self.stride}, patch "
-                f"{self.patch}, current_length {self.current_length}"
+                f"modern_tcn: expected 1 <= stride <= patch, got stride {self.stride} and patch {self.patch}"
             )
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise InputError(f"modern_tcn: kernel: expected an odd number, got {self.kernel}")
+
+    @property
+    def steps(self) -> int:
+        """Time steps of a patch."""
+        return min(self.patch, self.current_length)
 
     @property
     def patches(self) -> int:
@@ -90,7 +94,7 @@ class ModernTcn(Model):
     def __init__(self, config: ModernTcnConfig) -> None:
         super().__init__(modality="current", dense=False)
         self.config = config
-        self.embed = nn.Conv1d(1, config.dim, config.patch, config.stride)
+        self.embed = nn.Conv1d(1, config.dim, config.steps, config.stride)
         self.norm = nn.BatchNorm1d(config.dim)
         self.blocks = nn.Sequential(
             *(Block(config.dim, config.kernel, config.ratio, config.dropout) for _ in range(config.depth))
@@ -105,7 +109,7 @@ class ModernTcn(Model):
     def encode(self, current: Tensor) -> Tensor:
         """(b, Tc, 3) in A -> (b, 3 * dim, patches), the features of the first phase first."""
         series = self.input_norm.current(current).transpose(1, 2)
-        length = (self.config.patches - 1) * self.config.stride + self.config.patch
+        length = (self.config.patches - 1) * self.config.stride + self.config.steps
         series = F.pad(series, (0, length - self.config.current_length), mode="replicate")
         patches = self.norm(self.embed(series.flatten(0, 1)[:, None]))
         return self.blocks(patches.reshape(-1, PHASES * self.config.dim, self.config.patches))

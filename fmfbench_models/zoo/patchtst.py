@@ -33,8 +33,9 @@ PHASES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class PatchTstConfig:
-    """current_length Tc: time steps at 2 Hz. patch, stride: of the patches, in time steps; the last value is repeated
-    for one patch more. instance_norm: each phase of a window to mean 0 and deviation 1.
+    """current_length Tc: time steps at 2 Hz. patch, stride: of the patches, in time steps, a patch at most the whole
+    window; the last value is repeated for one patch more. instance_norm: each phase of a window to mean 0 and deviation
+    1.
     """
 
     current_length: int = 440
@@ -49,16 +50,20 @@ class PatchTstConfig:
     init_std: float = 0.02
 
     def __post_init__(self) -> None:
-        if not 1 <= self.stride <= self.patch <= self.current_length:
+        if not 1 <= self.stride <= self.patch:
             raise InputError(
-                f"patchtst: expected 1 <= stride <= patch <= current_length, got stride {self.stride}, patch "
-                f"{self.patch}, current_length {self.current_length}"
+                f"patchtst: expected 1 <= stride <= patch, got stride {self.stride} and patch {self.patch}"
             )
+
+    @property
+    def steps(self) -> int:
+        """Time steps of a patch."""
+        return min(self.patch, self.current_length)
 
     @property
     def patches(self) -> int:
         """Patches of a phase, the padded one with them."""
-        return (self.current_length - self.patch) // self.stride + 2
+        return (self.current_length - self.steps) // self.stride + 2
 
 
 class PatchTst(Model):
@@ -67,7 +72,7 @@ class PatchTst(Model):
     def __init__(self, config: PatchTstConfig) -> None:
         super().__init__(modality="current", dense=False)
         self.config = config
-        self.embed = nn.Linear(config.patch, config.dim)
+        self.embed = nn.Linear(config.steps, config.dim)
         self.position = learned(1, config.patches, config.dim, std=config.init_std)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.Sequential(
@@ -89,7 +94,7 @@ class PatchTst(Model):
             series = series - series.mean(2, keepdim=True)
             series = series / (series.square().mean(2, keepdim=True) + 1e-5).sqrt()
         series = torch.cat([series, series[:, :, -1:].expand(-1, -1, self.config.stride)], 2)
-        patches = series.unfold(2, self.config.patch, self.config.stride)
+        patches = series.unfold(2, self.config.steps, self.config.stride)
         tokens = self.dropout(self.embed(patches) + self.position[:, None])
         return self.blocks(tokens.flatten(0, 1)).reshape(-1, PHASES, self.config.patches, self.config.dim)
 
