@@ -17,7 +17,9 @@ from fmfbench.annotation.annotate import annotate
 from fmfbench.annotation.keyframes import Keyframe, Keyframes, Track
 from fmfbench.conversion.verify import verify
 from fmfbench.errors import StoreError
+from fmfbench.store.digest import seal
 from fmfbench.store.named_splits import split_provenance, write_split
+from fmfbench.store.split_names import FINGERPRINTS_KEY
 from fmfbench.windows.division import split_store
 from fmfbench.windows.protocol import WindowProtocol
 
@@ -167,3 +169,18 @@ def test_killed_at_any_step_the_store_is_whole_and_the_same_command_ends_well(st
     assert data.split_name == "derived"
     assert verify(store).ok
     assert sorted(p.name for p in store.parent.iterdir() if not p.name.endswith(".lock")) == ["runs.zarr"]
+
+
+@pytest.mark.parametrize(
+    ("listed", "said"),
+    [({"source", "one"}, None), ({"source"}, "a split that the root does not list"),
+     ({"source", "one", "gone"}, "is absent, though the root lists it")],
+)  # fmt: skip
+def test_splits_that_the_root_does_not_tell_of_are_damage(store, listed, said):
+    split_store(store, by_recording=["run1"], name="one")
+    attributes = json.loads((store / "zarr.json").read_bytes())["attributes"]
+    prints = attributes[FINGERPRINTS_KEY]
+    attributes[FINGERPRINTS_KEY] = {name: prints.get(name, "0" * 64) for name in listed}
+    (store / "zarr.json").write_bytes(seal(store, attributes))
+    damage = [str(entry) for entry in verify(store).damage]
+    assert any(said in entry for entry in damage) if said else not damage
