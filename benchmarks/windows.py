@@ -210,7 +210,7 @@ def _count_chunks(data: fmfbench.Dataset, dataset: WindowDataset, report: Report
     for first, stop in pairwise(order.bounds.tolist()):
         windows = order.order[first:stop]
         held, _ = index.video_table(windows)
-        for number, places in index.by_recording(windows):
+        for number, places, _ in index.by_recording(windows):
             size = index.recordings[number].video.spec.chunk
             found = np.unique(held[places] // size).tolist()
             reads += len(found)

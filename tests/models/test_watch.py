@@ -189,6 +189,9 @@ def test_a_stream_over_the_network_that_ends_is_reached_again(recording, run, tm
             f"http://127.0.0.1:{server.server_port}/{video.name}",
             "--current",
             "-",
+            "--out",
+            out,
+            "--headless",
         ]
         process = subprocess.Popen(
             [sys.executable, "-c", "from fmfbench_cli.main import main; main()", *map(str, command)],
