@@ -73,7 +73,9 @@ class ChunkCache:
 
     def _decoded(self, numbers: list[int], threads: int) -> Iterator[NDArray[Any]]:
         tasks = [numbers[i : i + _CHUNKS_PER_TASK] for i in range(0, len(numbers), _CHUNKS_PER_TASK)]
-        for task in in_order(self._decode, tasks, threads if len(tasks) > 1 else 0):
+        # Of a disk a chunk is decoded sooner than a thread is told of it: threads cost a quarter of the speed there.
+        far = isinstance(self._reader.path, RemotePath)
+        for task in in_order(self._decode, tasks, threads if far and len(tasks) > 1 else 0):
             yield from task
 
     def _decode(self, numbers: list[int]) -> list[NDArray[Any]]:

@@ -60,7 +60,8 @@ class Windows(Sequence[WindowBatch]):
     Attributes:
         sample_ids: (n,) int64, sorted.
         left_out: (k,) int64 ids that the context "strict" leaves out.
-        threads: that decode chunks beside this one when many are wanted at once; the bytes are the same.
+        threads: that decode chunks beside this one when a split is loaded, and fetch them of a store behind a URL; the
+            bytes are the same.
     """
 
     def __init__(
