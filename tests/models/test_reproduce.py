@@ -116,7 +116,7 @@ def test_table2_has_every_model_and_none_has_failed(everything):
     assert rows["fmformer"]["metrics"]["miou"]["value"] is not None
     assert rows["informer"]["metrics"]["miou"]["value"] is None
     with_trunk = {name for name, row in rows.items() if row["backbone"]}
-    assert with_trunk == {"clipbert", "bilm", "st_mae"}
+    assert with_trunk == {"clipbert", "bilm", "st_mae", "patch_memory", "pca_residual"}
     assert rows["bilm"]["backbone"] == "ResNet18, first weights drawn at random"
     assert rows["st_mae"]["backbone"] == "Vgg19, first weights drawn at random"
 
