@@ -126,9 +126,9 @@ REGISTRATION = Registration(
     presets={"nano": {"dim": 16, "depth": 2}},
     original_recipe=TIME_SERIES_RECIPE,
     original_recipe_without=TIME_SERIES_RECIPE_WITHOUT,
-    source="Luo, Wang, ICLR 2024 (from memory of the paper; its code was not read)",
+    source="after Luo, Wang, ICLR 2024; not compared with the authors' code",
     provenance={
-        "patches by a strided convolution, depthwise convolution, nets over features and over phases": "paper",
+        "patches by a strided convolution, depthwise convolution, nets over features and over phases": "paper (idea)",
         "the long kernel alone, one stage": "choice",
         "patch 8, stride 4, kernel 25, width 32, depth 3": "choice",
         "class head over all patches": "thuml/Time-Series-Library",
