@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,8 @@ TARGETS = {
     ("first batch s", 2_200_000): 1.0,
     ("first batch s", 90_000_000): 20.0,
     ("first batch MB", 90_000_000): 2000.0,
-    ("worker MB", 90_000_000): 300.0,
+    ("fork worker MB", 90_000_000): 300.0,
+    ("spawn worker more MB", 90_000_000): 300.0,
     ("score s", 2_200_000): 5.0,
     ("audit s", 2_200_000): 5.0,
 }
@@ -186,12 +188,12 @@ def block_shuffle(store: str) -> dict[str, float]:
 
 
 def workers(store: str) -> dict[str, float]:
-    """What a worker process of a shuffled loader has for itself after 20 batches."""
+    """What a worker process of a shuffled loader has for itself after 20 batches; "bare" is one that only imports."""
     import multiprocessing
 
     from fmfbench.torch import WindowDataset, make_loader
 
-    found: dict[str, float] = {}
+    found = {"spawned bare MB": bare_spawned_mb()}
     for method in ("fork", "spawn"):
         windows = fmfbench.open_dataset(store).windows("train")
         loader = make_loader(WindowDataset(windows), shuffle=True, num_workers=2, start_method=method)
@@ -205,7 +207,30 @@ def workers(store: str) -> dict[str, float]:
             own_mb(child.pid or 0) for child in multiprocessing.active_children()
         )
         del batches, loader
+    found["spawn worker more MB"] = found["spawn worker MB"] - found["spawned bare MB"]
     return found
+
+
+def bare_spawned_mb() -> float:
+    """What a spawned process has for itself that imports torch and fmfbench, and does nothing."""
+    import multiprocessing
+
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_import_and_wait, args=(there,))
+    process.start()
+    here.recv()
+    found = own_mb(process.pid or 0)
+    here.send(None)
+    process.join()
+    return found
+
+
+def _import_and_wait(pipe: Any) -> None:
+    import fmfbench.torch  # noqa: F401
+
+    pipe.send(None)
+    pipe.recv()
 
 
 def score(store: str) -> dict[str, float]:

@@ -33,7 +33,8 @@ class BatchMaker:
         blocks = self.order.blocks
         assert blocks is not None
         if self._reader is None:
-            self._reader = (epoch, BlockReader(blocks.index, blocks.order(self.order.seed, epoch)))
+            order = blocks.order(self.order.seed, epoch)
+            self._reader = (epoch, BlockReader(blocks.index, order, blocks.spare_bytes))
         elif self._reader[0] != epoch:
             self._reader = (epoch, self._reader[1].renewed(blocks.order(self.order.seed, epoch)))
         return self._reader[1]

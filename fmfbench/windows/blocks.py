@@ -91,6 +91,7 @@ class BlockShuffle:
     Attributes:
         block_frames: frames from which a block takes its samples.
         group_blocks: blocks of a group, at most; 0 where the whole split fits.
+        spare_bytes: of the buffer, what currents may take that are kept, where the whole split fits.
     """
 
     def __init__(self, index: WindowIndex, buffer_bytes: int) -> None:
@@ -111,7 +112,9 @@ class BlockShuffle:
                 f"got buffer_bytes {buffer_bytes}"
             )
         self.group_blocks = room // self._bytes(self.block_frames, reach)
-        if self._whole() <= buffer_bytes:
+        whole = self._whole()
+        self.spare_bytes = max(0, buffer_bytes - whole)
+        if whole <= buffer_bytes:
             self.group_blocks = 0
 
     def order(self, seed: int, epoch: int) -> BlockOrder:
@@ -156,16 +159,20 @@ class BlockShuffle:
 
 
 class BlockReader:
-    """Groups of one epoch's order, read when they are asked for; `read` keeps the last one."""
+    """Groups of one epoch's order, read when they are asked for; `read` keeps the last one.
 
-    def __init__(self, index: WindowIndex, order: BlockOrder) -> None:
+    keep_bytes: what the currents may take that a whole split keeps planned, at most.
+    """
+
+    def __init__(self, index: WindowIndex, order: BlockOrder, keep_bytes: int = 0) -> None:
         self.index = index
         self.order = order
+        self.keep_bytes = keep_bytes
         self._kept: tuple[int, LoadedWindows] | None = None
 
     def renewed(self, order: BlockOrder) -> BlockReader:
         """A reader for another epoch, with what both have in common: the whole split, where it is one group."""
-        reader = BlockReader(self.index, order)
+        reader = BlockReader(self.index, order, self.keep_bytes)
         if self.order.num_groups == order.num_groups == 1:
             reader._kept = self._kept
         return reader
@@ -175,7 +182,8 @@ class BlockReader:
         if self.order.num_groups == 1 and self._kept is not None:
             return self._kept[1]
         alone = self.order.num_groups == 1
-        loaded = LoadedWindows(self.index, np.sort(self.order.group(group)), for_good=alone)
+        windows = np.sort(self.order.group(group))
+        loaded = LoadedWindows(self.index, windows, keep_bytes=self.keep_bytes if alone else 0)
         if alone:
             self._kept = (group, loaded)
         return loaded

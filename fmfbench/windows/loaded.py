@@ -12,6 +12,8 @@ __all__ = ["LoadedWindows", "loaded_bytes"]
 
 IntArray = NDArray[np.int64]
 
+_BYTES_OF_ROW = 3 * 4 + 1  # of a kept current: three phases, and whether they are there
+
 
 class LoadedWindows:
     """The windows `windows` (m,) of an index, with the frames and masks that they hold and no others.
@@ -27,9 +29,10 @@ class LoadedWindows:
     """
 
     def __init__(
-        self, index: WindowIndex, windows: IntArray, threads: int = 0, *, for_good: bool = True
+        self, index: WindowIndex, windows: IntArray, threads: int = 0, *, keep_bytes: int | None = None
     ) -> None:
-        """for_good: they will be read again and again, so that currents are planned once and kept."""
+        """keep_bytes: of currents that are planned once and kept, at most; without a bound by default, and 0 where
+        the windows are on their way through."""
         self._threads = threads
         self.index = index
         self.windows = windows
@@ -39,9 +42,9 @@ class LoadedWindows:
             self._load_video()
             self._load_masks()
         self._sample_id, self._class_label = index.ids[windows], index.labels_of(windows)
-        self._keeps_currents = index.has_current and (for_good or index.has_table(len(windows)))
+        self._keeps_currents = index.has_current and (keep_bytes != 0 or index.has_table(len(windows)))
         if self._keeps_currents:
-            self._load_trackless(for_good)
+            self._load_trackless(keep_bytes)
 
     def _load_video(self) -> None:
         """Read the frames that `video_index` names, and let it name their places."""
@@ -86,11 +89,14 @@ class LoadedWindows:
             load_frames(reader, frames[order], self.mask[part], transposed=transposed, threads=self._threads)
             first = part.stop
 
-    def _load_trackless(self, for_good: bool) -> None:
-        """Plan the currents of windows without a track once, as planning costs more than keeping them."""
+    def _load_trackless(self, keep_bytes: int | None) -> None:
+        """Plan the currents of windows without a track once, as planning costs more than keeping them.
+
+        None are kept where they would take more than `keep_bytes`.
+        """
         length = self.index.protocol.num_current
         rest = np.flatnonzero(self.index.currents.start[self.windows] < 0)
-        if len(rest) and not for_good:
+        if keep_bytes is not None and len(rest) * length * _BYTES_OF_ROW > keep_bytes:
             self._keeps_currents = False
             return
         self.own_current = np.full(len(self.windows), -1, np.int64)
@@ -143,7 +149,7 @@ class LoadedWindows:
 
 
 def loaded_bytes(index: WindowIndex, frames: IntArray, windows: IntArray, size: tuple[int, int]) -> IntArray:
-    """Upper bounds of what loaded windows take, kept currents of windows without a track not counted.
+    """Upper bounds of what loaded windows take without currents that they keep (see `keep_bytes`).
 
     Args:
         index: the windows.

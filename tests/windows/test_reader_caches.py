@@ -239,6 +239,22 @@ def test_a_load_is_of_any_windows_in_any_order(data: Dataset) -> None:
     same(out, as_planned(w, windows[rows]))
 
 
+def test_currents_are_kept_within_a_bound_and_planned_again_beyond_it(data: Dataset) -> None:
+    w = data.windows("all", "short", context="full", every=3, current_hz=3.0)  # no common grid
+    windows = np.arange(len(w))
+    trackless = int((w.samples.currents.start < 0).sum())
+    assert trackless > 0
+    needed = trackless * w.samples.protocol.num_current * (3 * 4 + 1)
+    for keep, kept in ((None, True), (needed, True), (needed - 1, False), (0, False)):
+        loaded = LoadedWindows(w.samples, windows, keep_bytes=keep)
+        assert loaded._keeps_currents == kept
+        if kept:
+            assert loaded.own_values.nbytes + loaded.own_valid.nbytes == needed
+        out = allocate(w.samples.layout_of(windows[::-1]))
+        loaded.fill(windows[::-1], out)
+        same(out, as_planned(w, windows[::-1]))
+
+
 def test_unknown_caches_are_refused(data: Dataset) -> None:
     assert data.windows("train", cache="device").cache == "device"
     with pytest.raises(WindowError, match="'disk' is not None, 'memory' or 'device'"):
