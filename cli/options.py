@@ -120,14 +120,15 @@ def split_option(default: str = "test") -> Decorator[Any]:
         "--split",
         default=default,
         show_default=True,
-        help="train, test, unused, all, val, fit, loro-val:NAME or loro-fit:NAME; of a named split: derived:test.",
+        help="train, test, unused, all, val, fit, loro-val:NAME, loro-fit:NAME, kfold-val:I/K or kfold-fit:I/K; of a "
+        "named split: derived:test.",
     )
 
 
-def split_name_option() -> Decorator[Any]:
-    return click.option(
-        "--split", help="A stored split by its name, as in derived.  [default: the store's default]"
-    )
+def split_name_option(more: str = "") -> Decorator[Any]:
+    """more: what else it may name, for its help."""
+    text = f"A stored split by its name, as in derived{more}.  [default: the store's default]"
+    return click.option("--split", help=text)
 
 
 def context_option(text: str, default: str | None = "full") -> Decorator[Any]:

@@ -50,7 +50,9 @@ from .options import (
 )
 @protocol_option("Window protocol [default: paper; official with preset=official].", default=None)
 @context_option("What windows may see of other splits.")
-@split_name_option()
+@split_name_option(
+    "; or a fold of train to leave out: loro:RECORDING, or kfold:I/K, the I-th of K (kfold:I, of five)"
+)
 @seed_option("Of all random draws.")
 @click.option(
     "--backbone-weights",
@@ -88,6 +90,7 @@ def command(
       fmfbench train fmformer --data fmf.zarr --out runs/fmformer
       fmfbench train bilm --data fmf.zarr --out runs/bilm --backbone-weights resnet18-f37072fd.pth
       fmfbench train fmformer --data fmf.zarr --out runs/longer --lengthen runs/fmformer --epochs 40
+      fmfbench train fmformer --data fmf.zarr --out runs/without_a --split loro:run-a
       fmfbench train fmformer --data fmf.zarr --out runs/small --set preset=nano --set lr=1e-3 --epochs 5
     """
     from fmfbench_models.training.train import train

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -23,7 +23,7 @@ from fmfbench.store.ids import SampleIds, group_by, true_runs
 from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT, SCHEMA, SPLITS, parse_group
 from fmfbench.store.shards import ArrayReader
 from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE, parse_split
-from fmfbench.store.splits import GUARD_SECONDS, no_validation, parse_derived, validation_rows
+from fmfbench.store.splits import GUARD_SECONDS, Found, parse_derived
 from fmfbench.store.zarr_door import open_zarr
 
 __all__ = ["Recording", "StoreReader"]
@@ -370,20 +370,14 @@ class StoreReader:
         if split in SPLITS:
             yield from (recording.split == SPLITS[split] for recording in recordings)
             return
-        divided = False
         try:
-            kind, left_out = parse_derived(split, tuple(self.recordings))
+            derived, found = parse_derived(split, tuple(self.recordings)), Found()
             for recording in recordings:
-                train = recording.split == SPLITS["train"]
-                if left_out is not None:
-                    yield train & ((recording.name == left_out) == (kind == "loro-val"))
-                    continue
                 # Of a copy, so that the times of all recordings do not stay in memory.
-                val, fit = validation_rows(copy(recording).frame_time, recording.split, guard_seconds)
-                divided |= bool(val.any())
-                yield val if kind == "val" else fit
-            if left_out is None and not divided:
-                raise no_validation(split, guard_seconds)
+                yield derived.rows(
+                    recording.name, partial(_times, recording), recording.split, guard_seconds, found
+                )
+            derived.check(found, guard_seconds)
         except WindowError as error:
             raise StoreError(f"{self.path}: {error}") from None
 
@@ -486,3 +480,8 @@ class StoreReader:
     def __repr__(self) -> str:
         counts = f"{len(self.recordings)} recordings, {self.num_samples} samples"
         return f"{type(self).__name__}({str(self.path)!r}, {counts})"
+
+
+def _times(recording: Recording) -> NDArray[np.int64]:
+    """Read for once, not kept with the recording."""
+    return copy(recording).frame_time

@@ -18,8 +18,9 @@ SOURCE = "source"
 DEFAULT_SPLIT_KEY = "fmfbench.default_split"
 FINGERPRINTS_KEY = "fmfbench.fingerprints"
 PROVENANCE = "fmfbench.provenance"
-_LEAVE_ONE_OUT = ("loro-val", "loro-fit")  # their own part follows a colon: a recording's name
-_PARTS = (*SPLITS, "all", "val", "fit", *_LEAVE_ONE_OUT)
+# what follows their colon is no part, but a recording's name or a fold's number; the last two are for training
+_WITH_ARGUMENT = ("loro-val", "loro-fit", "kfold-val", "kfold-fit")
+_PARTS = (*SPLITS, "all", "val", "fit", *_WITH_ARGUMENT, "loro", "kfold")
 
 
 def parse_split(text: str) -> tuple[str | None, str]:
@@ -29,7 +30,7 @@ def parse_split(text: str) -> tuple[str | None, str]:
     ((None, 'test'), ('derived', 'test'), (None, 'loro-val:run7'))
     """
     name, colon, part = text.partition(":")
-    return (name, part) if colon and name not in _LEAVE_ONE_OUT else (None, text)
+    return (name, part) if colon and name not in _WITH_ARGUMENT else (None, text)
 
 
 def check_split_name(name: str) -> str:

@@ -2,12 +2,16 @@
 
 `val` and `fit`: in each recording the last fifth of the train frames is `val`; the train frames of the guard
 before it are in neither; the rest is `fit`. `loro-val:NAME` and `loro-fit:NAME` leave one recording out: the train
-frames of NAME, and those of all others.
+frames of NAME, and those of all others. `kfold-val:I/K` is the I-th of K equal parts, in time, of the train frames of
+each recording, I counted from 1 and K being 5 where it is left out; `kfold-fit:I/K` the others, without those of the
+guard on both sides of that part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +21,21 @@ from fmfbench.errors import WindowError
 
 __all__ = [
     "DERIVED",
+    "FOLDS",
     "GUARD_SECONDS",
+    "Derived",
+    "Found",
     "derived_rows",
-    "no_validation",
+    "fold_rows",
     "parse_derived",
+    "parse_fold",
     "per_second_rows",
     "validation_rows",
 ]
 
-DERIVED = ("val", "fit", "loro-val:NAME", "loro-fit:NAME")
+DERIVED = ("val", "fit", "loro-val:NAME", "loro-fit:NAME", "kfold-val:I/K", "kfold-fit:I/K")
+FOLDS = 5  # of kfold where it names no other number
+_MOST_FOLDS = 1000
 VALIDATION_SHARE = 0.2
 GUARD_SECONDS = 221.0  # the longest reach of a named protocol into the past, its tolerance included
 _TRAIN = 0
@@ -42,7 +52,7 @@ def derived_rows(
     """Which of N frames belong to a derived split.
 
     Args:
-        name: val, fit, loro-val:NAME or loro-fit:NAME.
+        name: val, fit, loro-val:NAME, loro-fit:NAME, kfold-val:I/K or kfold-fit:I/K.
         recording: (N,) index into `names`.
         frame_time: (N,) ns, ascending in each recording.
         split: (N,) 0 train, 1 test, 2 unused.
@@ -52,31 +62,123 @@ def derived_rows(
     Raises:
         WindowError: no such split or recording, or no recording has train time enough for the guard.
     """
-    kind, left_out = parse_derived(name, names)
-    train = split == _TRAIN
-    if left_out is not None:
-        own = recording == list(names).index(left_out)
-        return train & (own if kind == "loro-val" else ~own)
-    out, divided = np.zeros(len(split), bool), False
+    derived = parse_derived(name, names)
+    out, found = np.zeros(len(split), bool), Found()
     for rows in _by_recording(recording):
-        val, fit = validation_rows(frame_time[rows], split[rows], guard_seconds)
-        out[rows] = val if kind == "val" else fit
-        divided |= bool(val.any())
-    if not divided:
-        raise no_validation(name, guard_seconds)
+        times, own = frame_time[rows], names[int(recording[rows[0]])]
+        out[rows] = derived.rows(own, lambda times=times: times, split[rows], guard_seconds, found)
+    derived.check(found, guard_seconds)
     return out
 
 
-def parse_derived(name: str, names: Sequence[str]) -> tuple[str, str | None]:
-    """(kind, recording that is left out) of a derived split's name; WindowError where there is none such."""
-    kind, _, left_out = name.partition(":")
+@dataclass
+class Found:
+    """Which parts some recording has."""
+
+    val: bool = False
+    fit: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    """A derived split, asked of one recording after the other.
+
+    kind: "validation", "loro" or "kfold". part: "val" or "fit" of it. recording: the one that is left out.
+    fold: (which, counted from 1, of how many).
+    """
+
+    name: str
+    kind: str
+    part: str
+    recording: str = ""
+    fold: tuple[int, int] = (0, 0)
+
+    def rows(
+        self,
+        recording: str,
+        frame_time: Callable[[], NDArray[np.int64]],
+        split: NDArray[np.uint8],
+        guard_seconds: float,
+        found: Found,
+    ) -> NDArray[np.bool_]:
+        """(N,) which frames of a recording it has; its times are asked for where they matter alone."""
+        if self.kind == "loro":
+            return np.asarray((split == _TRAIN) & ((recording == self.recording) == (self.part == "val")))
+        if self.kind == "kfold":
+            val, fit = fold_rows(frame_time(), split, *self.fold, guard_seconds)
+        else:
+            val, fit = validation_rows(frame_time(), split, guard_seconds)
+        found.val |= bool(val.any())
+        found.fit |= bool(fit.any())
+        return val if self.part == "val" else fit
+
+    def check(self, found: Found, guard_seconds: float) -> None:
+        """WindowError where no recording has train time enough for both parts."""
+        if self.kind == "validation" and not found.val:
+            raise WindowError(
+                f"split {self.name!r}: expected a recording with train time for a guard of {guard_seconds:g} s before "
+                f"its last fifth and as much again before that, got none; validate on loro-val:NAME"
+            )
+        if self.kind == "kfold" and not (found.val if self.part == "val" else found.fit):
+            needed = "train frames"
+            if self.part == "fit":
+                needed = f"train time for a guard of {guard_seconds:g} s around a fold and frames beyond it"
+            raise WindowError(
+                f"split {self.name!r}: expected a recording with {needed}, got none; a shorter protocol has a shorter "
+                f"guard, and whole recordings need none (loro:NAME)"
+            )
+
+
+def parse_derived(name: str, names: Sequence[str]) -> Derived:
+    """A derived split of recordings `names`; WindowError where there is none such.
+
+    >>> parse_derived("kfold-fit:2/4", ["a"]).fold
+    (2, 4)
+    """
+    kind, colon, asked = name.partition(":")
     if kind in ("loro-val", "loro-fit"):
-        if left_out not in names:
+        if asked not in names:
             raise WindowError(f"split {name!r}: expected a recording's name, one of {', '.join(names)}")
-        return kind, left_out
+        return Derived(name=name, kind="loro", part=kind[-3:], recording=asked)
+    if kind in ("kfold-val", "kfold-fit"):
+        return Derived(name=name, kind="kfold", part=kind[-3:], fold=parse_fold(asked, name))
     if name not in ("val", "fit"):
         raise WindowError(f"split {name!r} is not one of train, test, unused, all, {', '.join(DERIVED)}")
-    return kind, None
+    return Derived(name=name, kind="validation", part=name)
+
+
+def parse_fold(text: str, name: str) -> tuple[int, int]:
+    """(which, of how many) of `I/K`, or of `I`, one of five; `name` is for the message.
+
+    >>> parse_fold("2", "kfold:2"), parse_fold("2/4", "kfold:2/4")
+    ((2, 5), (2, 4))
+    """
+    match = re.fullmatch(r"([0-9]{1,4})(?:/([0-9]{1,4}))?", text)
+    which, count = (int(match[1]), int(match[2] or FOLDS)) if match else (0, FOLDS)
+    if not (2 <= count <= _MOST_FOLDS and 1 <= which <= count):
+        raise WindowError(
+            f"split {name!r}: expected which fold of how many, from 1/{FOLDS} to {FOLDS}/{FOLDS} (as 1 to {FOLDS}, or "
+            f"2/10 for other numbers of folds, at most {_MOST_FOLDS})"
+        )
+    return which, count
+
+
+def fold_rows(
+    frame_time: NDArray[np.int64], split: NDArray[np.uint8], which: int, count: int, guard_seconds: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The `which`-th of `count` equal parts of one recording's train frames, and those beyond the guard around it.
+
+    Both (N,). Where the guard reaches over all other train frames, the second is empty.
+    """
+    val, fit = np.zeros(len(split), bool), split == _TRAIN
+    rows = np.flatnonzero(fit)
+    own = rows[len(rows) * (which - 1) // count : len(rows) * which // count]
+    if len(own):
+        val[own] = True
+        guard = seconds_to_ns(guard_seconds)
+        fit &= (frame_time <= frame_time[own[0]] - guard) | (frame_time >= frame_time[own[-1]] + guard)
+        fit &= ~val
+    return val, fit
 
 
 def validation_rows(
@@ -91,13 +193,6 @@ def validation_rows(
         begins = frame_time[rows[first]]
         fit[rows[frame_time[rows] > begins - seconds_to_ns(guard_seconds)]] = False
     return val, fit
-
-
-def no_validation(name: str, guard_seconds: float) -> WindowError:
-    return WindowError(
-        f"split {name!r}: expected a recording with train time for a guard of {guard_seconds:g} s before "
-        f"its last fifth and as much again before that, got none; validate on loro-val:NAME"
-    )
 
 
 def _by_recording(recording: NDArray[np.int64]) -> list[NDArray[np.int64]]:

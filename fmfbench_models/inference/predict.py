@@ -36,6 +36,7 @@ from fmfbench_models.parts.backbones import trunk_of
 from fmfbench_models.parts.progress import Progress
 from fmfbench_models.training.folder import versions
 from fmfbench_models.training.parallel import joined
+from fmfbench_models.training.samples import left_out_of
 from fmfbench_models.training.step import autocast, to_device, to_float32
 
 __all__ = ["PredictionJob", "chosen_windows", "last_of_each_second", "model_protocol", "predict"]
@@ -243,7 +244,11 @@ def _seen_in_training(model: Model, windows: Windows) -> dict[str, int]:
     name = trained.get("split", SOURCE)
     if name not in data.split_names or data.fingerprint_of(name) != trained.get("fingerprint"):
         return {}
-    seen = int(np.isin(windows.sample_ids, data.with_split(name).sample_ids("train")).sum())
+    divided, fold = data.with_split(name), model.meta.provenance.get("fold")
+    ids = divided.sample_ids("train")
+    if fold is not None:
+        ids = np.setdiff1d(ids, divided.sample_ids(left_out_of(fold), guard_seconds=0.0))
+    seen = int(np.isin(windows.sample_ids, ids).sum())
     return {"seen_in_training": seen} if seen else {}
 
 

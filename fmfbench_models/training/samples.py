@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.data import Dataset
-from fmfbench.errors import InputError, StoreError, TrainingError
-from fmfbench.store.splits import GUARD_SECONDS
-from fmfbench.windows.division import first_seen, reach_seconds
+from fmfbench.errors import InputError, StoreError, TrainingError, WindowError
+from fmfbench.store.splits import GUARD_SECONDS, parse_derived
+from fmfbench.windows.division import first_seen, guard_frames, reach_seconds
 from fmfbench.windows.lines import timeline
 from fmfbench.windows.protocol import PROTOCOLS, WindowProtocol
 from fmfbench.windows.reader import Windows
@@ -19,12 +19,15 @@ __all__ = [
     "current_statistics",
     "fit_and_validation",
     "held_out_part",
+    "left_out_of",
     "normal_windows",
     "train_split",
+    "without_fold",
 ]
 
 Ids = NDArray[np.int64]
 
+FOLD_KINDS = ("loro", "kfold")
 _BLOCK = 65_536  # windows looked at together
 
 
@@ -87,22 +90,84 @@ def _no_guard(data: Dataset, guard: float, protocol: WindowProtocol | None) -> s
     )
 
 
-def train_split(data: Dataset, split: str) -> Dataset:
-    """The data divided by a split: by its name, or by its train part.
+def train_split(data: Dataset, split: str) -> tuple[Dataset, str | None]:
+    """The data divided by a split, and the fold of its train samples that is left out, where `split` names one.
+
+    split: a stored split by its name, or by its train part; `loro:NAME`, which leaves the recording NAME out of train;
+    `kfold:I/K`, which leaves the I-th of K parts of each recording's train time out (`kfold:I`: of five); or a fold of
+    a stored split, as in `derived:loro:NAME`.
 
     Raises:
         StoreError: no such split.
-        InputError: another part of one.
+        InputError: another part of one, no such recording, or no such fold.
     """
     if split in data.split_names:
-        return data.with_split(split)
+        return data.with_split(split), None
+    name, _, part = split.partition(":")
+    if name in data.split_names:
+        own, asked = data.with_split(name), part
+    else:
+        own, asked = data, split
+    kind, colon, value = asked.partition(":")
+    if colon and kind in FOLD_KINDS:
+        return own, parse_fold_name(own, kind, value)
     divided, part = data.divided(split)
     if part != "train":
         raise InputError(
             f"{data.path}: expected a split to train on, or its train part, got {split!r}; it has "
-            f"{', '.join(data.split_names)}"
+            f"{', '.join(data.split_names)}; or a fold to leave out: loro:RECORDING, kfold:I/K"
         )
-    return divided
+    return divided, None
+
+
+def parse_fold_name(data: Dataset, kind: str, value: str) -> str:
+    """The one spelling of a fold, as run folders keep it; InputError where there is none such."""
+    try:
+        derived = parse_derived(f"{kind}-val:{value}", tuple(data.recordings))
+    except WindowError as error:
+        raise InputError(f"{data.path}: {str(error).replace(f'{kind}-val:', f'{kind}:')}") from None
+    if kind == "kfold":
+        return "kfold:{}/{}".format(*derived.fold)
+    if len(data.recordings) < 2:
+        raise InputError(
+            f"{data.path}: loro:{value}: expected another recording to train on, got this one alone"
+        )
+    return f"loro:{value}"
+
+
+def left_out_of(fold: str) -> str:
+    """The derived split that a model trained with `fold` has not seen: what to predict and score on.
+
+    >>> left_out_of("loro:run7"), left_out_of("kfold:2/5")
+    ('loro-val:run7', 'kfold-val:2/5')
+    """
+    return fold.replace(":", "-val:", 1)
+
+
+def without_fold(data: Dataset, fold: str, protocol: WindowProtocol) -> Ids:
+    """Ids of the train samples outside a fold, none of whose windows shares anything with a window of the fold.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    guard = reach_seconds(protocol)
+    try:
+        kept = data.sample_ids(fold.replace(":", "-fit:", 1), guard_seconds=guard)
+    except StoreError as error:
+        raise InputError(str(error)) from None
+    if fold.startswith("loro:") or not len(kept):
+        return kept
+    recording, frame = data.locate(kept)
+    left_recording, left_frame = data.locate(data.sample_ids(left_out_of(fold), guard_seconds=guard))
+    clear = np.ones(len(kept), bool)
+    for number, own in enumerate(
+        data.recordings.values()
+    ):  # across a gap a window holds older rows than the guard
+        left = np.zeros(own.num_frames, bool)
+        left[left_frame[left_recording == number]] = True
+        here = recording == number
+        clear[here] = ~guard_frames(timeline(own), left, protocol)[frame[here]]
+    return kept[clear]
 
 
 def held_out_part(data: Dataset, ids: Ids, share: float) -> tuple[Ids, Ids]:
@@ -140,18 +205,28 @@ def normal_windows(windows: Windows) -> Ids:
     return windows.sample_ids[kept]
 
 
-def current_statistics(data: Dataset, *, normal_only: bool = False) -> tuple[list[float], list[float]] | None:
+def current_statistics(
+    data: Dataset, *, normal_only: bool = False, within: Ids | None = None
+) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation (A) of each phase over the finite rows of train frames; None without any.
 
-    A current row belongs to the last frame at or before it. normal_only: rows of normal frames alone.
+    A current row belongs to the last frame at or before it. normal_only: rows of normal frames alone. within: rows of
+    these samples alone, as of training without a fold.
     """
     total, squares, count = np.zeros(3), np.zeros(3), 0
-    for recording in data.recordings.values():
+    chosen = None if within is None else data.locate(within)
+    for number, recording in enumerate(data.recordings.values()):
         line = timeline(recording)
         wanted = (line.current_split == 0) & line.current_finite
-        if normal_only and len(recording.frame_time):
+        if (normal_only or chosen is not None) and len(recording.frame_time):
             frame = np.searchsorted(recording.frame_time, recording.current_time, side="right") - 1
-            wanted &= (frame >= 0) & (recording.class_label[np.maximum(frame, 0)] == 0)
+            there, frame = frame >= 0, np.maximum(frame, 0)
+            if normal_only:
+                wanted &= there & (recording.class_label[frame] == 0)
+            if chosen is not None:
+                kept = np.zeros(recording.num_frames, bool)
+                kept[chosen[1][chosen[0] == number]] = True
+                wanted &= there & kept[frame]
         rows = recording.current[wanted].astype(np.float64)
         total += rows.sum(0)
         squares += (rows**2).sum(0)

@@ -48,6 +48,7 @@ class Settings:
     """All that decides a run's weights, as run.json has it.
 
     backbone: the file its trunk begins with, or None. recipe_name: "shared", or "original" for the publication's own.
+    fold: of the train samples that is left out (`loro:NAME`, `kfold:I/K`), or None.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Settings:
     fingerprint: str
     backbone: dict[str, str] | None = None
     recipe_name: str = "shared"
+    fold: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return without_later(plain(asdict(self)))
@@ -71,7 +73,7 @@ class Settings:
 
 def without_later(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as older versions would have written them, where these could."""
-    defaults = {"backbone": None, "recipe_name": "shared"}
+    defaults = {"backbone": None, "recipe_name": "shared", "fold": None}
     kept = {k: v for k, v in settings.items() if k not in defaults or v != defaults[k]}
     recipe = kept.get("recipe", {}).items()
     return kept | {"recipe": {k: v for k, v in recipe if k not in LATER or v != LATER[k]}}
@@ -86,12 +88,14 @@ def make_settings(
     context: str = "full",
     seed: int = 0,
     backbone_weights: str | os.PathLike[str] | None = None,
+    fold: str | None = None,
 ) -> Settings:
     """Sort options into recipe, configuration and protocol; lengths and sizes come from protocol and data.
 
     The option "recipe" is "shared" (the default) or "original"; keys of the recipe change either.
 
     backbone_weights: a file for the model's trunk (see `backbones.load_backbone_weights`).
+    fold: as `samples.train_split` spells it.
     """
     record = registration(model)
     options = dict(options or {})
@@ -132,6 +136,7 @@ def make_settings(
         fingerprint=data.fingerprint,
         backbone=None if backbone_weights is None else _backbone(built, Path(backbone_weights)),
         recipe_name=recipe_name,
+        fold=fold,
     )
 
 

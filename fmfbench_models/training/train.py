@@ -45,6 +45,7 @@ from fmfbench_models.training.samples import (
     held_out_part,
     normal_windows,
     train_split,
+    without_fold,
 )
 from fmfbench_models.training.settings import Settings, make_settings
 from fmfbench_models.training.step import Step, make_optimiser, make_step, to_device
@@ -81,7 +82,8 @@ def train(
         protocol: "paper" unless the preset is "official".
         context: which splits a window may see ("full", "masked", "strict").
         split: a stored split by its name (`derived`, or `derived:train`), whose train samples these are; by default the
-            store's default.
+            store's default. Or a fold of train that is left out: `loro:NAME`, all recordings but NAME; `kfold:I/K`,
+            all but the I-th of K parts of each recording's train time. See `samples.left_out_of` for what to score.
         device: "cpu" or "cuda"; a GPU where there is one.
         workers: processes that read windows. cache: "memory" keeps recordings in memory.
         backbone_weights: published weights for the model's convolutional trunk (see `backbones`); drawn at random
@@ -97,8 +99,7 @@ def train(
     """
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(parse_place(data))
-    if split is not None:
-        data = train_split(data, split)
+    data, fold = (data, None) if split is None else train_split(data, split)
     settings = make_settings(
         model,
         data,
@@ -107,6 +108,7 @@ def train(
         context=context,
         seed=seed,
         backbone_weights=backbone_weights,
+        fold=fold,
     )
     with joined(device) as world:
         run = _Run(
@@ -146,6 +148,7 @@ class _Run:
         self.recipe = settings.recipe
         self.workers, self.backbone_weights, self.save_seconds = workers, backbone_weights, save_seconds
         self.windows = data.windows("train", settings.protocol, settings.context, cache=cache)
+        self.kept = None if settings.fold is None else without_fold(data, settings.fold, settings.protocol)
         self.fit_ids, self.held_ids, self.val_ids = self._samples(self.windows)
         self.with_masks = self._count_masks()
         if world.is_first:  # the others would see a folder half made
@@ -165,10 +168,17 @@ class _Run:
     def _samples(self, windows: Windows) -> tuple[Ids, Ids, Ids]:
         """Ids for gradients, for `Model.fit` alone, and for validation."""
         fit, validation = windows.sample_ids, windows.sample_ids[:0]
+        if self.kept is not None:
+            fit = np.intersect1d(fit, self.kept)
         if self.recipe.validate:
             fit, validation = (
                 np.intersect1d(ids, fit) for ids in fit_and_validation(self.data, self.settings.protocol)
             )
+            if self.kept is not None and not len(validation):
+                raise InputError(
+                    f"{self.data.path}: {self.settings.fold}: expected validation samples outside the fold, got none; "
+                    f"train without validation (validate=false)"
+                )
         check_labelled(self.data, np.concatenate([fit, validation]))
         if self.recipe.normal_only:
             fit, validation = self._normal(windows, fit, validation)
@@ -235,7 +245,7 @@ class _Run:
         if trunk is not None:
             weights = self.backbone_weights
             backbone = random_backbone(trunk) if weights is None else load_backbone_weights(trunk, weights)
-        statistics = current_statistics(self.data, normal_only=self.recipe.normal_only)
+        statistics = current_statistics(self.data, normal_only=self.recipe.normal_only, within=self.kept)
         if statistics is not None:
             model.input_norm.set_current(*statistics)
         provenance = {
@@ -261,6 +271,7 @@ class _Run:
             },
             "versions": versions(),
             "git": git_revision(),
+            **({} if self.settings.fold is None else {"fold": self.settings.fold}),
         }
         model.meta = replace(model.meta, protocol=self.settings.protocol.to_dict(), provenance=provenance)
         return model

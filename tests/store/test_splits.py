@@ -95,3 +95,49 @@ def test_per_second_is_the_last_of_each_second():
         last[r, t // 1_000_000_000] = row
     assert np.flatnonzero(per_second_rows(recording, times)).tolist() == sorted(last.values())
     assert len(per_second_rows(recording[:0], times[:0])) == 0
+
+
+def test_folds_cover_train_once_and_keep_their_distance():
+    recording, times, split = frames()
+    counted = np.zeros(len(split), int)
+    for which in range(1, 5):
+        val = derived_rows(f"kfold-val:{which}/4", recording, times, split, NAMES, 30.0)
+        fit = derived_rows(f"kfold-fit:{which}/4", recording, times, split, NAMES, 30.0)
+        counted += val
+        assert not (val & fit).any()
+        for index in range(3):
+            train = np.flatnonzero((recording == index) & (split == 0))
+            own = np.array_split(train, 4)[which - 1]  # the counts here are multiples of four
+            assert np.flatnonzero(val & (recording == index)).tolist() == own.tolist()
+            gap = 30 * 10**9
+            far = [r for r in train if times[r] <= times[own[0]] - gap or times[r] >= times[own[-1]] + gap]
+            assert np.flatnonzero(fit & (recording == index)).tolist() == sorted(set(far) - set(own))
+    assert np.array_equal(counted, split == 0)
+
+
+def test_a_fold_without_a_number_is_one_of_five():
+    recording, times, split = frames()
+    for part in ("val", "fit"):
+        short, long = (
+            derived_rows(f"kfold-{part}:{n}", recording, times, split, NAMES) for n in ("2", "2/5")
+        )
+        assert np.array_equal(short, long)
+        assert short.any()
+
+
+@pytest.mark.parametrize(
+    "fold", ["0", "6", "", "x", "1/1", "0/3", "4/3", "-1/3", "1/2/3", "1/1001", "²", "1.5"]
+)
+def test_what_is_no_fold(fold):
+    with pytest.raises(WindowError, match="which fold of how many, from 1/5 to 5/5"):
+        derived_rows(f"kfold-val:{fold}", *frames(), NAMES)
+
+
+def test_a_fold_whose_guard_leaves_nothing():
+    recording, times, split = frames()
+    with pytest.raises(WindowError, match="a guard of 2000 s around a fold"):
+        derived_rows("kfold-fit:3", recording, times, split, NAMES, 2000.0)
+    assert (
+        derived_rows("kfold-val:3", recording, times, split, NAMES, 2000.0).sum()
+        == 9000 * 2 // 5 + 3000 + 600
+    )
