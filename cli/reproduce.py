@@ -47,6 +47,11 @@ from .options import (
     help="Score the epoch of lowest validation loss, training without the validation samples; or train on all and "
     "score the last epoch, as the paper [default].",
 )
+@click.option(
+    "--worlds/--no-worlds",
+    default=True,
+    help="Also score each cross-modal row with the video lost and with the current lost [default: --worlds].",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done and about how long it would take.")
 @click.option(
     "--measure", is_flag=True, help="Of --dry-run: time a few steps of each model here; takes minutes."
@@ -91,6 +96,12 @@ def command(
     document = reproduce(table, data, out, **options)
     print_result(document, document_markdown(document), as_json)
     failed = [row["name"] for row in document["rows"] if row["status"] == "failed"]
+    failed += [
+        f"{row['name']}@{world}"
+        for row in (document["worlds"] or {"rows": []})["rows"]
+        for world, found in row["worlds"].items()
+        if found["status"] == "failed" and world != "whole"
+    ]
     if failed:
         raise FailedError(f"{out}: {len(failed)} rows failed ({', '.join(failed)}); the table says why")
 

@@ -135,7 +135,7 @@ def parse_derived(name: str, names: Sequence[str]) -> Derived:
     >>> parse_derived("kfold-fit:2/4", ["a"]).fold
     (2, 4)
     """
-    kind, colon, asked = name.partition(":")
+    kind, _, asked = name.partition(":")
     if kind in ("loro-val", "loro-fit"):
         if asked not in names:
             raise WindowError(f"split {name!r}: expected a recording's name, one of {', '.join(names)}")

@@ -12,6 +12,7 @@ from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench_models.registry import list_models, model_info, registration
 from fmfbench_models.reproduce.experiment import Experiment, Row, variant_of
 from fmfbench_models.reproduce.work import Work, device_name
+from fmfbench_models.reproduce.worlds import LOST, build_worlds
 from fmfbench_models.training.folder import versions
 
 __all__ = ["build_document", "part_of_samples"]
@@ -32,10 +33,19 @@ def build_document(
     experiment: Experiment, asked: set[str], work: Work, seeds: Sequence[int], results: Results
 ) -> dict[str, Any]:
     """asked: names of the rows that this call is to make; the others show what earlier calls found."""
+    worlds_asked = {f"{name}@{world}" for name in asked for world in LOST}
     rows = [
         build_row(row, experiment.metrics, work, {seed: results[row.name, seed] for seed in seeds}, asked)
         for row in experiment.rows
     ]
+    lost = {
+        (row.name, world): build_row(
+            under, experiment.metrics, work, {seed: results[under.name, seed] for seed in seeds}, worlds_asked
+        )
+        for row in experiment.rows
+        for world in LOST
+        if (under := row.under(world)) and (under.name, seeds[0]) in results
+    }
     done = [found for found in results.values() if found and found["status"] == "done"]
     devices = sorted({found["device"] for found in done}) or [device_name(work.device)]
     kind = "FMF-Sim, simulated" if work.simulated else "recordings"
@@ -68,6 +78,7 @@ def build_document(
         "versions": versions(),
         "metrics": list(experiment.metrics),
         "rows": rows,
+        "worlds": build_worlds(rows, lost),
         "floor": done[0]["score"]["floor"] if done else None,
         "ordering": {metric: ordering(rows, metric) for metric in ("accuracy", "miou")},
         "notes": list(experiment.notes),

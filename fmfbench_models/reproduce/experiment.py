@@ -67,6 +67,7 @@ class Row:
     run: the training whose model is scored; `fuse`: or two, whose logits are added. change: of the trained model's
     configuration, before it predicts. window: fields of the protocol to change when it predicts. paper: printed
     figures by metric; doubtful: why some of them cannot be right. main: made before the others.
+    world: a preset of the robustness protocol, under which the same row is predicted; "" for windows as they are.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Row:
     doubtful: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     main: bool = False
+    world: str = ""
 
     @property
     def trainings(self) -> tuple[Training, ...]:
@@ -90,7 +92,13 @@ class Row:
         runs: folder names of trainings, where they are not the trainings' own.
         """
         names = [runs.get(training.name, training.name) for training in self.trainings]
-        return "--".join([*names, *(f"{k}-{v}" for k, v in sorted({**self.change, **self.window}.items()))])
+        changes = [f"{k}-{v}" for k, v in sorted({**self.change, **self.window}.items())]
+        return "--".join([*names, *changes, *([self.world] if self.world else [])])
+
+    def under(self, world: str) -> Row:
+        """The same weights on windows that have lost something."""
+        run = self.run or ("" if self.fuse else self.name)
+        return replace(self, name=f"{self.name}@{world}", run=run, world=world, note="")
 
 
 @dataclass(frozen=True, kw_only=True)

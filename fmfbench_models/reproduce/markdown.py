@@ -8,6 +8,7 @@ from typing import Any
 from fmfbench.scoring.metrics import metric as metric_of
 from fmfbench.scoring.result import INTERVAL_WORTH
 from fmfbench_models.reproduce.document import part_of_samples
+from fmfbench_models.reproduce.worlds import WHOLE, WORLDS
 
 __all__ = ["document_markdown", "duration", "plan_markdown"]
 
@@ -41,6 +42,8 @@ def document_markdown(document: Mapping[str, Any]) -> str:
             "and its figures are not that method's"
         )
     lines += [f"- {text}" for text in details(document)]
+    if document["worlds"]:
+        lines += ["", *worlds_markdown(document["worlds"], ours)]
     return "\n".join(lines) + "\n"
 
 
@@ -67,6 +70,56 @@ def row_cells(
     found = row["worst_recording"]
     cells.append("-" if found is None else f"{found['recording']}: {found['accuracy']:.4f}")
     return [*cells, duration(row["train_seconds"]), duration(row["predict_seconds"])]
+
+
+def worlds_markdown(worlds: Mapping[str, Any], ours: str) -> list[str]:
+    """Each cross-modal row whole, without video and without current, and the best single modality of each world."""
+    measured = ("accuracy", "f1")
+    head = ["method"]
+    for title in WORLDS.values():
+        head += [*(f"{short(name)}, {title}, {ours}" for name in measured), f"single is ahead, {title}"]
+    head.append("keeps")
+    body = []
+    for row in worlds["rows"]:
+        cells = [row["label"]]
+        for found in row["worlds"].values():
+            done = found["status"] == "done"
+            cells += [
+                figure(found["metrics"][name]) if done else found["status"].upper() for name in measured
+            ]
+            cells.append("-" if found["behind"] is None else f"{found['behind']:+.4f}")
+        body.append([*cells, {True: "yes", False: "no", None: "-"}[row["keeps"]]])
+    single = ["best single modality"]
+    for found in worlds["single"].values():
+        single += ["-"] * 3 if found is None else [*(figure(found["metrics"][name]) for name in measured), ""]
+    body.append([*single, ""])
+    named = "; ".join(
+        f"{WORLDS[world]}: {'none is made' if found is None else told(found)}"
+        for world, found in worlds["single"].items()
+    )
+    failed = [
+        f"- FAILED: {row['label']} ({row['name']}), {WORLDS[world]}, seed {seed}: {error}"
+        for row in worlds["rows"]
+        for world, found in row["worlds"].items()
+        if world != WHOLE
+        for seed, error in found["errors"].items()
+    ]
+    return [
+        "## With a sensor lost",
+        "",
+        *grid(head, body),
+        "",
+        f"- best single modality of this table by accuracy, {named}",
+        "- a lost modality is zeros that are marked as invalid in every window (`predict --corrupt video-missing`, "
+        "`current-missing`); the weights are the same, and what a model makes of the marks is its own",
+        f"- keeps: at most {worlds['margin']:.2f} of accuracy behind the best single modality in each world, and above "
+        "it when whole by intervals that do not overlap",
+        *failed,
+    ]
+
+
+def told(row: Mapping[str, Any]) -> str:
+    return f"{row['label']} ({row['name']}, {INPUTS[row['inputs']]})"
 
 
 def figure(value: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from fmfbench_models.reproduce.markdown import document_markdown
 from fmfbench_models.reproduce.picture import draw_lengths
 from fmfbench_models.reproduce.work import Work
 from fmfbench_models.reproduce.workplace import Workplace, write_json
+from fmfbench_models.reproduce.worlds import lost_rows
 from fmfbench_models.training.parallel import check_device
 
 __all__ = ["Reproduction", "plan", "reproduce"]
@@ -46,6 +48,7 @@ class Reproduction:
     per_second: predict and score only the last test sample of each second: 25 times faster, and not to be set beside
     figures of every frame.
     backbone_weights: files for convolutional trunks; each goes to the models whose trunk it fits.
+    worlds: also predict and score each cross-modal row with the video lost and with the current lost.
     validate: train on the split `fit` and score the epoch of lowest loss on `val`; without, train on all training
     samples and score the last epoch, as the paper does.
 
@@ -70,6 +73,7 @@ class Reproduction:
     per_second: bool = False
     backbone_weights: Sequence[str | os.PathLike[str]] = ()
     validate: bool = False
+    worlds: bool = True
 
     def run(self) -> dict[str, Any]:
         """Train what is missing, predict, score, and write the table into `out`; the table as its .json file has it.
@@ -88,11 +92,12 @@ class Reproduction:
         place.out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with target_lock(place.out.absolute()):
             place.claim(work.data)
-            results = known_results(experiment, work, seeds)
+            results = known_results(experiment, work, seeds, worlds=self.worlds)
             missing = [
                 (row, seed)
+                for part in (rows, self._lost(experiment, rows))
                 for seed in seeds
-                for row in rows
+                for row in part
                 if is_available(row) and (results[row.name, seed] or {}).get("status") != "done"
             ]
             broken: dict[tuple[str, int], str] = {}
@@ -113,12 +118,12 @@ class Reproduction:
         """
         experiment, rows, work = self._prepared()
         work.place.check(work.data)
-        results = known_results(experiment, work, self.seeds)
+        results = known_results(experiment, work, self.seeds, worlds=self.worlds)
         estimator = Estimator(work, measure=measure)
         planned: set[tuple[str, int]] = set()
         steps: list[dict[str, Any]] = []
-        for seed in self.seeds:
-            for row in rows:
+        for part, seed in product((rows, self._lost(experiment, rows)), self.seeds):
+            for row in part:
                 if not is_available(row):
                     steps.append({"row": row.name, "seed": seed, "state": "not available"})
                 elif (results[row.name, seed] or {}).get("status") == "done":
@@ -141,6 +146,9 @@ class Reproduction:
             "estimate": estimator.origin,
             "estimated_seconds": None if None in seconds else sum(seconds),
         }
+
+    def _lost(self, experiment: Experiment, rows: Sequence[Row]) -> tuple[Row, ...]:
+        return lost_rows(experiment, rows) if self.worlds else ()
 
     def _prepared(self) -> tuple[Experiment, tuple[Row, ...], Work]:
         """The arguments, checked."""
@@ -216,10 +224,13 @@ def is_available(row: Row) -> bool:
     return all(training.model in list_models() for training in row.trainings)
 
 
-def known_results(experiment: Experiment, work: Work, seeds: Sequence[int]) -> Results:
+def known_results(
+    experiment: Experiment, work: Work, seeds: Sequence[int], *, worlds: bool = True
+) -> Results:
+    lost = lost_rows(experiment, experiment.rows) if worlds else ()
     return {
         (row.name, seed): work.result(row, seed) if is_available(row) else {"status": "not available"}
-        for row in experiment.rows
+        for row in (*experiment.rows, *lost)
         for seed in seeds
     }
 

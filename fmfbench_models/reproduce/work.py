@@ -16,6 +16,7 @@ from fmfbench.data import Dataset
 from fmfbench.errors import FmfbenchError, InputError, PredictionError
 from fmfbench.exchange.predictions import read_predictions
 from fmfbench.scoring.score import score
+from fmfbench.windows.corrupt import corruption
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.inference.predict import last_of_each_second, predict
@@ -131,6 +132,7 @@ class Work:
             "window": row.window,
             "split": SPLIT,
             "resamples": self.preset.resamples,
+            **({"corrupt": row.world} if row.world else {}),
             **({"sample_set": "per-second"} if self.per_second else {}),
         })  # fmt: skip
 
@@ -201,11 +203,13 @@ class Work:
         path.parent.mkdir(parents=True, exist_ok=True)
         models = [load_checkpoint(self.run(training, seed)) for training in row.trainings]
         model = changed(models[0], row) if len(models) == 1 else fused(models)
+        source, transform = corruption(self.data, row.world) if row.world else (self.data, None)
         began = time.monotonic()
         predict(
             model,
-            self.data,
+            source,
             path,
+            transform=transform,
             split=SPLIT,
             protocol=replace(get_protocol(self.preset.protocol), **row.window),
             context="full",
@@ -218,6 +222,7 @@ class Work:
                 "seed": seed,
                 "simulated": self.simulated,
                 "device": device_name(self.device),
+                **({"corrupt": row.world} if row.world else {}),
                 "reinterpretation": any(m.meta.provenance.get("reinterpretation", False) for m in models),
             },
         )

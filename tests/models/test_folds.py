@@ -55,7 +55,8 @@ def test_no_window_outside_a_fold_shares_anything_with_one_inside(data, fold):
     protocol = get_protocol("paper", **SHORT)
     kept = without_fold(own, found, protocol)
     left = data.sample_ids(found.replace(":", "-val:", 1), guard_seconds=0.0)
-    assert len(kept) and len(left)
+    assert len(kept)
+    assert len(left)
     assert not np.intersect1d(kept, left).size
     assert np.isin(np.concatenate([kept, left]), data.sample_ids("train")).all()
 
