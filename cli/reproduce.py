@@ -48,6 +48,11 @@ from .options import (
     "score the last epoch, as the paper [default].",
 )
 @click.option(
+    "--loro",
+    is_flag=True,
+    help="Leave one recording out: a model for each, trained on the others; scored on all train samples together.",
+)
+@click.option(
     "--worlds/--no-worlds",
     default=True,
     help="Also score each cross-modal row with the video lost and with the current lost [default: --worlds].",
@@ -81,6 +86,7 @@ def command(
     Example:
       fmfbench reproduce table2 --data fmf.zarr --out tables --dry-run
       fmfbench reproduce table2 --data fmf.zarr --out tables --models fmformer,vivit --seeds 0,1,2
+      fmfbench reproduce table2 --data fmf.zarr --out tables --models fmformer,bilm --loro
       fmfbench reproduce table2 --data fmf.zarr --out tables --epochs 3 --every 40
     """
     from fmfbench_models.reproduce import plan, reproduce

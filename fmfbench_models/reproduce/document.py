@@ -52,6 +52,7 @@ def build_document(
     every = work.every or work.preset.options.get("every", 1)
     size = work.preset.title + ("" if work.every is None else f", trained on {part_of_samples(every)}")
     size += ", scored once a second" if work.per_second else ""
+    size += ", one recording left out at a time" if work.loro else ""
     return {
         "schema": 1,
         "table": experiment.name,
@@ -62,6 +63,7 @@ def build_document(
         "recipe": dict(work.preset.recipe),
         "validate": work.validate,
         "sample_set": "per-second" if work.per_second else "every frame",
+        "left_out": [fold.removeprefix("loro:") for fold in work.folds],
         "seeds": list(seeds),
         "measured_on": f"{'FMF-Sim (simulated)' if work.simulated else 'recordings'}, store {work.data.name}",
         "paper_on": "the real recordings",
@@ -124,6 +126,7 @@ def build_row(
             for metric in metrics
         },
         "no_interval": next((text for value in done.values() if (text := no_interval(value["score"]))), None),
+        "folds": by_fold([value["score"] for value in done.values()]) if work.loro else None,
         "worst_recording": worst([value["score"] for value in done.values()]),
         "parameters": next((value["parameters"] for value in done.values()), None),
         "train_seconds": total(done.values(), "train_seconds"),
@@ -190,6 +193,18 @@ def no_interval(score: Mapping[str, Any]) -> str | None:
     """Why figures of a score have no interval, where one has none."""
     spans = [score["intervals"][name] for name, value in score["metrics"].items() if value is not None]
     return next((str(span["reason"]) for span in spans if span["low"] is None), None)
+
+
+def by_fold(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Recording left out -> accuracy and F1 on it, means over the seeds."""
+    found: dict[str, dict[str, float | None]] = {}
+    for name in dict.fromkeys(name for score in scores for name in score["recordings"]):
+        found[name] = {}
+        for metric in ("accuracy", "f1"):
+            values = [score["recordings"][name]["metrics"][metric] for score in scores]
+            known = [value for value in values if value is not None]
+            found[name][metric] = sum(known) / len(known) if known else None
+    return found
 
 
 def worst(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

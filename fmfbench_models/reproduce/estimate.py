@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,7 +21,7 @@ from fmfbench_models.reproduce.experiment import Row, Training, read_toml, varia
 from fmfbench_models.reproduce.work import Work
 from fmfbench_models.reproduce.workplace import read_json
 from fmfbench_models.training.parallel import check_device
-from fmfbench_models.training.samples import fit_and_validation, held_out_part
+from fmfbench_models.training.samples import fit_and_validation, held_out_part, without_fold
 from fmfbench_models.training.settings import Settings
 from fmfbench_models.training.step import make_optimiser, make_step, to_device, to_float32
 
@@ -37,7 +38,8 @@ class Estimator:
         self.work, self.measure = work, measure
         self.rates = read_toml("costs.toml")
         self.device = torch.device(check_device(work.device))
-        self._costs: dict[str, dict[str, Any]] = {}
+        self._costs: dict[tuple[str, str | None], dict[str, Any]] = {}
+        self._timed_networks: dict[tuple[str, int], tuple[float | None, float | None]] = {}
         self._batches: dict[tuple[Any, ...], tuple[Batch, float]] = {}
 
     @property
@@ -63,17 +65,21 @@ class Estimator:
         try:
             facts["parameters"] = self.work.parameters(row)
             for training in row.trainings:
-                cost = self._cost(training)
-                predict = added(predict, self._predict_seconds(row, cost))
                 facts["variant"] = variant_of(registration(training.model), self.work.preset)[0]
-                if (training.name, seed) in planned or self.work.is_trained(training, seed):
-                    continue
-                self._refuse_other_run(training, seed)
-                planned.add((training.name, seed))
-                train, steps = added(train, cost["train_seconds"]), steps + cost["steps"]
-                epochs = cost["epochs"]
-                if (self.work.run(training, seed) / "state.safetensors").is_file():
-                    facts["state"] = "to resume"
+                predict = added(
+                    predict, self._predict_seconds(row, self._cost(training, self.work.models[0]))
+                )
+                for fold in self.work.models:
+                    folder = self.work.run(training, seed, fold)
+                    if (folder.parent.name, seed) in planned or self.work.is_trained(training, seed, fold):
+                        continue
+                    cost = self._cost(training, fold)
+                    self._refuse_other_run(training, seed, fold)
+                    planned.add((folder.parent.name, seed))
+                    train, steps = added(train, cost["train_seconds"]), steps + cost["steps"]
+                    epochs = cost["epochs"]
+                    if (folder / "state.safetensors").is_file():
+                        facts["state"] = "to resume"
         except (FmfbenchError, RuntimeError, ValueError) as error:  # what training would say too, now
             return facts | {"state": f"will fail: {' '.join(str(error).split())[:200]}"}
         return facts | {
@@ -84,33 +90,37 @@ class Estimator:
             "estimated_seconds": added(train, predict),
         }
 
-    def _refuse_other_run(self, training: Training, seed: int) -> None:
-        folder = self.work.run(training, seed)
+    def _refuse_other_run(self, training: Training, seed: int, fold: str | None) -> None:
+        folder = self.work.run(training, seed, fold)
         found = read_json(folder / "run.json")
-        differing = self.work.settings(training, seed).differing(found) if found else []
+        differing = self.work.settings(training, seed, fold).differing(found) if found else []
         if differing:
             raise InputError(f"{folder}: holds a run with other {', '.join(differing)}")
 
-    def _cost(self, training: Training) -> dict[str, Any]:
-        if training.name not in self._costs:
-            self._costs[training.name] = self._estimate(training)
-        return self._costs[training.name]
+    def _cost(self, training: Training, fold: str | None) -> dict[str, Any]:
+        key = (training.name, fold)
+        if key not in self._costs:
+            self._costs[key] = self._estimate(training, fold)
+        return self._costs[key]
 
-    def _estimate(self, training: Training) -> dict[str, Any]:
+    def _estimate(self, training: Training, fold: str | None) -> dict[str, Any]:
         """What a training and a prediction take, by counting or by measuring."""
-        record, settings = registration(training.model), self.work.settings(training, 0)
+        record, settings = registration(training.model), self.work.settings(training, 0, fold)
         recipe = settings.recipe
         if recipe.validate:
             fit, validation = fit_and_validation(self.work.data, settings.protocol)
         else:
             fit = self.work.data.sample_ids("train")
             validation = fit[:0]
+        if fold is not None:
+            kept = without_fold(self.work.data, fold, settings.protocol)
+            fit, validation = np.intersect1d(fit, kept), np.intersect1d(validation, kept)
         fit, held = held_out_part(self.work.data, fit, record.held_out)
         fit = fit[:: recipe.every]
         if not len(fit):
             raise TrainingError(f"{self.work.data.path}: expected training samples, got none")
         size = min(recipe.batch_size, len(fit))
-        step, forward = (self._measured if self.measure else self._counted)(settings, size)
+        step, forward = self._times(training.name, settings, size)
         steps = 0 if record.training == "fitted" else recipe.epochs * (len(fit) // size)
         seen = 0 if record.training == "gradient" else len(fit) + len(held) + len(validation)
         checked = 0 if record.training == "fitted" else len(validation[:: recipe.validate_every])
@@ -123,6 +133,13 @@ class Estimator:
             "train_seconds": train,
             "sample_seconds": forward,
         }
+
+    def _times(self, name: str, settings: Settings, size: int) -> tuple[float | None, float | None]:
+        """Of a network, by counting or by measuring; folds of one training share them."""
+        key = (name, size)
+        if key not in self._timed_networks:
+            self._timed_networks[key] = (self._measured if self.measure else self._counted)(settings, size)
+        return self._timed_networks[key]
 
     def _counted(self, settings: Settings, size: int) -> tuple[float | None, float | None]:
         """Seconds of a step and of one sample's forward pass: the model's arithmetic at the stored rate."""

@@ -42,6 +42,8 @@ def document_markdown(document: Mapping[str, Any]) -> str:
             "and its figures are not that method's"
         )
     lines += [f"- {text}" for text in details(document)]
+    if document["left_out"]:
+        lines += ["", *folds_markdown(document, ours)]
     if document["worlds"]:
         lines += ["", *worlds_markdown(document["worlds"], ours)]
     return "\n".join(lines) + "\n"
@@ -70,6 +72,37 @@ def row_cells(
     found = row["worst_recording"]
     cells.append("-" if found is None else f"{found['recording']}: {found['accuracy']:.4f}")
     return [*cells, duration(row["train_seconds"]), duration(row["predict_seconds"])]
+
+
+def left_out_text(names: Sequence[str]) -> str:
+    """How rows of folds came to be; empty where there are none."""
+    return (
+        f"leave one recording out: {len(names)} models a row, each trained on the train frames of all recordings but "
+        f"one and judging the train frames of that one; the figures are of all these predictions together, and the "
+        "test split has no part in them"
+        if names
+        else ""
+    )
+
+
+def folds_markdown(document: Mapping[str, Any], ours: str) -> list[str]:
+    """Each row on each recording that was left out."""
+    measured = ("accuracy", "f1")
+    names = document["left_out"]
+    head = ["method", *(f"{short(metric)}, {name}, {ours}" for name in names for metric in measured)]
+    body = [
+        [
+            row["label"],
+            *(
+                "-" if (value := row["folds"].get(name, {}).get(metric)) is None else f"{value:.4f}"
+                for name in names
+                for metric in measured
+            ),
+        ]
+        for row in document["rows"]
+        if row["status"] == "done"
+    ]
+    return ["## By the recording left out", "", *grid(head, body)] if body else []
 
 
 def worlds_markdown(worlds: Mapping[str, Any], ours: str) -> list[str]:
@@ -141,18 +174,21 @@ def details(document: Mapping[str, Any]) -> list[str]:
         )
     )
     lines = [
-        f"measured on {document['measured_on']}: {data['test_samples']} test frames "
+        f"measured on {document['measured_on']}: {data['test_samples']} {'train' if document['left_out'] else 'test'} "
+        f"frames "
         f"{'(the last of each second) ' * (document['sample_set'] == 'per-second')}of "
         f"{', '.join(data['recordings'])}; fingerprint {data['fingerprint'][:12]}",
         f"{recipe}, protocol {document['protocol']}, seed {', '.join(map(str, seeds))}; "
         f"on {', '.join(document['devices'])}; "
         + ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
+        left_out_text(document["left_out"]),
         "trained on the split fit, and of each row the epoch of lowest loss on val is scored (--validate); the paper "
         "trains on all training samples and takes the last epoch"
         if document["validate"]
         else "trained on all training samples, and the last epoch is scored, as in the paper (--no-validate)",
         INTERVAL_WORTH,
     ]
+    lines = [line for line in lines if line]
     unbounded = {row["name"]: reason for row in document["rows"] if (reason := row["no_interval"])}
     if unbounded:
         lines.append(f"no intervals for {', '.join(unbounded)}: {'; '.join(sorted(set(unbounded.values())))}")

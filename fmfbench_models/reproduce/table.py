@@ -48,6 +48,8 @@ class Reproduction:
     per_second: predict and score only the last test sample of each second: 25 times faster, and not to be set beside
     figures of every frame.
     backbone_weights: files for convolutional trunks; each goes to the models whose trunk it fits.
+    loro: leave one recording out: one model a recording with train samples, trained on the others; scored on the train
+    samples of all, each judged by the model that never saw its recording. Without worlds; the test split has no part.
     worlds: also predict and score each cross-modal row with the video lost and with the current lost.
     validate: train on the split `fit` and score the epoch of lowest loss on `val`; without, train on all training
     samples and score the last epoch, as the paper does.
@@ -74,6 +76,7 @@ class Reproduction:
     backbone_weights: Sequence[str | os.PathLike[str]] = ()
     validate: bool = False
     worlds: bool = True
+    loro: bool = False
 
     def run(self) -> dict[str, Any]:
         """Train what is missing, predict, score, and write the table into `out`; the table as its .json file has it.
@@ -92,7 +95,7 @@ class Reproduction:
         place.out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with target_lock(place.out.absolute()):
             place.claim(work.data)
-            results = known_results(experiment, work, seeds, worlds=self.worlds)
+            results = known_results(experiment, work, seeds, worlds=self.worlds and not self.loro)
             missing = [
                 (row, seed)
                 for part in (rows, self._lost(experiment, rows))
@@ -118,7 +121,7 @@ class Reproduction:
         """
         experiment, rows, work = self._prepared()
         work.place.check(work.data)
-        results = known_results(experiment, work, self.seeds, worlds=self.worlds)
+        results = known_results(experiment, work, self.seeds, worlds=self.worlds and not self.loro)
         estimator = Estimator(work, measure=measure)
         planned: set[tuple[str, int]] = set()
         steps: list[dict[str, Any]] = []
@@ -148,7 +151,7 @@ class Reproduction:
         }
 
     def _lost(self, experiment: Experiment, rows: Sequence[Row]) -> tuple[Row, ...]:
-        return lost_rows(experiment, rows) if self.worlds else ()
+        return lost_rows(experiment, rows) if self.worlds and not self.loro else ()
 
     def _prepared(self) -> tuple[Experiment, tuple[Row, ...], Work]:
         """The arguments, checked."""
@@ -173,7 +176,7 @@ class Reproduction:
             place=Workplace(
                 local_path(self.out),
                 f"{size.name}-{epochs}ep{ending}",
-                sample_set="per-second" if self.per_second else "",
+                sample_set="-".join(["loro"] * self.loro + ["per-second"] * self.per_second),
             ),
             preset=size,
             epochs=epochs,
@@ -184,7 +187,11 @@ class Reproduction:
             workers=self.workers,
             cache=self.cache,
             per_second=self.per_second,
+            loro=self.loro,
         )
+        if self.loro and experiment.is_figure:
+            raise InputError(f"--loro: expected a table, got {experiment.name}, whose rows are one model")
+        work.models  # noqa: B018  says now that there are too few recordings
         if self.backbone_weights:
             work = with_backbones(work, experiment, rows, [Path(path) for path in self.backbone_weights])
         return experiment, rows, work

@@ -7,9 +7,11 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from fmfbench.data import Dataset
@@ -25,7 +27,9 @@ from fmfbench_models.parts.backbones import Trunk, trunk_of
 from fmfbench_models.registry import create_model, plain
 from fmfbench_models.reproduce.backbones import BackboneFile
 from fmfbench_models.reproduce.experiment import Preset, Row, Training, training_options
+from fmfbench_models.reproduce.pooling import pool
 from fmfbench_models.reproduce.workplace import Stopwatch, Workplace, read_json, write_json
+from fmfbench_models.training.samples import left_out_of
 from fmfbench_models.training.settings import Settings, make_settings, without_later
 from fmfbench_models.training.train import train
 from fmfbench_models.zoo.fmformer import FmFormer, fuse_unimodal
@@ -33,14 +37,15 @@ from fmfbench_models.zoo.fmformer import FmFormer, fuse_unimodal
 __all__ = ["Work", "device_name", "one_line"]
 
 SPLIT = "test"
+POOLED = "train"  # what leave-one-recording-out is scored on: the test split has no part in it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """Everything that rows of one reproduction have in common.
 
-    every: in place of the preset's, where not None. validate: see `table.Reproduction`. backbones: by training, files
-    that trunks begin with.
+    every: in place of the preset's, where not None. validate, loro: see `table.Reproduction`. backbones: by training,
+    files that trunks begin with.
     """
 
     data: Dataset
@@ -54,11 +59,39 @@ class Work:
     workers: int = 0
     cache: str | None = None
     per_second: bool = False
+    loro: bool = False
     backbones: Mapping[str, BackboneFile] = field(default_factory=dict)
 
     @property
+    def split(self) -> str:
+        """What rows are scored on."""
+        return POOLED if self.loro else SPLIT
+
+    @cached_property
+    def folds(self) -> tuple[str, ...]:
+        """The recordings with train samples, as folds to leave out; none where there is one model for all.
+
+        Raises:
+            InputError: fewer than two of them.
+        """
+        if not self.loro:
+            return ()
+        number = np.unique(self.data.locate(self.data.sample_ids(POOLED))[0])
+        names = [list(self.data.recordings)[i] for i in number.tolist()]
+        if len(names) < 2:
+            raise InputError(
+                f"{self.data.path}: --loro: expected two recordings with train samples or more, got {len(names)}"
+            )
+        return tuple(f"loro:{name}" for name in names)
+
+    @property
+    def models(self) -> tuple[str | None, ...]:
+        """The folds that a training is made for: None is the training on all train samples."""
+        return self.folds or (None,)
+
+    @property
     def num_test(self) -> int:
-        windows = self.data.windows(SPLIT, self.preset.protocol)
+        windows = self.data.windows(self.split, self.preset.protocol)
         return len(last_of_each_second(windows) if self.per_second else windows)
 
     def options(self, training: Training) -> dict[str, Any]:
@@ -67,20 +100,22 @@ class Work:
             "validate": self.validate,
         }
 
-    def settings(self, training: Training, seed: int) -> Settings:
+    def settings(self, training: Training, seed: int, fold: str | None = None) -> Settings:
         settings = make_settings(
             training.model,
             self.data,
             options=self.options(training),
             protocol=self.preset.protocol,
             seed=seed,
+            fold=fold,
         )
         file = self.backbones.get(training.name)
         return settings if file is None else replace(settings, backbone=dict(file.facts))
 
-    def run(self, training: Training, seed: int) -> Path:
-        """The run folder of a training; one with another first trunk has another."""
-        return self.place.run(self._runs().get(training.name, training.name), seed)
+    def run(self, training: Training, seed: int, fold: str | None = None) -> Path:
+        """The run folder of a training; one with another first trunk, or without a recording, has another."""
+        name = self._runs().get(training.name, training.name)
+        return self.place.run(name if fold is None else f"{name}--{fold.replace(':', '-', 1)}", seed)
 
     def slug(self, row: Row) -> str:
         return row.slug(self._runs())
@@ -109,10 +144,12 @@ class Work:
         with torch.device("meta"):
             return create_model(training.model, **config)
 
-    def is_trained(self, training: Training, seed: int) -> bool:
+    def is_trained(self, training: Training, seed: int, fold: str | None = None) -> bool:
         """Whether a finished run of these very settings is there."""
-        facts = read_json(self.run(training, seed) / "run.json")
-        return bool(facts and facts["finished"] and not self.settings(training, seed).differing(facts))
+        facts = read_json(self.run(training, seed, fold) / "run.json")
+        if not (facts and facts["finished"]):
+            return False
+        return not self.settings(training, seed, fold).differing(facts)
 
     def result(self, row: Row, seed: int) -> dict[str, Any] | None:
         """What an earlier call found for a row; None where there is nothing, or something of other settings."""
@@ -127,10 +164,12 @@ class Work:
     def job(self, row: Row, seed: int) -> dict[str, Any]:
         """All that decides a row's score."""
         return plain({
-            "trainings": [self.settings(training, seed).to_dict() for training in row.trainings],
+            "trainings": [
+                self.settings(training, seed, fold).to_dict() for fold in self.models for training in row.trainings
+            ],
             "change": row.change,
             "window": row.window,
-            "split": SPLIT,
+            "split": self.split,
             "resamples": self.preset.resamples,
             **({"corrupt": row.world} if row.world else {}),
             **({"sample_set": "per-second"} if self.per_second else {}),
@@ -152,11 +191,15 @@ class Work:
 
     def _score(self, row: Row, seed: int, broken: dict[tuple[str, int], str]) -> dict[str, Any]:
         job = self.job(row, seed)
-        seconds = [self._train(training, seed, broken) for training in row.trainings]
+        seconds = [
+            self._train(training, seed, broken, fold) for fold in self.models for training in row.trainings
+        ]
         path = self.place.predictions(self.slug(row), seed)
         if not made_for(path, job):
-            self._predict(row, seed, path, job)
-        scored = score(path, self.data, SPLIT, resamples=self.preset.resamples, per_second=self.per_second)
+            self._predict_all(row, seed, path, job)
+        scored = score(
+            path, self.data, self.split, resamples=self.preset.resamples, per_second=self.per_second
+        )
         return {
             "status": "done",
             "job": job,
@@ -170,14 +213,16 @@ class Work:
             "score": scored.to_dict(),
         }
 
-    def _train(self, training: Training, seed: int, broken: dict[tuple[str, int], str]) -> float | None:
+    def _train(
+        self, training: Training, seed: int, broken: dict[tuple[str, int], str], fold: str | None
+    ) -> float | None:
         """Train what is not trained yet; seconds that it took over all calls."""
-        key = (training.name, seed)
+        key = (self.run(training, seed, fold).parent.name, seed)
         if key in broken:
             raise RuntimeError(broken[key])
-        folder, file = self.run(training, seed), self.backbones.get(training.name)
+        folder, file = self.run(training, seed, fold), self.backbones.get(training.name)
         watch = Stopwatch(folder)
-        if not self.is_trained(training, seed):
+        if not self.is_trained(training, seed, fold):
             folder.parent.mkdir(parents=True, exist_ok=True)
             watch.start()
             try:
@@ -187,6 +232,7 @@ class Work:
                     folder,
                     options=self.options(training),
                     protocol=self.preset.protocol,
+                    split=fold,
                     seed=seed,
                     device=self.device,
                     workers=self.workers,
@@ -199,9 +245,27 @@ class Work:
             watch.stop()
         return watch.seconds()
 
-    def _predict(self, row: Row, seed: int, path: Path, job: dict[str, Any]) -> None:
+    def _predict_all(self, row: Row, seed: int, path: Path, job: dict[str, Any]) -> None:
+        """The file that is scored: of one model, or of one model a fold, pooled."""
+        if not self.folds:
+            self._predict(row, seed, path, job, None)
+            return
+        parts = {fold: self.part(path, fold) for fold in self.folds}
+        for fold, part in parts.items():
+            if not made_for(part, job):
+                self._predict(row, seed, part, job, fold)
+        pool(parts, path, {"split": self.data.split_label(self.split)})
+        seconds = [(read_json(seconds_path(part)) or {}).get("seconds") for part in parts.values()]
+        write_json(seconds_path(path), {"seconds": None if None in seconds else sum(seconds)})
+
+    @staticmethod
+    def part(path: Path, fold: str) -> Path:
+        """The predictions on one fold, beside those of all."""
+        return path.with_name(f"{path.stem}--{fold.replace(':', '-', 1)}.npz")
+
+    def _predict(self, row: Row, seed: int, path: Path, job: dict[str, Any], fold: str | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        models = [load_checkpoint(self.run(training, seed)) for training in row.trainings]
+        models = [load_checkpoint(self.run(training, seed, fold)) for training in row.trainings]
         model = changed(models[0], row) if len(models) == 1 else fused(models)
         source, transform = corruption(self.data, row.world) if row.world else (self.data, None)
         began = time.monotonic()
@@ -210,7 +274,7 @@ class Work:
             source,
             path,
             transform=transform,
-            split=SPLIT,
+            split=self.split if fold is None else left_out_of(fold),
             protocol=replace(get_protocol(self.preset.protocol), **row.window),
             context="full",
             device=self.device,
