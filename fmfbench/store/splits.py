@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +66,9 @@ def derived_rows(
     derived = parse_derived(name, names)
     out, found = np.zeros(len(split), bool), Found()
     for rows in _by_recording(recording):
-        times, own = frame_time[rows], names[int(recording[rows[0]])]
-        out[rows] = derived.rows(own, lambda times=times: times, split[rows], guard_seconds, found)
+        own = names[int(recording[rows[0]])]
+        times = partial(np.take, frame_time, rows)
+        out[rows] = derived.rows(own, times, split[rows], guard_seconds, found)
     derived.check(found, guard_seconds)
     return out
 
