@@ -62,7 +62,7 @@ def command() -> None:
 @click.option("--data", required=True, help=_SETS)
 @out_option(_FOLDER)
 @click.option("--limit", type=int, help="Images of each digit, 2 or more.  [default: all]")
-@learning_options(preset="nano", epochs=80, lr=1e-3)
+@learning_options(preset="nano", epochs=240, lr=1e-3)
 def one_class(*, data: str, out: Path, as_json: bool, **options: Any) -> None:
     """Learn each digit in turn as the normal one, and find the other nine.
 

@@ -199,8 +199,11 @@ def test_every_digit_from_end_to_end(tmp_path):
     for row in facts["rows"]:
         assert (row["learned"], row["judged"], row["normal"]) == (6, 60, 6)
         assert row["interval"][0] <= row["auroc"] <= row["interval"][1]
+        assert row["interval_by_mean"][0] <= row["auroc_by_mean"] <= row["interval_by_mean"][1]
     assert facts["mean"] == pytest.approx(np.mean([row["auroc"] for row in facts["rows"]]))
     assert facts["mean_interval"][0] < facts["mean"] < facts["mean_interval"][1]
+    assert facts["mean_by_mean"] == pytest.approx(np.mean([row["auroc_by_mean"] for row in facts["rows"]]))
+    assert facts["mean_interval_by_mean"][0] < facts["mean_by_mean"] < facts["mean_interval_by_mean"][1]
     table = one_class_table(facts)
     assert table == (tmp_path / "a/table.md").read_text()
     assert table.count("\n") == 13
@@ -212,6 +215,25 @@ def test_every_digit_from_end_to_end(tmp_path):
     assert (tmp_path / "a/digit-4.json").read_bytes() == kept
     with pytest.raises(InputError, match="holds results of other seed"):
         one_class("digits", tmp_path / "a", epochs=1, limit=12, seed=1)
+
+
+def test_both_image_scores_are_scikit_learns(tmp_path, monkeypatch):
+    given = []
+
+    def judged(model, patches):
+        rng = np.random.default_rng(len(given))
+        given.append(rng.random((len(patches), 4, 6), np.float32))
+        return given[-1].reshape(len(patches), -1).std(1).astype(np.float64), given[-1]
+
+    monkeypatch.setattr(module, "judge_images", judged)
+    facts = one_class("digits", tmp_path / "a", epochs=1, limit=6, seed=3)
+    digits = load_digits("digits")[1]
+    digits = digits[np.sort(np.concatenate([np.flatnonzero(digits == digit)[:6] for digit in range(10)]))]
+    tested = digits[halves(digits, 3)[1]]
+    for row, maps in zip(facts["rows"], given, strict=True):
+        flat, abnormal = maps.reshape(len(maps), -1).astype(np.float64), tested != row["digit"]
+        assert row["auroc"] == pytest.approx(roc_auc_score(abnormal, maps.reshape(len(maps), -1).std(1)))
+        assert row["auroc_by_mean"] == pytest.approx(roc_auc_score(abnormal, flat.mean(1)))
 
 
 def test_trivial_baselines_are_scikit_learns():
