@@ -1,23 +1,26 @@
 """Conversion and verification on many processes or machines, through Dask distributed (extra `[dask]`).
 
 Plain tasks: a conversion is one task a recording, each into a store of its own beside the target, merged by linking
-when all are there; a verification is one task a shard. All machines see source and target under the same paths. A
-worker that dies loses its task, which another takes up where it was: results are the bytes of one machine.
+when all are there; where there are fewer recordings than would keep the workers busy, long raw videos are decoded in
+stretches first, a task each. A verification is one task a shard. All machines see source and target under the same
+paths. A worker that dies loses its task, which another takes up where it was: results are the bytes of one machine.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from fmfbench.conversion.convert import convert, file_stamps, make_options
+from fmfbench.conversion.convert import convert_opened, file_stamps, make_options
 from fmfbench.conversion.findings import Report
 from fmfbench.conversion.verify import verify
 from fmfbench.errors import FailedError, InputError, MissingDependencyError
@@ -25,6 +28,9 @@ from fmfbench.files.atomic import write_text
 from fmfbench.files.lock import target_lock
 from fmfbench.files.remote import Place, RemotePath, parse_place
 from fmfbench.sources.layout import open_source
+from fmfbench.sources.recording import JoinedPair, RawPair
+from fmfbench.sources.source import Source
+from fmfbench.sources.video.stretches import Stretch, decode_stretch, join_stretches, plan_stretches
 from fmfbench.store.merge import merge
 from fmfbench.store.writer import check_target, is_half_made, is_store
 from fmfbench.version import installed_version
@@ -36,6 +42,8 @@ __all__ = ["convert_on", "joined_cluster", "run_tasks", "verify_on"]
 
 _TRIES = 20  # of a task whose worker died: a machine that is taken away says nothing of the task
 _SHARDS_AHEAD = 4  # for each worker
+_RECORDINGS_AHEAD = 4  # for each worker: with so many, none need be cut into stretches
+_STRETCH_SECONDS = 600.0
 
 
 @contextmanager
@@ -125,11 +133,18 @@ def convert_on(
     parts = place.with_name(f"{place.name}.parts")
     with target_lock(parts):
         parts.mkdir(exist_ok=True)
-        tasks = [
-            (_convert_part, str(source), parts / f"{name}.zarr", {**options, "only": [name]})
-            for name in names
-        ]
         try:
+            stretched = _decode_stretches(client, opened, str(source), parts, options)
+            tasks = [
+                (
+                    _convert_part,
+                    str(source),
+                    parts / f"{name}.zarr",
+                    {**options, "only": [name]},
+                    stretched.get(name, []),
+                )
+                for name in names
+            ]
             run_tasks(client, tasks, "convert", "recording")
             merge([parts / f"{name}.zarr" for name in names], place, overwrite=overwrite)
         except InputError:
@@ -139,19 +154,75 @@ def convert_on(
     return place
 
 
-def _convert_part(source: str, part: Path, options: dict[str, Any]) -> None:
+def _decode_stretches(
+    client: Client, opened: Source, source: str, parts: Path, options: dict[str, Any]
+) -> dict[str, list[Stretch]]:
+    """Stretches of the raw recordings that were decoded in several, into `parts`/NAME.stretches."""
+    workers = len(client.scheduler_info(n_workers=-1)["workers"])
+    raw = [own.name for own in opened.recordings if isinstance(own.unmeasured, RawPair)]
+    if not raw or workers < 2 or len(opened.recordings) >= _RECORDINGS_AHEAD * workers:
+        return {}
+    each = {name: {**options, "only": [name]} for name in raw}
+    plans = run_tasks(
+        client, [(_plan_part, source, each[name], _STRETCH_SECONDS) for name in raw], "look", "recording"
+    )
+    found = {name: plan for name, plan in zip(raw, plans, strict=True) if len(plan) > 1}
+    tasks = [
+        (_decode_part, source, each[name], stretch, parts / f"{name}.stretches", number)
+        for name, plan in found.items()
+        for number, stretch in enumerate(plan)
+    ]
+    run_tasks(client, tasks, "decode", "stretch")
+    return found
+
+
+def _plan_part(source: str, options: dict[str, Any], seconds: float) -> list[Stretch]:
+    return plan_stretches(
+        _raw_pair(open_source(source, make_options(**{**options, "workers": 1}))).video, seconds
+    )
+
+
+def _decode_part(source: str, options: dict[str, Any], stretch: Stretch, folder: Path, number: int) -> None:
+    """One stretch; what an earlier try decoded from other files or with other options is thrown away."""
+    opened = open_source(source, make_options(**{**options, "workers": 1}))
+    own = folder / hashlib.sha256(json.dumps(_made_of(opened, options)).encode()).hexdigest()[:16]
+    own.mkdir(parents=True, exist_ok=True)
+    decode_stretch(_raw_pair(opened).video, stretch, own, number)
+
+
+def _convert_part(source: str, part: Path, options: dict[str, Any], stretches: list[Stretch]) -> None:
     """One recording; a part that an earlier try finished from the same files is kept."""
     made_of = part.with_suffix(".json")
-    opened = open_source(source, make_options(**options))
-    facts = {
+    one_thread = {**options, "workers": 1}
+    opened = open_source(source, make_options(**one_thread))
+    facts = _made_of(opened, options)
+    if is_store(part) and made_of.exists() and json.loads(made_of.read_text()) == facts:
+        return
+    if stretches:
+        pair = _raw_pair(opened)
+        own = part.with_suffix(".stretches") / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        joined = join_stretches(pair.video, stretches, own)
+        if joined is not None:
+            recording = replace(opened.recordings[0], unmeasured=JoinedPair(pair, joined))
+            opened = replace(opened, recordings=(recording,))
+    convert_opened(opened, part, make_options(**one_thread), overwrite=True)
+    write_text(made_of, json.dumps(facts))
+    shutil.rmtree(part.with_suffix(".stretches"), ignore_errors=True)
+
+
+def _raw_pair(opened: Source) -> RawPair:
+    pair = opened.recordings[0].unmeasured
+    assert isinstance(pair, RawPair)
+    return pair
+
+
+def _made_of(opened: Source, options: dict[str, Any]) -> dict[str, Any]:
+    """What a part is made of, as JSON."""
+    return {
         "files": file_stamps(opened),
         "options": repr(sorted(options.items())),
         "version": installed_version(),
     }
-    if is_store(part) and made_of.exists() and json.loads(made_of.read_text()) == facts:
-        return
-    convert(source, part, **{**options, "workers": 1}, overwrite=True)
-    write_text(made_of, json.dumps(facts))
 
 
 def verify_on(client: Client, store: str | Place, source: str | Path | None = None, **options: Any) -> Report:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from fmfbench.store.upload import make_behind
 from fmfbench.store.writer import StoreWriter, check_target, file_sha256, is_half_made, open_writer
 from fmfbench.version import installed_version
 
-__all__ = ["convert", "file_stamps", "make_options"]
+__all__ = ["convert", "convert_opened", "file_stamps", "make_options"]
 
 SOURCE_LAYER = "source"
 _MOST_LANES = 8  # each holds a shard
@@ -115,21 +116,35 @@ def convert(
         layout, names, time_format, fps, crop, size, workers, only=only, allow_damaged=allow_damaged,
         offset=offset, current_hz=current_hz, decimal=decimal,
     )  # fmt: skip
-    try:
+    with _system_errors(target):
         check_target(target, overwrite=overwrite or is_half_made(target))
-        opened = open_source(source, options)
+        convert_opened(open_source(source, options), target, options, overwrite=overwrite, progress=progress)
+    return target
+
+
+def convert_opened(
+    opened: Source, target: Path, options: Options, *, overwrite: bool = False, progress: bool = False
+) -> None:
+    """`convert` of a source that was opened with `options`, into a path."""
+    with _system_errors(target):
         stamps = file_stamps(opened)
         identity = {"files": stamps, "layout": opened.layout, "options": options.to_dict(), "schema": SCHEMA,
                     "version": installed_version()}  # fmt: skip
         with open_writer(target, identity, overwrite=overwrite) as writer:
             if not writer.finished:
                 _write_or_discard(writer, opened, options, stamps, progress)
+
+
+@contextmanager
+def _system_errors(target: Path) -> Iterator[None]:
+    """FailedError in the place of an error of the file system."""
+    try:
+        yield
     except OSError as error:
         raise FailedError(
             f"{error.filename or target}: {error.strerror or error}; once that is mended, the same command "
             "resumes where it was"
         ) from error
-    return target
 
 
 def make_options(

@@ -20,9 +20,10 @@ from fmfbench.sources.alignment import alignment_remarks, refuse_apart
 from fmfbench.sources.source import Options, SourceRecording
 from fmfbench.sources.table.currents import TABLE_SUFFIXES, StampedCurrent, read_raw_currents
 from fmfbench.sources.video.reader import MeasuredVideo, RawVideo, open_video_file
+from fmfbench.sources.video.stretches import JoinedVideo
 from fmfbench.store.schema import SPLITS
 
-__all__ = ["read_recording", "table_of"]
+__all__ = ["JoinedPair", "RawPair", "read_recording", "table_of"]
 
 _NOMINAL_RATE = 25
 
@@ -51,7 +52,7 @@ def read_recording(path: Path, options: Options) -> tuple[SourceRecording, tuple
         threads=options.workers,
     )
     current = read_raw_currents(table, options, video.duration)
-    pair = _Pair(video, table, current, options)
+    pair = RawPair(video, table, current, options)
     likely = nominal_times(video.likely_frames, video.fps or video.rate)
     recording = pair.placed(MeasuredVideo(likely, ()), trusted=video.duration is not None)
     return replace(recording, unmeasured=pair), (path, table)
@@ -90,7 +91,7 @@ def _stream(options: Options) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class RawPair:
     """A video and its currents; the video's frames are counted and timed as they are decoded."""
 
     video: RawVideo
@@ -143,3 +144,20 @@ class _Pair:
             video=self.video,
             remarks=tuple(remarks),
         )
+
+
+@dataclass(frozen=True)
+class JoinedPair:
+    """A pair whose video was decoded in stretches."""
+
+    pair: RawPair
+    joined: JoinedVideo
+
+    def timed_blocks(self, size: int, notes: list[bytes]) -> Iterator[tuple[NDArray[np.uint8], bytes]]:
+        return self.joined.timed_blocks(size, notes)
+
+    def measured(self, notes: list[bytes]) -> SourceRecording:
+        return self.pair.measured(notes)
+
+    def scanned(self) -> SourceRecording:
+        return self.pair.scanned()

@@ -3,8 +3,8 @@
     fmfbench unsupervised one-class --data digits --out results/digits
 
 Half of the images of the digit are learned, the other half of all digits is judged, by two image scores: the standard
-deviation of the anomaly map, which is the paper's, and the map's mean, which is ours. The deviation asks for one odd place
-on an image that is as it should be; a digit of another class is odd all over. Beside it stand the trivial
+deviation of the anomaly map, which is the paper's, and the map's mean, which is ours. The deviation asks for one odd
+place on an image that is as it should be; a digit of another class is odd all over. Beside them stand the trivial
 baselines on the same raw pixels: the distance to the mean image, to the nearest image learned, and to what 20 principal
 components can say. Settings are fixed before anything is judged;
 nothing is chosen by a result. A digit that is done is not done again.
@@ -207,12 +207,12 @@ def one_class_table(facts: dict[str, Any]) -> str:
         "| mean of the map | 95 % interval | mean image | nearest image | PCA, 20 components |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in facts["rows"]:
-        lines.append(
-            f"| {row['digit']} | {row['learned']} | {row['judged']}, {row['normal']} | {row['auroc']:.3f} "
-            f"| {span(row['interval'])} | {row['auroc_by_mean']:.3f} | {span(row['interval_by_mean'])} "
-            f"| {row['constant']:.3f} | {row['nearest']:.3f} | {row['pca']:.3f} |"
-        )
+    lines += [
+        f"| {row['digit']} | {row['learned']} | {row['judged']}, {row['normal']} | {row['auroc']:.3f} "
+        f"| {span(row['interval'])} | {row['auroc_by_mean']:.3f} | {span(row['interval_by_mean'])} "
+        f"| {row['constant']:.3f} | {row['nearest']:.3f} | {row['pca']:.3f} |"
+        for row in facts["rows"]
+    ]
     lines.append(
         f"| **mean** | | | **{facts['mean']:.3f}** | {span(facts['mean_interval'])} "
         f"| **{facts['mean_by_mean']:.3f}** | {span(facts['mean_interval_by_mean'])} "

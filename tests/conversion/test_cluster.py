@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest_video import pictures, truncated, write
 
 import fmfbench
+from fmfbench.conversion import cluster
 from fmfbench.conversion.cluster import convert_on, joined_cluster, run_tasks, verify_on
 from fmfbench.conversion.verify import verify
 from fmfbench.errors import InputError, SourceError, StoreError
@@ -79,6 +81,55 @@ def test_what_a_cluster_is_asked_for():
         joined_cluster("tcp://127.0.0.1:9"),
     ):
         pass
+
+
+def raw_folder(folder: Path) -> Path:
+    """Two raw recordings with their tables, H != W, one of them of variable rate."""
+    for number, name in enumerate(("run1.mp4", "run2.mkv")):
+        images = pictures(70 + 20 * number, seed=number)
+        ticks = [2 * i + (i % 3 == 0) for i in range(len(images))] if number else None
+        folder.mkdir(exist_ok=True)
+        write(folder / name, "libx264", gop=9, images=images, ticks=ticks)
+        rows = "".join(f"{i / 2},7000,7100,{7200 + i}\n" for i in range(8))
+        (folder / f"{name[:4]}.csv").write_text("seconds,a,b,c\n" + rows)
+    return folder
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.3])
+def test_stretches_of_long_videos_give_the_same_store(client, tmp_path, monkeypatch, seconds):
+    monkeypatch.setattr(cluster, "_STRETCH_SECONDS", seconds)
+    raw = raw_folder(tmp_path / "raw")
+    decoded = []
+    run = cluster.run_tasks
+    monkeypatch.setattr(
+        cluster, "run_tasks", lambda *given: decoded.append((given[2], len(given[1]))) or run(*given)
+    )
+    options = {"crop": (3, 5, 40, 30), "size": (20, 15)}
+    one = fmfbench.convert(raw, tmp_path / "one.zarr", **options)
+    many = convert_on(client, raw, tmp_path / "many.zarr", **options)
+    assert dict(decoded)["decode"] > 3
+    assert chunks(many) == chunks(one)
+    ours, theirs = fmfbench.open_dataset(many), fmfbench.open_dataset(one)
+    assert (ours.fingerprint, ours.sources_digest) == (theirs.fingerprint, theirs.sources_digest)
+    for name in ours.recordings:
+        assert (
+            ours.recordings[name].attributes["fmfbench.remarks"]
+            == theirs.recordings[name].attributes["fmfbench.remarks"]
+        )
+    assert verify(many, raw).ok
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["many.zarr", "one.zarr", "raw"]
+
+
+def test_a_damaged_video_is_refused_through_stretches_as_in_one_pass(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "_STRETCH_SECONDS", 0.4)
+    raw = raw_folder(tmp_path / "raw")
+    truncated(raw / "run2.mkv", 0.6)
+    with pytest.raises(SourceError) as one:
+        fmfbench.convert(raw, tmp_path / "one.zarr")
+    with pytest.raises(SourceError) as many:
+        convert_on(client, raw, tmp_path / "many.zarr")
+    assert str(one.value) == str(many.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 def _slow(seconds: float, value: int) -> int:

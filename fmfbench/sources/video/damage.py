@@ -63,6 +63,11 @@ class Ledger:
         return bool(self.serious or self.odd)
 
     @property
+    def clean(self) -> bool:
+        """Whether nothing was met with that one pass would have to tell of, but colours without a matrix."""
+        return self.to_json() == Ledger(untagged=self.untagged).to_json()
+
+    @property
     def serious(self) -> bool:
         """Damage that needs no look at the rest of the file."""
         return bool(self.failed or self.concealed or self.lost or self.torn or self.unfound)

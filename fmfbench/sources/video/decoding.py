@@ -20,11 +20,11 @@ from fmfbench.sources.video.damage import Complaint, Ledger, decoder_log
 from fmfbench.sources.video.notes import Note
 from fmfbench.sources.video.stamps import Stamps
 
-__all__ = ["MeasuredVideo", "Pass", "VideoFacts"]
+__all__ = ["PARTS", "MeasuredVideo", "Pass", "VideoFacts", "is_by_order"]
 
 _BY_ORDER = {"avi"}  # containers without presentation stamps
 # Packets of these may hold pictures that are not shown, or half a picture: their count says nothing.
-_PARTS = {"vp8", "libvpx", "vp9", "libvpx-vp9", "av1", "libdav1d", "mpeg4", "msmpeg4v3"}
+PARTS = {"vp8", "libvpx", "vp9", "libvpx-vp9", "av1", "libdav1d", "mpeg4", "msmpeg4v3"}
 _STEADY_SHARE = 0.9  # of steps that are equal, in a video of a constant rate
 
 
@@ -96,8 +96,7 @@ class Pass:
         self._context = self._stream.codec_context
         self._context.thread_type = "AUTO"
         self._context.thread_count = self.video.threads
-        name = self._container.format.name
-        self._by_order = name in _BY_ORDER
+        self._by_order = is_by_order(self._container)
         self._stamps = Stamps(
             str(self.video.path),
             self._stream.time_base,
@@ -127,6 +126,11 @@ class Pass:
     def seek(self) -> None:
         """To the keyframe before the frame after which to resume."""
         self._container.seek(self._after, stream=self._stream, backward=True, any_frame=False)
+
+    def enter(self, entry: int, stamp: int) -> None:
+        """Read from the keyframe of stamp `entry` on, and leave out the frames before `stamp`."""
+        self._first, self._after = stamp, stamp - 1
+        self._container.seek(entry, stream=self._stream, backward=True, any_frame=False)
 
     def frames(self) -> Iterator[tuple[int, int, Any]]:
         """(index, stamp, frame) of every frame that comes after those taken up."""
@@ -270,7 +274,7 @@ class Pass:
     def _note_lost(self) -> None:
         """All was read: which packets gave no frame, and which are in the file's index and were not there."""
         ledger = self.ledger
-        if self._by_order or (self.video.codec not in _PARTS and not ledger.interlaced):
+        if self._by_order or (self.video.codec not in PARTS and not ledger.interlaced):
             known = set(ledger.lead) | {int(stamp) for stamp in ledger.failed}
             lost = {p for p in self._pending if p not in known and not self._is_old(p)}
             ledger.lost = sorted({*ledger.lost, *lost})
@@ -419,6 +423,11 @@ class Pass:
             f"it ends after {have:.2f} s of the {end:.2f} s that its header tells "
             f"({(end - have) / end:.0%} missing, about {missing})"
         )
+
+
+def is_by_order(container: Any) -> bool:
+    """Whether the container numbers its frames and tells no times."""
+    return container.format.name in _BY_ORDER
 
 
 def _gaps(steps: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -74,7 +74,7 @@ class RawVideo:
                 its frames change size.
         """
         with Pass(self) as run:
-            picture = self._picture()
+            picture = self.picture()
             for index, stamp, frame in run.frames():
                 yield run.time(index, stamp), picture(frame, index)
             run.finish()
@@ -100,7 +100,7 @@ class RawVideo:
         """
         done = [Note.parse(note) for note in notes]
         with _resumed(self, done) as run:
-            picture, images, stamps = self._picture(), [], []
+            picture, images, stamps = self.picture(), [], []
             for index, stamp, frame in run.frames():
                 images.append(picture(frame, index))
                 stamps.append(stamp)
@@ -131,7 +131,8 @@ class RawVideo:
                 raise SourceError(f"{self.path}: expected a video, got no packet of one; is it whole?")
             return run.measure(stamps)
 
-    def _picture(self) -> Picture:
+    def picture(self) -> Picture:
+        """What turns its decoded frames into pictures."""
         return Picture(str(self.path), self.frame_size, self.crop, self.size)
 
 
@@ -164,7 +165,7 @@ def _finds_its_place(run: Pass, video: RawVideo, notes: list[Note]) -> bool:
 
     last = notes[-1]
     sums = dict(zip(last.stamps[-CHECKED:], last.sums, strict=True))
-    picture, found = video._picture(), None
+    picture, found = video.picture(), None
     try:
         run.seek()
         for stamp, frame in run.again():
