@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,47 +103,40 @@ def decode_stretch(video: RawVideo, stretch: Stretch, folder: Path, number: int)
     frames, facts = _files(folder, number)
     if facts.exists():
         return
-    width, height = video.size
-    images = np.lib.format.open_memmap(
-        frames, mode="w+", dtype=np.uint8, shape=(len(stretch.stamps), height, width, 3)
-    )
     try:
-        found = _decode_into(video, stretch, images)
+        with frames.open("wb") as file:
+            found = _decode_into(video, stretch, file)
     except (SourceError, OSError):
         found = None  # one pass says what is wrong, and where
-    images.flush()
-    del images
     write_text(facts, json.dumps(found))
 
 
-def _decode_into(video: RawVideo, stretch: Stretch, images: NDArray[np.uint8]) -> dict[str, Any] | None:
+def _decode_into(video: RawVideo, stretch: Stretch, file: IO[bytes]) -> dict[str, Any] | None:
     """Facts of a stretch that gave all its frames and nothing else; None of another."""
-    picture, count, beyond = video.picture(), len(stretch.stamps), []
-    ends_file = not stretch.beyond
+    picture, count = video.picture(), len(stretch.stamps)
+    first: list[int] = []
+    beyond: list[int] = []
+    written = 0
     with Pass(video) as run:
         if stretch.entry is not None:
             run.enter(stretch.entry, stretch.stamps[0])
-        position = 0
-        for _, stamp, frame in run.frames():
-            if position < count:
-                if stamp != stretch.stamps[position]:
-                    return None
-                images[position] = picture(frame, position)
-            else:
-                beyond.append(_sum(picture(frame, position)))
-            position += 1
-            if position == count + stretch.beyond and not ends_file:
-                break
-        if position != count + stretch.beyond:
-            return None
-        if not run.ledger.clean:
+        for position, (_, stamp, frame) in enumerate(run.frames()):
+            image = picture(frame, position)
+            if position >= count:
+                beyond.append(zlib.crc32(image.data))
+                if len(beyond) == stretch.beyond:  # 0 of the last one: it ends with the file
+                    break
+                continue
+            if stamp != stretch.stamps[position]:
+                return None
+            file.write(image.data)
+            if len(first) < CHECKED:
+                first.append(zlib.crc32(image.data))
+            written = position + 1
+        if written != count or len(beyond) != stretch.beyond or not run.ledger.clean:
             return None
         untagged = run.ledger.untagged
-    return {
-        "first": [_sum(image) for image in images[:CHECKED]],
-        "beyond": beyond,
-        "untagged": untagged,
-    }
+    return {"first": first, "beyond": beyond, "untagged": untagged}
 
 
 def join_stretches(video: RawVideo, stretches: list[Stretch], folder: Path) -> JoinedVideo | None:
@@ -183,17 +176,16 @@ class JoinedVideo:
 
     def _frames(self, start: int, stop: int) -> NDArray[np.uint8]:
         bounds = np.cumsum([0, *(len(stretch.stamps) for stretch in self.stretches)]).tolist()
-        parts = []
+        shape, parts = self.video.size[::-1], []
         for number, (first, last) in enumerate(pairwise(bounds)):
             if first < stop and start < last:
-                frames = np.load(_files(self.folder, number)[0], mmap_mode="r")
-                parts.append(np.array(frames[max(start - first, 0) : stop - first]))
+                begin, count = max(start - first, 0), min(stop, last) - max(start, first)
+                with _files(self.folder, number)[0].open("rb") as file:
+                    file.seek(begin * shape[0] * shape[1] * 3)
+                    data = np.fromfile(file, np.uint8, count * shape[0] * shape[1] * 3)
+                parts.append(data.reshape(count, *shape, 3))
         return np.concatenate(parts)
 
 
 def _files(folder: Path, number: int) -> tuple[Path, Path]:
-    return folder / f"{number:05d}.npy", folder / f"{number:05d}.json"
-
-
-def _sum(image: NDArray[np.uint8]) -> int:
-    return zlib.crc32(np.ascontiguousarray(image).data)
+    return folder / f"{number:05d}.rgb", folder / f"{number:05d}.json"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest_video import pictures, truncated, write
 
+from fmfbench.sources.video import stretches
 from fmfbench.sources.video.reader import RawVideo, open_video_file
 from fmfbench.sources.video.stretches import decode_stretch, join_stretches, plan_stretches
 
@@ -17,11 +18,11 @@ from fmfbench.sources.video.stretches import decode_stretch, join_stretches, pla
 def joined_blocks(video: RawVideo, folder: Path, seconds: float, size: int = 7):
     """(number of stretches, blocks or None), decoded last stretch first."""
     folder.mkdir(parents=True)
-    stretches = plan_stretches(video, seconds)
-    for number, stretch in reversed(list(enumerate(stretches))):
+    plan = plan_stretches(video, seconds)
+    for number, stretch in reversed(list(enumerate(plan))):
         decode_stretch(video, stretch, folder, number)
-    joined = join_stretches(video, stretches, folder)
-    return len(stretches), None if joined is None else list(joined.timed_blocks(size, []))
+    joined = join_stretches(video, plan, folder)
+    return len(plan), None if joined is None else list(joined.timed_blocks(size, []))
 
 
 def same(ours, theirs) -> None:
@@ -56,11 +57,11 @@ def test_stretches_are_one_pass(
     write(path, codec, gop=9, pixel=pixel, images=pictures(count, seed=seed), ticks=ticks, options=options)
     video = open_video_file(path, crop=(3, 5, 40, 30), size=(16, 12))
     one = list(video.timed_blocks(7, []))
-    stretches, ours = joined_blocks(video, tmp_path / "s", 0.5 * (seed + 1))
+    count, ours = joined_blocks(video, tmp_path / "s", 0.5 * (seed + 1))
     if ours is None:  # open groups whose first pictures the decoder will not give alone
         assert options
         return
-    assert stretches > 1
+    assert count > 1
     same(ours, one)
     notes = [note for _, note in one]
     joined = join_stretches(video, plan_stretches(video, 0.5 * (seed + 1)), tmp_path / "s")
@@ -162,13 +163,26 @@ def test_a_stretch_that_is_there_is_kept_and_one_that_is_not_stops_the_join(tmp_
     video, folder = open_video_file(path), tmp_path / "s"
     _, ours = joined_blocks(video, folder, 0.4)
     assert ours is not None
-    stretches = plan_stretches(video, 0.4)
-    kept = (folder / "00001.npy").stat().st_mtime_ns
-    decode_stretch(video, stretches[1], folder, 1)
-    assert (folder / "00001.npy").stat().st_mtime_ns == kept
+    plan = plan_stretches(video, 0.4)
+    kept = (folder / "00001.rgb").stat().st_mtime_ns
+    decode_stretch(video, plan[1], folder, 1)
+    assert (folder / "00001.rgb").stat().st_mtime_ns == kept
     (folder / "00001.json").unlink()
-    assert join_stretches(video, stretches, folder) is None
-    decode_stretch(video, stretches[1], folder, 1)
-    joined = join_stretches(video, stretches, folder)
+    assert join_stretches(video, plan, folder) is None
+    decode_stretch(video, plan[1], folder, 1)
+    joined = join_stretches(video, plan, folder)
     assert joined is not None
     same(list(joined.timed_blocks(7, [])), ours)
+
+
+def test_a_disk_that_is_full_leaves_the_video_to_one_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "v.mp4", "libx264", gop=9, images=pictures(60))
+    video = open_video_file(tmp_path / "v.mp4")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(stretches, "_decode_into", full)
+    assert joined_blocks(video, tmp_path / "s", 0.4)[1] is None
