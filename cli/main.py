@@ -23,7 +23,7 @@ SECTIONS = {
     "Begin": ("demo", "simulate"),
     "Recordings and stores": ("doctor", "convert", "merge", "info", "view", "verify", "audit", "card"),
     "Labels": ("studio", "annotate", "split", "labels"),
-    "Models": ("models", "train", "predict", "watch"),
+    "Models": ("models", "train", "calibrate", "predict", "watch"),
     "Scores": ("score", "compare", "board", "outliers", "reproduce", "unsupervised"),
 }
 _NAMES = tuple(name for names in SECTIONS.values() for name in names)

@@ -36,9 +36,7 @@ from .options import LOCAL
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="Frames scored above it are abnormal.",
+    help="Frames scored above it are abnormal.  [default: the calibrated one; 0.5 without]",
 )
 @click.option("--pace", is_flag=True, help="A file as fast as it was taken.  [default: as fast as it goes]")
 @click.option("--engine", type=click.Choice(["torch", "onnx"]), default="torch", show_default=True)
@@ -55,7 +53,7 @@ def command(
     size: str | None,
     offset: float | None,
     time_format: str | None,
-    threshold: float,
+    threshold: float | None,
     pace: bool,
     engine: str,
     headless: bool,
@@ -100,7 +98,8 @@ def command(
         time_format=time_format,
     )
     page = None if headless else _page_of(host, port, open_browser=not no_browser)
-    log = WatchLog(out, threshold, append=live)
+    chosen = detector.calibration.threshold if threshold is None else threshold
+    log = WatchLog(out, chosen, append=live)
     facts = {"model": detector.model.meta.name, "video": video, "current": current, "live": live}
     try:
         with _until_interrupted() as ended:

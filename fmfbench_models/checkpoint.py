@@ -26,7 +26,7 @@ from fmfbench_models.official import is_official, official_config, remap_officia
 from fmfbench_models.parts.torch_file import read_torch_file
 from fmfbench_models.registry import create_model, plain, registration
 
-__all__ = ["load_checkpoint", "read_tensors", "save_checkpoint", "write_tensors"]
+__all__ = ["checkpoint_file", "load_checkpoint", "read_tensors", "save_checkpoint", "write_tensors"]
 
 HEADER = "fmfbench"
 SCHEMA = 1
@@ -92,7 +92,19 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Model:
         >>> model.training, model.meta.config["size"]
         (False, [16, 16])
     """
-    path = Path(path)
+    path = checkpoint_file(Path(path))
+    if _is_torch_file(path):
+        return load_official(path)
+    tensors, facts = read_tensors(path)
+    return restore(tensors, facts, what=str(path))
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The file that a checkpoint's path means: in a run folder the best weights, else the last.
+
+    Raises:
+        InputError: nothing there, or a folder without either.
+    """
     if path.is_dir():
         found = [path / name for name in RUN_FILES if (path / name).is_file()]
         if not found:
@@ -100,10 +112,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Model:
         path = found[0]
     if not path.is_file():
         raise InputError(f"{path}: expected a run folder or a checkpoint file, there is none")
-    if _is_torch_file(path):
-        return load_official(path)
-    tensors, facts = read_tensors(path)
-    return restore(tensors, facts, what=str(path))
+    return path
 
 
 def restore(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, what: str) -> Model:

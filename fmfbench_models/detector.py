@@ -15,6 +15,7 @@ from fmfbench.errors import InputError
 from fmfbench.windows.plan import Timeline, plan_current, plan_video
 from fmfbench.windows.protocol import WindowProtocol
 from fmfbench_models.checkpoint import load_checkpoint
+from fmfbench_models.inference.calibration import calibration_of
 from fmfbench_models.inference.engine import EngineName, make_engine
 from fmfbench_models.inference.predict import model_protocol
 from fmfbench_models.interface import Model
@@ -28,7 +29,7 @@ class Detection:
     """What the model says of one frame, and how much of its window was really there.
 
     score in [0, 1]; mask (H, W) bool, upright, None without a dense head; video_valid (T,), current_valid
-    (Tc,).
+    (Tc,); threshold: the calibrated model's, or one half.
     """
 
     time: int
@@ -36,11 +37,12 @@ class Detection:
     mask: NDArray[np.bool_] | None
     video_valid: NDArray[np.bool_]
     current_valid: NDArray[np.bool_]
+    threshold: float = 0.5
 
     @property
     def abnormal(self) -> bool:
-        """Whether the score is above one half; a tie is normal, as in a prediction file."""
-        return self.score > 0.5
+        """Whether the score is above the threshold; a tie is normal, as in a prediction file."""
+        return self.score > self.threshold
 
     def __repr__(self) -> str:
         mask = "no mask" if self.mask is None else f"{int(self.mask.sum())} abnormal pixels"
@@ -72,6 +74,7 @@ class Detector:
         self.model = loaded.to(check_device(device)).eval()
         self._engine = make_engine(self.model, engine)
         self.protocol = model_protocol(self.model, protocol)
+        self.calibration = calibration_of(self.model)
         kept = (self.protocol.num_frames - 1) * self.protocol.stride + 1
         self._frames: deque[NDArray[np.uint8]] = deque(maxlen=kept)
         self._frame_time: deque[int] = deque(maxlen=kept)
@@ -132,10 +135,11 @@ class Detector:
         mask = None if masks is None else masks[0].cpu().numpy()
         return Detection(
             time=time,
-            score=float(output.scores()[0]),
+            score=float(output.scores(self.calibration.temperature)[0]),
             mask=mask.T if mask is not None and self.protocol.transposed else mask,
             video_valid=video_plan.valid[0],
             current_valid=current_plan.valid[0],
+            threshold=self.calibration.threshold,
         )
 
     def _timeline(self) -> Timeline:

@@ -34,13 +34,26 @@ class Output:
     pixel_logits: Tensor | None = None
     aux: dict[str, Tensor] = field(default_factory=dict)
 
-    def scores(self) -> Tensor:
-        """Probability of abnormal, (B,) in [0, 1]; without a class head the highest abnormal pixel's."""
+    def scores(self, temperature: float = 1.0) -> Tensor:
+        """Probability of abnormal, (B,) in [0, 1]; without a class head the highest abnormal pixel's.
+
+        temperature: what logits are divided by before.
+        """
+        if temperature != 1:
+            return (self.margins() / temperature).sigmoid()
         if self.logits is not None:
             return self.logits.softmax(1)[:, 1]
         if self.pixel_logits is None:
             raise ValueError("scores: expected logits or pixel_logits, the output has neither")
         return self.pixel_logits.softmax(1)[:, 1].flatten(1).amax(1)
+
+    def margins(self) -> Tensor:
+        """Log odds of abnormal, (B,): what `scores` are the sigmoid of."""
+        if self.logits is not None:
+            return self.logits[:, 1] - self.logits[:, 0]
+        if self.pixel_logits is None:
+            raise ValueError("margins: expected logits or pixel_logits, the output has neither")
+        return (self.pixel_logits[:, 1] - self.pixel_logits[:, 0]).flatten(1).amax(1)
 
     def pixel_scores(self) -> Tensor | None:
         """Probability of abnormal of each pixel, (B, H, W) in [0, 1], or None without a dense head."""

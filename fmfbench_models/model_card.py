@@ -153,6 +153,11 @@ def _summary(
     }
     if backbone is None:
         del rows["trunk"]
+    if "calibration" in told:
+        rows["calibration"] = (
+            "on {samples} validation samples: temperature {temperature:.4g}, threshold {threshold:.6g} "
+            "by rule {rule}".format(**told["calibration"])
+        )
     return [(name, cell(value)) for name, value in rows.items()]
 
 

@@ -20,7 +20,15 @@ from fmfbench.files.problems import check_target
 from fmfbench.files.wording import counted
 from fmfbench.plots.page import metric_rows, page, studio_link, table_html, write_page
 from fmfbench.plots.palette import PHASE_NAMES, legend_html
-from fmfbench.plots.svg import Column, bar_chart, curve_plot, heat_frame, marked_frame, timeline_plot
+from fmfbench.plots.svg import (
+    Column,
+    bar_chart,
+    curve_plot,
+    heat_frame,
+    marked_frame,
+    reliability_plot,
+    timeline_plot,
+)
 from fmfbench.scoring import ranks
 from fmfbench.scoring.events import EventCounts, match_events
 from fmfbench.scoring.figures import figure_text, interval_text
@@ -35,6 +43,8 @@ from fmfbench.scoring.result import (
     occlusion_rows,
     onset_rows,
     pixel_facts,
+    reliability_head,
+    reliability_rows,
     sensitivity_head,
     sensitivity_rows,
     title_of,
@@ -81,6 +91,7 @@ def write_report(
         _metrictable_html(score),
         _timelines(found, labels, matched, data, studio),
         _curves(found, labels, score),
+        _reliability(score),
         _recordings(score),
         _circumstances(score),
         _sensitivity(score),
@@ -145,7 +156,7 @@ def _metrictable_html(score: Score) -> str:
     return (
         "<h2>Metrics</h2>"
         + table_html(head, metric_rows(official), raw=(3,))
-        + "<h3>Ranking and events</h3>"
+        + "<h3>Ranking, calibration and events</h3>"
         + table_html(head, metric_rows(others), raw=(3,))
         + f"<details><summary>all digits</summary>{table_html(('metric', 'value', 'low', 'high'), exact)}</details>"
         + (f'<p class="key">{escape(facts)}.</p>' if (facts := pixel_facts(score)) else "")
@@ -186,6 +197,24 @@ def _curves(found: Predictions, labels: Labels, score: Score) -> str:
     )
     key = f'<p class="key">The dot is where the decisions stand ({escape(score.decision)}).</p>'
     return f'{heading}{key}<div class="row">{roc}{pr}</div>'
+
+
+def _reliability(score: Score) -> str:
+    """Whether scores mean what they say: the diagram, and the table behind it."""
+    evidence = score.evidence
+    assert evidence is not None
+    rows = reliability_rows(evidence)
+    heading = "<h2>Calibration</h2>"
+    if not rows:
+        return f"{heading}<p>The file has decisions but no scores: nothing to calibrate.</p>"
+    key = (
+        '<p class="key">Of the samples of a bin of scores, the share that is labelled abnormal: on the diagonal a '
+        f"score is a probability. {escape(title_of(score, 'ece'))} is the mean distance from it, each bin weighing as "
+        "many samples as it has; the bars below are the shares of all samples.</p>"
+    )
+    plot = reliability_plot(evidence.bins, f"reliability, ECE {figure_text(score.figure('ece'))}")
+    table = table_html(reliability_head(), rows)
+    return f'{heading}{key}<div class="row">{plot}<div>{table}</div></div>'
 
 
 def _confusions(score: Score) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = [
     "heat_frame",
     "marked_frame",
     "png_data_uri",
+    "reliability_plot",
     "timeline_plot",
 ]
 
@@ -52,32 +53,79 @@ def curve_plot(
     `decision` marks where the decisions of the file stand.
     """
     keep = np.unique(np.linspace(0, len(x) - 1, 600).astype(np.intp))
-    size, pad = 300, 45
-    px = pad + x[keep] * size
-    py = pad + (1 - y[keep]) * size
+    px, py = _square(x[keep], y[keep])
     path = f"M{px[0]:.1f} {py[0]:.1f}"
     path += "".join(
         f"V{b:.1f}H{a:.1f}" if step else f"L{a:.1f} {b:.1f}" for a, b in zip(px[1:], py[1:], strict=True)
     )
-    ticks = "".join(
-        f'<text x="{pad + v * size}" y="{pad + size + 16}" text-anchor="middle">{v:g}</text>'
-        f'<text x="{pad - 6}" y="{pad + (1 - v) * size + 4}" text-anchor="end">{v:g}</text>'
-        f'<path d="M{pad + v * size} {pad}v{size}M{pad} {pad + (1 - v) * size}h{size}" stroke="#ddd"/>'
-        for v in (0, 0.25, 0.5, 0.75, 1)
-    )
     mark = ""
     if decision is not None:
-        at = pad + decision[0] * size, pad + (1 - decision[1]) * size
+        at = _square(*decision)
         mark = (
             f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="5" fill="{FALSE}"><title>the decisions: {x_title} '
             f"{decision[0]:.3f}, {y_title} {decision[1]:.3f}</title></circle>"
         )
+    line = f'<path d="{path}" fill="none" stroke="{PREDICTED}" stroke-width="2"/>{mark}'
+    return _square_plot(line, title, x_title, y_title)
+
+
+def reliability_plot(bins: Sequence[Mapping[str, Any]], title: str) -> str:
+    """An SVG of the share of abnormal samples over their mean score, with its interval, bin by bin, and as bars at the
+    bottom the share of all samples in each bin.
+
+    Args:
+        bins: of `scoring.calibration.Reliability`.
+    """
+    total = max(sum(row["samples"] for row in bins), 1)
+    (left, bottom), (right, top) = _square(0.0, 0.0), _square(1.0, 1.0)
+    parts = [f'<path d="M{left} {bottom}L{right} {top}" stroke="{GAP}" stroke-dasharray="4 4"/>']
+    marks = []
+    for row in bins:
+        if not row["samples"]:
+            continue
+        x, high = _square(row["low"], 0.2 * row["samples"] / total)
+        wide = (row["high"] - row["low"]) * (right - left) - 2
+        parts.append(
+            f'<rect x="{x + 1:.1f}" y="{high:.1f}" width="{wide:.1f}" height="{bottom - high:.1f}" fill="{RULE}"/>'
+        )
+        at = _square(row["mean_score"], row["abnormal"])
+        edges = row["interval"]
+        told = f"scores {row['low']:.1f} to {row['high']:.1f}: {row['samples']} samples, mean score "
+        told += f"{row['mean_score']:.3f}, {row['abnormal']:.3f} abnormal"
+        if edges["low"] is not None:
+            told += f" ({edges['low']:.3f} to {edges['high']:.3f})"
+            ends = [_square(0.0, edges[name])[1] for name in ("low", "high")]
+            parts.append(f'<path d="M{at[0]:.1f} {ends[0]:.1f}V{ends[1]:.1f}" stroke="{PREDICTED}"/>')
+        marks.append(
+            f'<circle cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="4" fill="{PREDICTED}"><title>{told}</title></circle>'
+        )
+    return _square_plot("".join(parts + marks), title, "mean score", "share abnormal")
+
+
+_SQUARE, _PAD = 300, 45
+
+
+def _square(x: Any, y: Any) -> tuple[Any, Any]:
+    """From the unit square to pixels."""
+    return _PAD + x * _SQUARE, _PAD + (1 - y) * _SQUARE
+
+
+def _square_plot(inner: str, title: str, x_title: str, y_title: str) -> str:
+    """The unit square with its axes, and what is drawn in it."""
+    ticks = ""
+    for v in (0, 0.25, 0.5, 0.75, 1):
+        x, y = _square(v, v)
+        ticks += (
+            f'<text x="{x}" y="{_PAD + _SQUARE + 16}" text-anchor="middle">{v:g}</text>'
+            f'<text x="{_PAD - 6}" y="{y + 4}" text-anchor="end">{v:g}</text>'
+            f'<path d="M{x} {_PAD}v{_SQUARE}M{_PAD} {y}h{_SQUARE}" stroke="#ddd"/>'
+        )
+    middle = _PAD + _SQUARE / 2
     return (
-        f"{_svg(size + pad + 20, size + 2 * pad, title)}{ticks}"
-        f'<path d="{path}" fill="none" stroke="{PREDICTED}" stroke-width="2"/>{mark}'
-        f'<text x="{pad + size / 2}" y="20" text-anchor="middle" font-weight="bold">{escape(title)}</text>'
-        f'<text x="{pad + size / 2}" y="{size + 2 * pad - 10}" text-anchor="middle">{escape(x_title)}</text>'
-        f'<text transform="translate(12 {pad + size / 2}) rotate(-90)" text-anchor="middle">'
+        f"{_svg(_SQUARE + _PAD + 20, _SQUARE + 2 * _PAD, title)}{ticks}{inner}"
+        f'<text x="{middle}" y="20" text-anchor="middle" font-weight="bold">{escape(title)}</text>'
+        f'<text x="{middle}" y="{_SQUARE + 2 * _PAD - 10}" text-anchor="middle">{escape(x_title)}</text>'
+        f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">'
         f"{escape(y_title)}</text></svg>"
     )
 

@@ -21,11 +21,13 @@ from fmfbench.scoring.bootstrap import (
     correlation_seconds,
     cut_blocks,
 )
+from fmfbench.scoring.calibration import reliability
 from fmfbench.scoring.circumstances import around_onset, occlusion_bands
 from fmfbench.scoring.counts import Confusion, mask_counts
 from fmfbench.scoring.events import match_events
 from fmfbench.scoring.figures import count_figures, event_figures, pixel_rank_figures, rank_figures
 from fmfbench.scoring.metrics import (
+    CALIBRATION_METRICS,
     COUNT_METRICS,
     EVENT_METRICS,
     PIXEL_RANK_METRICS,
@@ -76,14 +78,15 @@ class Evidence:
 
     `figures` are all metrics of the table in their order; the rest is plain types as it stands in the JSON document.
     `sensitivity` is of `strict_part`, and no part of the JSON document, which labels alone must give too; empty where
-    the samples are not those of the split. `facts` are what ranking and events were counted from; `occlusion` is None
-    without a truth.
+    the samples are not those of the split. `facts` are what ranking and events were counted from; `bins` are those of
+    the calibration error (see `Reliability`); `occlusion` is None without a truth.
     """
 
     figures: tuple[Figure, ...] = ()
     bootstrap: Mapping[str, Any] = field(default_factory=dict)
     ranking_facts: Mapping[str, Any] = field(default_factory=dict)
     event_facts: Mapping[str, Any] = field(default_factory=dict)
+    bins: tuple[Mapping[str, Any], ...] = ()
     recordings: Mapping[str, Any] = field(default_factory=dict)
     worst: Mapping[str, str] = field(default_factory=dict)
     around_onset: tuple[Mapping[str, Any], ...] = ()
@@ -108,11 +111,25 @@ class Evidence:
         """The event metrics, their intervals, and the counts behind them."""
         return _section(self._of(EVENT_METRICS), self.event_facts)
 
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """The calibration error, its interval, and its bins."""
+        return _section(self._of(CALIBRATION_METRICS), {"bins": [dict(row) for row in self.bins]})
+
     def _of(self, names: tuple[str, ...]) -> list[Figure]:
         return [figure for figure in self.figures if figure.name in names]
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("intervals", "bootstrap", "ranking", "events", "recordings", "worst", "threshold")
+        names = (
+            "intervals",
+            "bootstrap",
+            "ranking",
+            "calibration",
+            "events",
+            "recordings",
+            "worst",
+            "threshold",
+        )
         plain: dict[str, Any] = {name: dict(getattr(self, name)) for name in names}
         return plain | {
             "floor": dict(self.baselines),
@@ -175,6 +192,7 @@ def gather_evidence(
     }
     baselines = trivial_metrics(labels, train_prior)
     threshold, threshold_warnings = threshold_of(found)
+    calibrated = reliability(labels.class_label, found.score, blocks, weights)
     orientation = None
     if counts.pixel is not None and labels.mask_bits is not None and found.mask_bits is not None:
         ious = orientation_ious(labels.mask_bits, found.mask_bits, labels.mask_shape or (0, 0))
@@ -184,6 +202,7 @@ def gather_evidence(
             *count_figures(metrics, reasons, replicates, blocks, bearing_blocks(sums)),
             *rank_figures(labels.class_label, found.score, blocks, weights[:RANK_RESAMPLES]),
             *pixel_rank_figures(ranking, no_ranking, blocks, weights[:RANK_RESAMPLES]),
+            calibrated.ece,
             *event_figures(matched, resamples, seed, blocks, weights),
         ),
         bootstrap={
@@ -202,6 +221,7 @@ def gather_evidence(
             if found.pixel_score is None or ranking is None
             else found.pixel_score.dtype.name,
         },
+        bins=calibrated.bins,
         event_facts={
             "events": len(matched.events),
             "detected": int(np.isfinite(matched.delay).sum()),

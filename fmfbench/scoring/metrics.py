@@ -20,6 +20,7 @@ from fmfbench.scoring import events, ranks
 from fmfbench.scoring.counts import Confusion
 
 __all__ = [
+    "CALIBRATION_METRICS",
     "COUNT_METRICS",
     "EVENT_METRICS",
     "METRICS",
@@ -50,7 +51,8 @@ class Metric:
         counted: "frames" and "pixels": `formula(tn, fp, fn, tp)` gives pairs of numerator and denominator, of which
             the mean quotient is the value; whole numbers and arrays alike. "scores": `formula(hits, misses)` of the
             cumulated weights of abnormal and normal samples, from the highest score down. "pixel scores": areas that
-            `pixel_ranks` counts. "events": `formula(drawn)` of an `EventDraw`.
+            `pixel_ranks` counts. "bins": of scores in bins, `formula(gaps)` of (..., bins) sums of label minus score,
+            divided by the number of samples. "events": `formula(drawn)` of an `EventDraw`.
         higher_is_better: the direction.
         undefined: why there is no value where a denominator is 0; one reason for each quotient.
         official: the value with the smoothing constants of the authors' released code.
@@ -62,7 +64,7 @@ class Metric:
     name: str
     title: str
     short: str
-    counted: Literal["frames", "pixels", "scores", "pixel scores", "events"]
+    counted: Literal["frames", "pixels", "scores", "pixel scores", "bins", "events"]
     higher_is_better: bool
     formula: Callable[..., Any]
     undefined: tuple[str, ...] = ()
@@ -131,6 +133,10 @@ def _recall(tn: Any, fp: Any, fn: Any, tp: Any) -> Quotients:
 
 def _mean_iou(tn: Any, fp: Any, fn: Any, tp: Any) -> Quotients:
     return ((tn, tn + fp + fn), (tp, tp + fp + fn))
+
+
+def _calibration_error(gaps: Any) -> Any:
+    return np.abs(gaps).sum(axis=-1)
 
 
 _RATE_EPSILON, _F1_EPSILON, _IOU_EPSILON = 1e-6, 1e-5, 1e-5
@@ -235,6 +241,16 @@ METRICS: tuple[Metric, ...] = (
         formula=ranks.staircase_area,
     ),
     Metric(
+        name="ece",
+        title="ECE, calibration error",
+        short="ECE",
+        counted="bins",
+        higher_is_better=False,
+        formula=_calibration_error,
+        undefined=("no samples",),
+        overall=False,
+    ),
+    Metric(
         name="event_recall",
         title="event recall",
         short="event recall",
@@ -288,6 +304,7 @@ _BY_NAME = {entry.name: entry for entry in METRICS}
 COUNT_METRICS = tuple(entry.name for entry in METRICS if entry.counted in ("frames", "pixels"))
 RANK_METRICS = tuple(entry.name for entry in METRICS if entry.counted == "scores")
 PIXEL_RANK_METRICS = tuple(entry.name for entry in METRICS if entry.counted == "pixel scores")
+CALIBRATION_METRICS = tuple(entry.name for entry in METRICS if entry.counted == "bins")
 EVENT_METRICS = tuple(entry.name for entry in METRICS if entry.counted == "events")
 
 # What outliers among normal samples are scored by, under the names of that literature.

@@ -28,6 +28,8 @@ __all__ = [
     "onset_rows",
     "pixel_facts",
     "receipt_lines",
+    "reliability_head",
+    "reliability_rows",
     "score_markdown",
     "score_text",
     "sensitivity_head",
@@ -286,11 +288,30 @@ def _evidence_lines(score: Score, evidence: Evidence) -> list[str]:
     lines += table(
         ("time from an onset (its first scored frame)", "frames", "accuracy"), onset_rows(evidence)
     )
+    if bins := reliability_rows(evidence):
+        lines += ["", *table(reliability_head(), bins)]
     if strict := sensitivity_rows(score):
         lines += ["", *table(sensitivity_head(), strict)]
     if evidence.occlusion is not None:
         lines += ["", occlusion_caption(evidence), "", *table(occlusion_head(), occlusion_rows(evidence))]
     return lines
+
+
+def reliability_head() -> tuple[str, ...]:
+    return ("score", "samples", "mean score", "share abnormal", "95 % interval")
+
+
+def reliability_rows(evidence: Evidence) -> list[tuple[str, ...]]:
+    """The bins that hold samples; empty where the file has no scores."""
+    rows: list[tuple[str, ...]] = []
+    for row in evidence.bins:
+        if row["samples"]:
+            edges = row["interval"]
+            told = edges.get("reason") or f"{edges['low']:.4f} to {edges['high']:.4f}"
+            name = f"{row['low']:.1f} to {row['high']:.1f}"
+            shares = number(row["mean_score"]), number(row["abnormal"])
+            rows.append((name, str(row["samples"]), *shares, told))
+    return rows
 
 
 def sensitivity_head() -> tuple[str, ...]:

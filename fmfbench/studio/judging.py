@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,9 +22,11 @@ _COARSE = 25
 
 
 class Judge(Protocol):
-    """What gives scores: `name` of the model, and a call for some samples of a store."""
+    """What gives scores: `name` of the model, the `threshold` above which they are abnormal, and a call for some
+    samples of a store."""
 
     name: str
+    threshold: float
 
     def __call__(
         self, data: Dataset, sample_ids: NDArray[np.int64]
@@ -38,16 +40,17 @@ class Verdicts:
     """What is known of a recording so far.
 
     score (N,) float32, NaN where a frame was not judged yet; masks (N, bytes) packed, of shape (H,W), or None of a
-    model without masks.
+    model without masks. threshold: above it a score is abnormal.
     """
 
     score: NDArray[np.float32]
     bits: NDArray[np.uint8] | None
+    threshold: float = 0.5
 
     @property
     def decision(self) -> NDArray[np.uint8]:
-        """(N,) 1 abnormal, 0 normal, 255 not judged yet; a score of one half is normal, as in a prediction file."""
-        return np.where(np.isnan(self.score), NONE, self.score > 0.5).astype(np.uint8)
+        """(N,) 1 abnormal, 0 normal, 255 not judged yet; a score at the threshold is normal."""
+        return np.where(np.isnan(self.score), NONE, self.score > self.threshold).astype(np.uint8)
 
 
 class Judging:
@@ -61,7 +64,7 @@ class Judging:
     """
 
     def __init__(self, judge: Judge, data: Any) -> None:
-        self.name = judge.name
+        self.name, self.threshold = judge.name, judge.threshold
         self._judge, self._data = judge, data
         self._lock = threading.Lock()
         self._wanted = threading.Condition(self._lock)
@@ -85,7 +88,8 @@ class Judging:
         with self._lock:
             known = self._found.get(recording.name)
             if known is None:
-                return Verdicts(score=np.full(recording.num_frames, np.nan, np.float32), bits=None)
+                empty = np.full(recording.num_frames, np.nan, np.float32)
+                return Verdicts(score=empty, bits=None, threshold=self.threshold)
             return known
 
     def state(self) -> dict[str, Any]:
@@ -172,4 +176,4 @@ def _with(
         if bits is None:
             bits = np.zeros((len(scores), packed.shape[1]), np.uint8)
         bits[frames] = packed  # not read where there is no score yet
-    return Verdicts(score=scores, bits=bits)
+    return replace(known, score=scores, bits=bits)

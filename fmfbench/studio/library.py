@@ -180,7 +180,7 @@ class Library:
             "samples": len(judged),
             "has_score": True,
             "has_mask": True,  # until it is known
-            "threshold": 0.5,
+            "threshold": run.threshold,
             "alarms": _alarms(r, judged, decision),
             "note": None,
         }

@@ -123,6 +123,8 @@ def _join(parts: list[Path], out: Path) -> None:
         "sample_id": np.concatenate([part.sample_id for part in found]),
         "score": np.concatenate([part.score for part in found if part.score is not None]),
     }
+    if found[0].pred is not None:
+        arrays["pred"] = np.concatenate([part.pred for part in found if part.pred is not None])
     if found[0].mask_bits is not None:
         arrays["mask_bits"] = np.concatenate([part.mask_bits for part in found if part.mask_bits is not None])
         arrays["mask_shape"] = found[0].mask_shape

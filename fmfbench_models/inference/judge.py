@@ -12,6 +12,7 @@ from fmfbench.data import Dataset
 from fmfbench.torch import WindowDataset, make_loader
 from fmfbench.windows.reader import Windows
 from fmfbench_models.checkpoint import load_checkpoint
+from fmfbench_models.inference.calibration import calibration_of
 from fmfbench_models.inference.engine import make_engine
 from fmfbench_models.inference.predict import model_protocol
 
@@ -31,6 +32,7 @@ class RunJudge:
     def __init__(self, run: str | os.PathLike[str]) -> None:
         model = load_checkpoint(run).eval()
         self.name = model.meta.name
+        self._temperature, self.threshold = calibration_of(model).temperature, calibration_of(model).threshold
         self._protocol = model_protocol(model)
         self._context = model.meta.provenance.get("context", "full")
         self._engine = make_engine(model)
@@ -50,5 +52,5 @@ class RunJudge:
         masks = output.masks()
         if masks is not None and self._protocol.transposed:
             masks = masks.transpose(1, 2)
-        score = output.scores().float().cpu().numpy().astype(np.float32)
+        score = output.scores(self._temperature).float().cpu().numpy().astype(np.float32)
         return score, None if masks is None else masks.cpu().numpy().astype(np.uint8)

@@ -29,6 +29,7 @@ from fmfbench.windows.injected import InjectedWindows
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench.windows.reader import Windows
 from fmfbench_models.checkpoint import load_checkpoint
+from fmfbench_models.inference.calibration import calibration_of
 from fmfbench_models.inference.engine import Engine, EngineName, make_engine
 from fmfbench_models.inference.sharded import collect, share_of
 from fmfbench_models.interface import Model
@@ -95,6 +96,8 @@ class PredictionJob:
     def run(self) -> Path:
         """Write scores, and upright masks where the model is dense; the path of the file.
 
+        Of a calibrated model (see `calibration`) also the decisions at its threshold.
+
         Under `torchrun` every process judges a part, and the first one writes; the file is that of one process.
 
         Raises:
@@ -128,11 +131,21 @@ class PredictionJob:
                     )
                     upright = windows.protocol.transposed
                     arrays = _run(
-                        engine, loader, len(own), world.device, upright, Path(scratch), self.pixel_scores
+                        engine,
+                        loader,
+                        len(own),
+                        world.device,
+                        upright,
+                        Path(scratch),
+                        self.pixel_scores,
+                        calibration_of(model).temperature,
                     )
                 if world.size > 1:
                     arrays = collect(world, arrays or {}, shares, Path(scratch))
                 if arrays is not None:
+                    if calibration_of(model).threshold != 0.5:
+                        above = arrays["score"] > calibration_of(model).threshold
+                        arrays["pred"] = above.astype(np.uint8)
                     write_predictions(out, sample_id=windows.sample_ids, meta=facts, **arrays)
                 del arrays
             world.wait()
@@ -193,8 +206,7 @@ class PredictionJob:
             **_seen_in_training(model, windows),
             "seed": provenance.get("seed"),
             "normal_only": provenance.get("normal_only", False),
-            "threshold": 0.5,
-            "threshold_origin": "fixed",
+            **calibration_of(model).facts(),
             "backbone": backbone_of(model),
             "recipe": provenance.get("recipe_name", "shared"),
             "reinterpretation": provenance.get("reinterpretation", False),
@@ -287,8 +299,12 @@ def _run(
     transposed: bool,
     scratch: Path,
     pixel_scores: str | None,
+    temperature: float,
 ) -> dict[str, Any]:
-    """score (N,), and on disk mask_bits (N, bytes), with mask_shape, and pixel_score (N, H, W) where asked for."""
+    """score (N,), and on disk mask_bits (N, bytes), with mask_shape, and pixel_score (N, H, W) where asked for.
+
+    temperature: of `Output.scores`.
+    """
     score = np.empty(count, np.float32)
     found: dict[str, Any] = {"score": score}
     done = 0
@@ -308,7 +324,7 @@ def _run(
             with autocast(device):
                 output = to_float32(run(batch))
             rows = slice(done, done + len(batch["sample_id"]))
-            score[rows] = output.scores().float().cpu().numpy()
+            score[rows] = output.scores(temperature).float().cpu().numpy()
             masks = output.masks()
             if masks is not None:
                 mask = upright(masks)

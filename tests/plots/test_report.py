@@ -60,7 +60,7 @@ def test_the_page_stands_alone(scored, tmp_path):
     assert "script" not in checker.tags
     assert "http" not in text
     assert "&lt;script&gt;" in text
-    assert checker.tags.count("svg") == 5
+    assert checker.tags.count("svg") == 6
     assert 2 <= checker.tags.count("img") <= 16
 
 
@@ -163,7 +163,7 @@ def test_csv_and_the_table_of_several(scored):
     accuracy = next(row for row in rows if ",accuracy," in row).split(",")
     assert float(accuracy[4]) == result.metrics["accuracy"]
     assert float(accuracy[5]) == result.evidence.intervals["accuracy"]["low"]
-    assert len(rows) == 1 + 2 * 12
+    assert len(rows) == 1 + 2 * 13
     table = scores_markdown([result, result]).splitlines()
     assert table[-1] == "recordings: furnace_0, furnace_1"
     assert len(table) == 6

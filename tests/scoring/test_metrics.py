@@ -5,6 +5,7 @@ from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 from fmfbench.exchange.masks import pack_masks, padding_is_set, unpack_masks
 from fmfbench.scoring.counts import Confusion, confusion, mask_counts, pixel_confusion
 from fmfbench.scoring.metrics import (
+    CALIBRATION_METRICS,
     COUNT_METRICS,
     EVENT_METRICS,
     METRICS,
@@ -179,6 +180,7 @@ def test_the_table_is_whole():
     assert {entry.name for entry in METRICS if not entry.higher_is_better} == {
         "fdr",
         "mdr",
+        "ece",
         "delay_median_s",
         "delay_p95_s",
         "false_alarms_per_hour",
@@ -216,7 +218,9 @@ def test_families_of_metrics_are_whole():
     assert COUNT_METRICS == ("accuracy", "f1", "fdr", "mdr", "miou")
     assert RANK_METRICS == ("auroc", "ap")
     assert PIXEL_RANK_METRICS == ("pixel_auroc", "aupro")
-    assert len(COUNT_METRICS + RANK_METRICS + PIXEL_RANK_METRICS + EVENT_METRICS) == len(METRICS)
+    assert CALIBRATION_METRICS == ("ece",)
+    kinds = (COUNT_METRICS, RANK_METRICS, PIXEL_RANK_METRICS, CALIBRATION_METRICS, EVENT_METRICS)
+    assert sum(map(len, kinds)) == len(METRICS)
     assert {entry.name for entry in METRICS if not entry.share} == {
         "delay_median_s",
         "delay_p95_s",

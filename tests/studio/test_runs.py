@@ -39,7 +39,7 @@ def test_every_missing_frame_comes_once_and_a_look_at_all_of_it_comes_first(seed
 class Slow:
     """Judges frame f as f / 1000, when it is let go."""
 
-    name = "slow"
+    name, threshold = "slow", 0.5
 
     def __init__(self) -> None:
         self.gate = threading.Semaphore(0)
@@ -85,7 +85,7 @@ def test_what_is_judged_is_kept_when_another_recording_is_opened(awkward_store: 
 
 def test_a_model_that_fails_is_said_and_does_not_end_the_studio(awkward_store: Path) -> None:
     class Broken:
-        name = "broken"
+        name, threshold = "broken", 0.5
 
         def __call__(self, data: Any, ids: Any) -> Any:
             raise RuntimeError("no such layer")
