@@ -41,7 +41,12 @@ from fmfbench_models.inference.engine import make_engine
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.progress import Progress
 from fmfbench_models.training.parallel import check_device
-from fmfbench_models.training.samples import fit_and_validation, normal_windows, train_split
+from fmfbench_models.training.samples import (
+    fit_and_validation,
+    normal_windows,
+    train_split,
+    without_fold,
+)
 from fmfbench_models.training.step import autocast, to_device, to_float32
 
 __all__ = ["Calibration", "calibrate", "calibration_of"]
@@ -197,7 +202,7 @@ def _validation_windows(model: Model, data: Dataset, source: Path, cache: str | 
     trained = told.get("data", {})
     name = str(trained.get("split", SOURCE))
     try:
-        data = train_split(data, name)
+        data, _ = train_split(data, name)
     except (InputError, StoreError):
         raise InputError(
             f"{data.path}: expected the split {name} that {source} was trained on, got "
@@ -212,8 +217,16 @@ def _validation_windows(model: Model, data: Dataset, source: Path, cache: str | 
         "train", get_protocol(model.meta.protocol), told.get("context", "full"), cache=cache
     )
     ids = np.intersect1d(fit_and_validation(data, windows.protocol)[1], windows.sample_ids)
+    if told.get("fold") is not None:
+        ids = np.intersect1d(ids, without_fold(data, told["fold"], windows.protocol))
     if told.get("normal_only"):  # whose labels alone it may know
         ids = np.intersect1d(ids, normal_windows(windows))
+    recorded = told.get("samples", {}).get("validation", len(ids))
+    if len(ids) != recorded:
+        raise InputError(
+            f"{source}: expected the {recorded} samples that it was validated on, got {len(ids)} in {data.path}; "
+            "give the store as it was, and the version that trained it"
+        )
     return windows.select(ids)
 
 

@@ -193,6 +193,15 @@ def test_a_named_split_is_calibrated_on_its_own_validation_samples(furnace_store
         calibrate(run, other, **CPU)
 
 
+def test_a_fold_is_calibrated_outside_of_it(noisy_store, options, tmp_path):
+    asked = {**options, "epochs": 1, "every": 9}
+    run = train("fmformer", noisy_store, tmp_path / "run", options=asked, split="loro:two", device="cpu")
+    facts = calibrate(run, noisy_store, **CPU)
+    data = fmfbench.open_dataset(noisy_store)
+    ids = data.sample_ids("val", guard_seconds=0.7)
+    assert facts["samples"] == int((data.locate(ids)[0] == list(data.recordings).index("one")).sum())
+
+
 def test_of_a_model_of_normal_frames_only_these_are_looked_at(furnace_store, options, tmp_path):
     asked = {**options, "epochs": 1, "normal_only": True}
     run = train("fmformer", furnace_store, tmp_path / "run", options=asked, device="cpu")
