@@ -63,12 +63,16 @@ def frame_statistics(recording: Recording) -> dict[str, FloatArray]:
     with h5py.File(recording.path) as file:
         video = np.stack([file["data"][int(f)] for f in frames])
     flat = video.reshape(len(video), 3, -1).astype(np.float64)
+    luma = np.einsum("c,ncp->np", (0.299, 0.587, 0.114), flat)
     return {
         "label": recording.label[frames],
         "frame index": frames / len(recording.label),
         "mean brightness": flat.mean(axis=(1, 2)),
         "contrast": flat.std(axis=(1, 2)),
         "compressed size": np.array([len(zlib.compress(v.tobytes(), 6)) for v in video], dtype=np.float64),
+        "brightest pixel, by luma": luma.max(axis=1),
+        "brightest pixel, by its smallest channel": flat.min(axis=1).max(axis=1),
+        "brightest pixel, by its greatest channel": flat.max(axis=(1, 2)),
         "mean blue": flat[:, 2].mean(axis=1),
         "mean red less blue": flat[:, 0].mean(axis=1) - flat[:, 2].mean(axis=1),
     }
@@ -133,10 +137,12 @@ def main(folder: Path) -> None:
         inside = (visibility >= low) & (visibility < high)
         print(f"visibility {low} to {min(high, 1.0)}: {inside.mean():.4f} of test frames")
     parts = [frame_statistics(own) for own in recordings]
+    shown = np.concatenate([part["label"] for part in parts])
     for name in parts[0]:
         if name != "label":
             values = [f"{roc_auc_score(part['label'], part[name]):.3f}" for part in parts]
-            print(f"AUROC of {name}, per recording: {', '.join(values)}")
+            whole = roc_auc_score(shown, np.concatenate([part[name] for part in parts]))
+            print(f"AUROC of {name}: {whole:.3f}, per recording {', '.join(values)}")
     for k in range(1, len(HORIZONS) + 1):
         accuracy = current_accuracy(recordings, HORIZONS[:k])
         print(f"current alone, up to {HORIZONS[k - 1]} s back: accuracy {accuracy:.3f}")

@@ -10,6 +10,6 @@ from __future__ import annotations
 __all__ = ["NAME", "STREAMS", "VERSION"]
 
 NAME = "FMF-Sim"
-VERSION = "2.0"  # any change of the output, however small, changes this
+VERSION = "2.1"  # any change of the output, however small, changes this
 # Keys every random stream. A version that changes one part keeps it, so that the other parts stay as they were.
 STREAMS = "1.0"

@@ -50,7 +50,7 @@ SPACING = (1.5, 3.0)  # radii between pieces, along the crack
 ELONGATION = (1.0, 2.6)  # along the crack over across
 ROUGHNESS = (14, 11, 8, 5, 2, 0)  # of 16: how far the rim is from an ellipse; the first that leaves no crumbs
 
-GLOW = (0.8, 1.3)  # brightness at the apex; 1 saturates the red
+GLOW = (0.7, 1.2)  # brightness at the apex; 1 saturates the red
 ONSET_GLOW, OFFSET_GLOW = 0.8, 0.65  # of the apex' glow
 SHIMMER, SHIMMER_SECONDS = 0.06, 0.6  # relative deviation
 WARMING_SECONDS = 0.2

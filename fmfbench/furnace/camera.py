@@ -12,7 +12,7 @@ __all__ = ["BLOCK", "Encoder", "expose", "tone"]
 
 FloatArray = npt.NDArray[np.float32]
 
-READ_NOISE = 6.0  # grey levels squared, chosen: a pixel is the mean of many of the camera's
+READ_NOISE = 7.0  # grey levels squared, chosen: a pixel is the mean of many of the camera's
 SHOT_NOISE = 0.016  # grey levels squared per grey level
 DEAD_ZONE = 1.6  # luma DCT coefficients lose this much; chosen, as of a light MJPEG stream
 BLOCK = 8

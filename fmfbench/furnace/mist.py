@@ -28,7 +28,7 @@ EPISODE_PAUSE = (6.0, 56.0)  # s
 EPISODE_SECONDS = (3.5, 9.0)
 FLANK_SECONDS = 0.9
 THIN, THICK = (0.5, 2.6), (3.6, 7.5)  # peak optical depth; THICK hides everything
-THICK_SHARE = 0.7
+THICK_SHARE = 0.5
 STRUCTURE = 0.4  # relative deviation of the depth over the frame
 BRIGHTNESS = (1.02, 1.05, 1.1)  # of the mist over the light that falls on it
 

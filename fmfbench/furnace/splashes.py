@@ -17,13 +17,13 @@ __all__ = ["Splash", "draw_splashes", "plan_splashes"]
 
 FloatArray = npt.NDArray[np.float32]
 
-PAUSE = (1.5, 34.0)  # s between showers
+PAUSE = (1.5, 22.0)  # s between showers
 DROPS = (1, 4)  # in a shower
 STICKS = 0.4  # share of drops that stick
 STUCK_SECONDS = (2.0, 26.0)
 FLIGHT_SECONDS = (0.16, 0.9)
 FLIGHT = (0.25, 0.9)  # frame heights a second
-BRIGHTNESS = (0.35, 1.25)  # of white
+BRIGHTNESS = (0.75, 1.6)  # of white
 WIDTH = (0.42, 0.72)  # deviation of a drop's disc, pixels of a frame 64 wide
 COLOUR = (255.0, 226.0, 168.0)  # at full brightness; cooling takes blue and green first
 
@@ -36,7 +36,7 @@ class Splash:
     last: int
     row: FloatArray  # (n,) pixels
     column: FloatArray
-    strength: FloatArray  # (n,) 0..1.25
+    strength: FloatArray  # (n,) 0..1.6
     width: float  # pixels
 
 
