@@ -188,7 +188,9 @@ def _check_asked(options: dict[str, Any], keyframes: Path | None) -> None:
     wanted = ("preview", "with_report", "to_json", "to_cvat", "to_coco", "to_video")
     if keyframes is None and not any(options[key] for key in wanted):
         raise AnnotationError(
-            "expected KEYFRAMES, or --preview, --report or an --export of layers that are there"
+            "expected KEYFRAMES, or --preview, --report or an --export of layers that are there, got none of them"
         )
     if keyframes is None and options["layer_as_default"]:
-        raise AnnotationError("--layer-as-default expects KEYFRAMES: give those that the layer was made from")
+        raise AnnotationError(
+            "--layer-as-default: expected KEYFRAMES, got none; give those that the layer was made from"
+        )

@@ -131,19 +131,19 @@ def _refined(options: dict[str, Any]) -> str | None:
 def check_recording(data: Dataset, name: str | None) -> None:
     """AnnotationError unless the store has such a recording, where one is named."""
     if name is not None and name not in data.recordings:
-        raise AnnotationError(
-            f"--recording: unknown recording {name!r}: the store holds {', '.join(data.recordings)}; use one of these"
-        )
+        raise AnnotationError(f"--recording: expected one of {', '.join(data.recordings)}, got {name!r}")
 
 
 def check_outputs(options: dict[str, Any]) -> None:
     """Refuse what cannot be written before anything is."""
     preview = options["preview"]
     if preview is not None and preview.suffix.lower() not in (*_PICTURES, *_CLIPS):
-        raise AnnotationError(f"{preview}: expected --preview to end in {', '.join((*_PICTURES, *_CLIPS))}")
+        raise AnnotationError(
+            f"--preview: expected a name that ends in {', '.join((*_PICTURES, *_CLIPS))}, got {preview}"
+        )
     drawn = options["to_json"]
     if drawn is not None and drawn.suffix.lower() != ".json":
-        raise AnnotationError(f"{drawn}: expected a name for keyframes, ending in .json")
+        raise AnnotationError(f"expected a name for keyframes that ends in .json, got {drawn}")
     for key in ("to_cvat", "to_coco", "to_video"):
         if options[key] is not None and options[key].suffix.lower() in (".xml", ".zip", ".json", ".mp4"):
             raise AnnotationError(

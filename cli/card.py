@@ -82,14 +82,14 @@ def _of_run(run: Path, out: Path | None, as_json: bool, asked_of_stores: bool) -
     from fmfbench_models.model_card import run_card
 
     if asked_of_stores:
-        raise InputError("card: --facts and --base are for a store, got a run folder")
+        raise InputError("card: expected a store for --facts and --base, got a run folder")
     text = run_card(run)
     if out is None:
         print_result({"run": run.name, "card": text}, text.rstrip("\n"), as_json)
         return
     if not out.absolute().parent.is_dir() or (out.exists() and not out.is_dir()):
         raise InputError(
-            f"{out}: expected a folder to write into, or the name of a new one in an existing folder"
+            f"expected a folder to write into, or the name of a new one in an existing folder, got {out}"
         )
     out.mkdir(exist_ok=True)
     write_page(out / "README.md", text)

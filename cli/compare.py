@@ -74,7 +74,10 @@ def command(
     from fmfbench.scoring.compare import compare
 
     if (data is None) == (labels is None):
-        raise InputError("compare: expected exactly one of --data STORE and --labels FILE")
+        raise InputError(
+            "compare: expected exactly one of --data STORE and --labels FILE, "
+            f"got {'both' if data else 'neither'}"
+        )
     if report is not None:
         check_target(report)
         check_ending(report, (".html", ".htm"), "a page")

@@ -100,7 +100,7 @@ def command(source: Path, target: Place | None, **options: Any) -> None:
         description = describe_source(open_source(source, make_options(**given)))
     else:
         if target is None:
-            raise SourceError("expected TARGET, the store to make, after SOURCE; or --dry-run")
+            raise SourceError("expected TARGET, the store to make, after SOURCE, got none; or give --dry-run")
         if options["scheduler"] is None and options["processes"] is None:
             path = convert(source, target, **given, overwrite=overwrite, progress=True)
         else:
@@ -142,5 +142,5 @@ def _parse_numbers(text: str | None, separator: str, count: int, wanted: str) ->
         return None
     parts = text.lower().split(separator)
     if len(parts) != count or not all(p.strip().isdigit() for p in parts):
-        raise SourceError(f"{wanted}, found {text!r}")
+        raise SourceError(f"{wanted}, got {text!r}")
     return tuple(int(p) for p in parts)

@@ -146,7 +146,9 @@ def _clear(folder: Path, tell: Callable[[str], None]) -> None:
     if not folder.exists() or (folder.is_dir() and not without_leavings(folder.iterdir())):
         return
     if not (folder / _MARK).exists():
-        raise InputError(f"{folder}: expected a new or empty folder or an earlier demo's; choose another")
+        raise InputError(
+            f"{folder}: expected a new or empty folder or an earlier demo's, got one in use; choose another"
+        )
     tell(f"{folder}: replacing what an earlier demo made there")
     for name in _MADE:
         made = folder / name

@@ -123,7 +123,10 @@ def command(
     from fmfbench.scoring.tables import score_csv, scores_markdown
 
     if (data is None) == (labels is None):
-        raise InputError("score: expected exactly one of --data STORE and --labels FILE")
+        raise InputError(
+            "score: expected exactly one of --data STORE and --labels FILE, "
+            f"got {'both' if data else 'neither'}"
+        )
     printed = markdown == Path("-")
     written = {"report": report, "markdown": None if printed else markdown, "csv": csv_file, "bundle": bundle}
     claims = _claims(stated)
@@ -196,16 +199,16 @@ def _studio(address: str | None, report: Path | None) -> str | None:
     from fmfbench.plots.page import check_studio
 
     if address is not None and report is None:
-        raise InputError("score: --studio expects --report, whose page links to it")
+        raise InputError("score: expected --report, whose page links to the studio, got --studio alone")
     return check_studio(address)
 
 
 def _check_facts(bundle: Path | None, run: Path | None, latency: bool, claims: dict[str, float]) -> None:
     if bundle is None and (run is not None or latency or claims):
         given = "--run" if run is not None else "--latency" if latency else "--fact"
-        raise InputError(f"score: {given} expects --bundle, which its facts go into")
+        raise InputError(f"score: expected --bundle, which the facts go into, got {given} alone")
     if latency and run is None:
-        raise InputError("score: --latency expects --run, the model to time")
+        raise InputError("score: expected --run, the model to time, got --latency alone")
 
 
 def _check_outputs(written: dict[str, Path | None], file: Path, options: dict[str, Any]) -> None:
@@ -225,10 +228,11 @@ def _check_outputs(written: dict[str, Path | None], file: Path, options: dict[st
         check_target(target)
         check_ending(target, endings, what)
         if name == "bundle" and file.is_dir():
-            raise InputError(f"{file}: --{name} is for one file, got a folder")
+            raise InputError(f"--{name}: expected one prediction file, got the folder {file}")
     if written["bundle"] is not None and (options["compat"] or options["truth"]):
         raise InputError(
-            "score: --bundle expects neither --compat nor --truth: a board could not repeat the score"
+            "score: expected --bundle without --compat and --truth, which a board could not repeat, "
+            f"got {'--compat' if options['compat'] else '--truth'}"
         )
 
 
@@ -240,7 +244,9 @@ def _run_facts(run: Path, latency: bool) -> dict[str, Any]:
     try:
         settings = json.loads((run / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise InputError(f"{run}: expected a run folder of `fmfbench train`, with its run.json") from None
+        raise InputError(
+            f"{run}: expected a run folder of `fmfbench train`, got one without run.json"
+        ) from None
     facts: dict[str, Any] = {"run": {key: value for key, value in settings.items() if key != "data"}}
     if settings.get("train_seconds") is not None:
         facts["train_seconds"] = settings["train_seconds"]

@@ -32,9 +32,9 @@ def command(store: Path, name: str | None, frames: str | None, out: Path) -> Non
         raise StoreError(f"{store}: has no recordings")
     chosen = name if name is not None else next(iter(recordings))
     if chosen not in recordings:
-        raise StoreError(f"{store}: no recording {chosen!r}; there are {', '.join(recordings)}")
+        raise StoreError(f"{store}: expected one of the recordings {', '.join(recordings)}, got {chosen!r}")
     if out.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise StoreError(f"{out}: expected a name that ends in .png, .pdf or .svg")
+        raise StoreError(f"expected a name that ends in .png, .pdf or .svg, got {out}")
     if not out.parent.is_dir():
         raise StoreError(f"{out}: the folder {out.parent} does not exist; make it first")
     recording = recordings[chosen]

@@ -10,7 +10,7 @@ except ModuleNotFoundError as error:
     from fmfbench.errors import MissingDependencyError
 
     raise MissingDependencyError(
-        "fmfbench_models: expected the package torch, it is not installed; pip install 'fmfbench[models]'"
+        "fmfbench_models: the package torch is not installed; pip install 'fmfbench[models]'"
     ) from error
 
 from fmfbench_models.checkpoint import load_checkpoint as load_checkpoint

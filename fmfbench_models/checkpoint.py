@@ -111,7 +111,7 @@ def checkpoint_file(path: Path) -> Path:
             raise InputError(f"{path}: expected a run folder with {' or '.join(RUN_FILES)}, got neither")
         path = found[0]
     if not path.is_file():
-        raise InputError(f"{path}: expected a run folder or a checkpoint file, there is none")
+        raise InputError(f"{path}: expected a run folder or a checkpoint file, got neither")
     return path
 
 
@@ -171,7 +171,7 @@ def load_official(path: str | os.PathLike[str]) -> Model:
     try:
         config = official_config(state)
     except (KeyError, IndexError) as error:
-        raise InputError(f"{path}: expected a whole released state dict, {error} is missing") from None
+        raise InputError(f"{path}: expected a whole released state dict, got one without {error}") from None
     model = create_model("fmformer", preset="official", **config)
     if any(value.dtype == torch.float64 for value in state.values()):
         model.double()

@@ -88,7 +88,7 @@ class Detector:
             raise InputError(f"detector: expected three phases, got an array of shape {row.shape}")
         if self._current_time and time <= self._current_time[-1]:
             raise InputError(
-                f"detector: currents come in order of time, {time} is not after {self._current_time[-1]}"
+                f"detector: expected currents in order of time, got {time} after {self._current_time[-1]}"
             )
         self._current.append(row)
         self._current_time.append(int(time))
@@ -105,10 +105,12 @@ class Detector:
             raise InputError(f"detector: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
         if self._frame_time and time <= self._frame_time[-1]:
             raise InputError(
-                f"detector: frames come in order of time, {time} is not after {self._frame_time[-1]}"
+                f"detector: expected frames in order of time, got {time} after {self._frame_time[-1]}"
             )
         if self._frames and image.shape != self._frames[-1].shape:
-            raise InputError(f"detector: frames were {self._frames[-1].shape}, this one is {image.shape}")
+            raise InputError(
+                f"detector: expected a frame of shape {self._frames[-1].shape} as before, got {image.shape}"
+            )
         self._frames.append(image)
         self._frame_time.append(int(time))
         self._forget(int(time))

@@ -44,7 +44,7 @@ class Output:
         if self.logits is not None:
             return self.logits.softmax(1)[:, 1]
         if self.pixel_logits is None:
-            raise ValueError("scores: expected logits or pixel_logits, the output has neither")
+            raise ValueError("scores: expected logits or pixel_logits, got an output with neither")
         return self.pixel_logits.softmax(1)[:, 1].flatten(1).amax(1)
 
     def margins(self) -> Tensor:

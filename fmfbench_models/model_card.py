@@ -33,7 +33,9 @@ def run_card(run: Path) -> str:
     try:
         facts: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise InputError(f"{run}: expected a run folder of `fmfbench train`, with its run.json") from None
+        raise InputError(
+            f"{run}: expected a run folder of `fmfbench train`, got one without run.json"
+        ) from None
     model = load_checkpoint(run)
     meta, info = model.meta, model_info(model.meta.name)
     told = meta.provenance

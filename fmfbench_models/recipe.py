@@ -80,26 +80,26 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "every", "validate_every"):
             if getattr(self, name) < 1:
-                raise InputError(f"recipe: {name} must be 1 or more, got {getattr(self, name)}")
+                raise InputError(f"recipe: expected {name} of 1 or more, got {getattr(self, name)}")
         if not self.lr > 0:
-            raise InputError(f"recipe: lr must be above 0, got {self.lr}")
+            raise InputError(f"recipe: expected lr above 0, got {self.lr}")
         if not 0 <= self.flip <= 1:
-            raise InputError(f"recipe: flip must be in [0, 1], got {self.flip}")
+            raise InputError(f"recipe: expected flip in [0, 1], got {self.flip}")
         for name in ("jitter", "current_jitter", "modality_dropout", "ema"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"recipe: {name} must be in [0, 1), got {getattr(self, name)}")
+                raise InputError(f"recipe: expected {name} in [0, 1), got {getattr(self, name)}")
         if not 0 <= self.warmup < self.epochs:
             raise InputError(
-                f"recipe: warmup must be 0 or more and below epochs ({self.epochs}), got {self.warmup}"
+                f"recipe: expected warmup of 0 or more and below epochs ({self.epochs}), got {self.warmup}"
             )
         if self.patience < 0:
-            raise InputError(f"recipe: patience must be 0 or more epochs, got {self.patience}")
+            raise InputError(f"recipe: expected patience of 0 or more epochs, got {self.patience}")
         if self.patience and not self.validate:
             raise InputError(
-                "recipe: patience waits for the validation loss; give validate=true, or patience=0"
+                "recipe: expected validate=true, whose loss patience waits for, got false; or give patience=0"
             )
         if self.shift < 0:
-            raise InputError(f"recipe: shift must be 0 or more pixels, got {self.shift}")
+            raise InputError(f"recipe: expected shift of 0 or more pixels, got {self.shift}")
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of an update, counted from 0.

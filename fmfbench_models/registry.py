@@ -122,7 +122,7 @@ def _registrations() -> dict[str, Registration]:
             )
         if record.name in found:
             raise InputError(
-                f"entry point {point.value}: the model name {record.name!r} is taken; choose another"
+                f"entry point {point.value}: expected a model name that is free, got {record.name!r}; choose another"
             )
         found[record.name] = record
     return dict(sorted(found.items()))
@@ -228,7 +228,7 @@ def parse_config(kind: type[Any], values: Mapping[str, Any], *, what: str) -> An
     known = [item.name for item in fields(kind) if item.init]
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise InputError(f"{what}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        raise InputError(f"{what}: expected keys of {', '.join(sorted(known))}, got {', '.join(unknown)}")
     parsed = {key: _parse_value(hints[key], value, where=f"{what}: {key}") for key, value in values.items()}
     return kind(**parsed)
 

@@ -216,7 +216,7 @@ def read_drawn(
             head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
     except OSError as error:
         raise AnnotationError(
-            f"{path}: cannot be read: {error.strerror}; name keyframes.json or a CVAT export"
+            f"{path}: expected keyframes.json or a CVAT export, got what cannot be read: {error.strerror}"
         ) from error
     utf16 = head[:2] in (b"\xff\xfe", b"\xfe\xff")
     if head[:1] == b"<" or head[:2] == b"PK" or utf16 or path.suffix.lower() in (".xml", ".zip"):
@@ -224,7 +224,9 @@ def read_drawn(
     keyframes = read_keyframes(path)
     for option, value in (("--label", label), ("--task", task), ("--size", size)):
         if value is not None:
-            raise AnnotationError(f"{path}: {option} is for a CVAT export, got keyframes.json; leave it out")
+            raise AnnotationError(
+                f"{path}: expected a CVAT export for {option}, got keyframes.json; leave it out"
+            )
     if recording is None:
         return keyframes, DrawnFrames({})
     if recording not in keyframes.recordings:

@@ -55,8 +55,8 @@ def write_cvat(
     for track in keyframes.recordings[recording]:
         if not track.keyframes:
             raise AnnotationError(
-                f"{recording}, track {track.id}: expected events with boxes, for CVAT has no events without boxes; "
-                "export keyframes.json"
+                f"{recording}, track {track.id}: expected events with boxes, got one without, which CVAT has no "
+                "place for; export keyframes.json"
             )
     lines = [*_head(recording, num_frames, keyframes.size, label)]
     for number, track in enumerate(keyframes.recordings[recording]):

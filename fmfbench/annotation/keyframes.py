@@ -157,7 +157,9 @@ def read_keyframes(path: str | os.PathLike[str]) -> Keyframes:
             raise AnnotationError(f"{path}: expected keyframes of at most {_LARGEST_FILE} bytes, got more")
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read: {error.strerror}; name a keyframes.json") from error
+        raise AnnotationError(
+            f"{path}: expected a keyframes.json, got what cannot be read: {error.strerror}"
+        ) from error
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path}: expected JSON in UTF-8, got other bytes at {error.start}") from error
     if not text.strip():
@@ -235,8 +237,8 @@ def check_against(
         if name not in frame_counts:
             known = ", ".join(sorted(frame_counts)[:5]) + (", ..." if len(frame_counts) > 5 else "")
             raise AnnotationError(
-                f"unknown recording {name!r}: the store holds {known}; use one of these names, or say with --recording "
-                "which one was drawn on"
+                f"expected one of the store's recordings {known}, got {name!r}; use one of these names, or say with "
+                "--recording which one was drawn on"
             )
         count = frame_counts[name]
         frames = (drawn_frames or {}).get(name, range(count))

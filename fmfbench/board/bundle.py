@@ -109,7 +109,8 @@ def write_bundle(
     check_ending(out, (".fmfb",), "a bundle")
     if score.evidence is None or score.evidence.occlusion is not None:
         raise InputError(
-            f"{out}: expected a score with its evidence and without --compat and --truth, which a board cannot repeat"
+            f"{out}: expected a score with its evidence and without --compat and --truth, got one that a board "
+            "cannot repeat"
         )
     content = predictions.read_bytes()
     if hashlib.sha256(content).hexdigest() != score.receipt["predictions_sha256"]:
@@ -159,11 +160,13 @@ def read_bundle(path: Path) -> Bundle:
     _check_receipt(path, receipt, sizes, hashes)
     inner = receipt["receipt"]
     if inner["predictions_sha256"] != hashes[PREDICTIONS]:
-        raise PredictionError(f"{path}: the receipt is for other predictions than the bundle holds")
+        raise PredictionError(f"{path}: expected the receipt of the predictions it holds, got that of others")
     if score.get("receipt") != inner:
-        raise PredictionError(f"{path}: {SCORE} carries another receipt than {RECEIPT}")
+        raise PredictionError(f"{path}: expected one receipt in {SCORE} and {RECEIPT}, got two")
     if card.get("meta") != score.get("meta"):
-        raise PredictionError(f"{path}: {CARD} and {SCORE} tell of different predictions")
+        raise PredictionError(
+            f"{path}: expected {CARD} and {SCORE} to tell of the same predictions, got different ones"
+        )
     return Bundle(path=path, receipt=inner, score=score, card=card, options=receipt["options"])
 
 
@@ -247,14 +250,17 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.Zip
                 most = _MAX_PREDICTIONS if name == PREDICTIONS else _MAX_JSON
                 if info.file_size > most or info.file_size > _MOST_GROWTH * info.compress_size + 1024:
                     raise PredictionError(
-                        f"{path}: {name} announces {info.file_size} bytes; that is not believed"
+                        f"{path}: {name}: expected at most {most} bytes, packed at most {_MOST_GROWTH} to 1, "
+                        f"got {info.file_size} announced"
                     )
             yield archive, members
     except PredictionError:
         raise
     except ZIP_TROUBLE as error:
         told = " ".join(str(error).split())[:200] or type(error).__name__
-        raise PredictionError(f"{path}: expected a bundle of `fmfbench score --bundle`: {told}") from None
+        raise PredictionError(
+            f"{path}: expected a bundle of `fmfbench score --bundle`, got a file that is none: {told}"
+        ) from None
     finally:
         file.close()
 
@@ -263,7 +269,9 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, most: int
     with archive.open(info) as stream:
         data = stream.read(most + 1)
     if len(data) != info.file_size:
-        raise PredictionError(f"{path}: {info.filename} is not as long as the archive says")
+        raise PredictionError(
+            f"{path}: {info.filename}: expected {info.file_size} bytes, which the archive announces, got others"
+        )
     return data
 
 
@@ -274,7 +282,9 @@ def _hash(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> str:
             digest.update(block)
             length += len(block)
     if length != info.file_size:
-        raise PredictionError(f"{path}: {info.filename} is not as long as the archive says")
+        raise PredictionError(
+            f"{path}: {info.filename}: expected {info.file_size} bytes, which the archive announces, got others"
+        )
     return digest.hexdigest()
 
 
@@ -308,20 +318,28 @@ def _check_receipt(
     path: Path, receipt: dict[str, Any], sizes: dict[str, int], hashes: dict[str, str]
 ) -> None:
     if set(receipt) != {"schema", "receipt", "options", "members"} or type(receipt["schema"]) is not int:
-        raise PredictionError(f"{path}: {RECEIPT} does not hold schema, receipt, options and members alone")
+        raise PredictionError(
+            f"{path}: {RECEIPT}: expected schema, receipt, options and members alone, got other keys"
+        )
     if receipt["schema"] != SCHEMA:
         raise PredictionError(f"{path}: expected a bundle of schema {SCHEMA}, got {receipt['schema']!r}")
     members = {name: {"bytes": sizes[name], "sha256": hashes[name]} for name in _HASHED}
     if receipt["members"] != members:
         told = receipt["members"] if isinstance(receipt["members"], dict) else {}
         wrong = [name for name in _HASHED if told.get(name) != members[name]] or ["members"]
-        raise PredictionError(f"{path}: {', '.join(wrong)} do not agree with the receipt's hashes")
+        raise PredictionError(
+            f"{path}: expected the bytes that the receipt names, got others in {', '.join(wrong)}"
+        )
     inner, options = receipt["receipt"], receipt["options"]
     if not isinstance(inner, dict) or set(inner) != _RECEIPT_KEYS:
-        raise PredictionError(f"{path}: the receipt does not hold exactly {', '.join(sorted(_RECEIPT_KEYS))}")
+        raise PredictionError(
+            f"{path}: expected a receipt of exactly {', '.join(sorted(_RECEIPT_KEYS))}, got another"
+        )
     sources = inner["sources_digest"]
     if not (sources is None or (isinstance(sources, str) and re.fullmatch("[0-9a-f]{64}", sources))):
-        raise PredictionError(f"{path}: its sources digest is neither a sha256 nor null")
+        raise PredictionError(
+            f"{path}: expected a sha256 or null as sources digest, got {ascii(sources)[:80]}"
+        )
     good = (
         isinstance(options, dict)
         and set(options) == set(_OPTIONS)
@@ -331,4 +349,4 @@ def _check_receipt(
         )
     )
     if not good:
-        raise PredictionError(f"{path}: its options are not those of a score")
+        raise PredictionError(f"{path}: expected the options of a score ({', '.join(_OPTIONS)}), got others")

@@ -137,7 +137,9 @@ def _read_document(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         told = " ".join(str(getattr(error, "strerror", None) or error).split())[:100]
-        raise InputError(f"{path}: expected a card of `fmfbench card STORE -o DIR`: {told}") from None
+        raise InputError(
+            f"{path}: expected a card of `fmfbench card STORE -o DIR`, got a file that is none: {told}"
+        ) from None
     if not isinstance(document, dict):
         raise InputError(f"{path}: expected a JSON object, got a {type(document).__name__}")
     return document

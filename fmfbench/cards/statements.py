@@ -101,7 +101,7 @@ def read_statements(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         told = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise InputError(
-            f"{path}: expected TOML of statements (`fmfbench card --template`): {told}"
+            f"{path}: expected TOML of statements (`fmfbench card --template`), got {told}"
         ) from None
     rai = found.pop("rai", {})
     tables = ((found, DATA_KEYS, ""), (rai if isinstance(rai, dict) else {"rai": rai}, RAI_KEYS, "rai."))

@@ -49,7 +49,7 @@ def write_card(
     target = local_path(os.fspath(out))
     if isinstance(data.path, Path) and target.resolve() == data.path.resolve():
         raise InputError(
-            f"{target}: expected a folder other than the store, which holds nothing but its arrays"
+            f"{target}: expected a folder outside the store, got one of the store, which holds nothing but its arrays"
         )
     _check_target(target)
     facts = gather_facts(data)
@@ -93,5 +93,5 @@ def _check_target(target: Path) -> None:
         )
         if taken:
             raise InputError(
-                f"{target}: expected no {', '.join(taken)} there, or an earlier card; name another folder"
+                f"{target}: expected a new folder or an earlier card's, got one with {', '.join(taken)}; name another"
             )

@@ -59,13 +59,13 @@ def joined_cluster(scheduler: str | None = None, processes: int | None = None) -
         MissingDependencyError: Dask is not installed.
     """
     if (scheduler is None) == (processes is None):
-        raise InputError("expected exactly one of --scheduler ADDRESS and --processes N")
+        raise InputError("expected --scheduler ADDRESS or --processes N, got both")
     try:
         import dask
         from distributed import Client, LocalCluster
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            "work on many processes needs the package distributed; pip install 'fmfbench[dask]'"
+            "many processes: the package distributed is not installed; pip install 'fmfbench[dask]'"
         ) from error
     settings = {"distributed.scheduler.allowed-failures": _TRIES, "distributed.worker.daemon": False}
     with dask.config.set(settings):

@@ -426,7 +426,7 @@ def _write_stream(
         future.result()
     if position != spec.length:
         raise SourceError(
-            f"{name}: expected {spec.length} frames, the source ended after {position}; it is truncated"
+            f"{name}: expected {spec.length} frames, got {position} before the source ended; it is truncated"
         )
 
 

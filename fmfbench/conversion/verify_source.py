@@ -42,7 +42,7 @@ def compare_with_source(
         source = open_source(path, _options(attributes or {}, workers))
     except (FmfbenchError, OSError) as error:
         raise SourceError(
-            f"{path}: expected the source that {store} was converted from: {_own_words(error, path)}"
+            f"{path}: expected the source that {store} was converted from, got another: {_own_words(error, path)}"
         ) from error
     theirs = {r.name: r for r in source.recordings}
     for name in sorted(set(theirs) ^ set(names)):

@@ -233,33 +233,39 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
 def _read_array(archive: NpzFile, name: str) -> NDArray[Any]:
     header = archive.header(name)
     if header.nbytes > _MAX_BYTES or (header.shape and header.shape[0] > _MAX_ROWS):
-        raise PredictionError(f"{name} has shape {header.shape}; that is more than can be scored")
+        raise PredictionError(f"{name}: expected a shape that can be scored, got {header.shape}")
     return archive.read(name, header)
 
 
 def _parse(arrays: dict[str, NDArray[Any]]) -> Labels:
     missing = sorted({*_REQUIRED, "meta"} - set(arrays))
     if missing:
-        raise PredictionError(f"{', '.join(missing)} missing")
+        raise PredictionError(
+            f"expected the arrays {', '.join([*_REQUIRED, 'meta'])}, got none called {', '.join(missing)}"
+        )
     length = len(arrays["sample_id"].reshape(-1))
     for name, kinds in (_REQUIRED | {"class_label": "iu"}).items():
         array = arrays.get(name)
         if array is not None and (array.shape != (length,) or array.dtype.kind not in kinds):
             raise PredictionError(
-                f"{name} has shape {array.shape} and type {array.dtype}, expected ({length},)"
+                f"{name}: expected shape ({length},), got {array.shape} of type {array.dtype}"
             )
         if array is not None and name in _ALLOWED and not np.isin(array, _ALLOWED[name]).all():
-            raise PredictionError(f"{name} has values other than {_ALLOWED[name]}")
+            raise PredictionError(
+                f"{name}: expected values of {_ALLOWED[name]}, got {np.setdiff1d(array, _ALLOWED[name])[0]}"
+            )
     meta = _parse_meta(arrays["meta"])
     shape = arrays.get("mask_shape")
     bits = arrays.get("mask_bits")
     if shape is not None and (shape.shape != (2,) or shape.dtype.kind not in "iu" or shape.min() < 1):
-        raise PredictionError(f"mask_shape is {shape.tolist()}, expected (H, W)")
+        raise PredictionError(f"mask_shape: expected (H, W), got {shape.tolist()}")
     if bits is not None:
         if shape is None or bits.dtype != np.uint8 or bits.shape != (length, packed_length(*shape.tolist())):
-            raise PredictionError(f"mask_bits has shape {bits.shape} and type {bits.dtype}")
+            raise PredictionError(
+                f"mask_bits: expected uint8 rows of mask_shape, got shape {bits.shape} and type {bits.dtype}"
+            )
         if padding_is_set(bits, int(shape.prod())).any():
-            raise PredictionError("mask_bits has bits set behind the last pixel")
+            raise PredictionError("mask_bits: expected 0 in the bits behind the last pixel, got 1")
     labels = Labels(
         sample_id=arrays["sample_id"].astype(np.int64),
         recording=arrays["recording"].astype(np.int64),
@@ -298,26 +304,31 @@ def _parse_meta(array: NDArray[Any]) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         good = False
     if not good:
-        raise PredictionError(f"its meta is not that of label schema {_SCHEMA}")
+        raise PredictionError(f"expected the meta of label schema {_SCHEMA}, got another")
     return dict(meta)
 
 
 def _check_values(labels: Labels) -> None:
     """Of labels in order of their ids."""
     if (np.diff(labels.sample_id) == 0).any():
-        raise PredictionError("a sample id stands more than once")
+        raise PredictionError("expected each sample id once, got one more often")
     if labels.recording.size and not 0 <= labels.recording.min() <= labels.recording.max() < len(
         labels.recordings
     ):
-        raise PredictionError(f"recording has values outside 0..{len(labels.recordings) - 1}")
+        raise PredictionError(
+            f"recording: expected 0 to {len(labels.recordings) - 1}, "
+            f"got {labels.recording.min()} to {labels.recording.max()}"
+        )
     if (labels.frame < 0).any():
-        raise PredictionError("frame has values below 0")
+        raise PredictionError(f"frame: expected 0 or more, got {labels.frame.min()}")
     later = np.diff(labels.recording)
     if (later < 0).any():
-        raise PredictionError("sample ids do not follow the order of the recordings")
+        raise PredictionError("expected sample ids in the order of the recordings, got another order")
     for name, values, least in (("frame", labels.frame, 1), ("frame_time", labels.frame_time, 0)):
         if (values[1:][later == 0] - values[:-1][later == 0] < least).any():
-            raise PredictionError(f"{name} does not rise with the sample id within a recording")
+            raise PredictionError(
+                f"{name}: expected it to rise with the sample id within a recording, got a step back"
+            )
 
 
 def _rows_of(names: tuple[str, ...], recording: NDArray[np.int64]) -> Iterator[tuple[str, NDArray[np.intp]]]:

@@ -125,11 +125,11 @@ def _read(archive: NpzFile, name: str) -> NDArray[Any]:
     header = archive.header(name)
     if name == "meta":
         if header.dtype.kind != "U" or header.nbytes > _MAX_META_BYTES:
-            raise PredictionError(f"meta is {header.dtype} of {header.nbytes} bytes, expected JSON text")
+            raise PredictionError(f"meta: expected JSON text, got {header.dtype} of {header.nbytes} bytes")
     elif len(header.shape) != 1 or header.shape[0] > _MAX_ROWS or header.dtype != _DTYPES[name]:
         wanted = np.dtype(_DTYPES[name]).name
         raise PredictionError(
-            f"{name} has shape {header.shape} and type {header.dtype}, expected (N,) {wanted}"
+            f"{name}: expected shape (N,) of {wanted}, got {header.shape} of {header.dtype}"
         )
     return archive.read(name, header)
 
@@ -137,24 +137,34 @@ def _read(archive: NpzFile, name: str) -> NDArray[Any]:
 def _parse(arrays: Mapping[str, NDArray[Any]]) -> Outliers:
     missing = sorted({*_DTYPES, "meta"} - set(arrays))
     if missing:
-        raise PredictionError(f"{', '.join(missing)} missing")
+        raise PredictionError(
+            f"expected the arrays {', '.join([*_DTYPES, 'meta'])}, got none called {', '.join(missing)}"
+        )
     lengths = {name: len(arrays[name]) for name in _DTYPES}
     if len(set(lengths.values())) != 1 or not lengths["sample_id"]:
         raise PredictionError(f"expected arrays of one length above 0, got {lengths}")
     found = Outliers(**{name: arrays[name] for name in _DTYPES}, meta=_parse_meta(arrays["meta"]))
     assert {item.name for item in fields(Outliers)} == {*_DTYPES, "meta"}
     if (np.diff(found.sample_id) <= 0).any() or (np.diff(found.recording) < 0).any():
-        raise PredictionError("sample_id or recording does not rise")
+        raise PredictionError("expected sample_id and recording to rise, got a step back")
     if (np.diff(found.frame_time)[np.diff(found.recording) == 0] <= 0).any():
-        raise PredictionError("frame_time does not rise with the sample id within a recording")
+        raise PredictionError(
+            "frame_time: expected it to rise with the sample id within a recording, got a step back"
+        )
     if found.kind.max() > len(KINDS) or max(found.video_shuffled.max(), found.current_shuffled.max()) > 1:
-        raise PredictionError(f"kind has values above {len(KINDS)}, or a flag is neither 0 nor 1")
-    if min(found.sample_id.min(), found.video_id.min(), found.current_id.min()) < 0:
-        raise PredictionError("a sample id is below 0")
+        raise PredictionError(
+            f"expected kinds of 0 to {len(KINDS)} and flags of 0 and 1, got kind {found.kind.max()} and flag "
+            f"{max(found.video_shuffled.max(), found.current_shuffled.max())}"
+        )
+    least = min(found.sample_id.min(), found.video_id.min(), found.current_id.min())
+    if least < 0:
+        raise PredictionError(f"expected sample ids of 0 or more, got {least}")
     changed = (found.video_id != found.sample_id) | (found.current_id != found.sample_id)
     changed |= (found.video_shuffled > 0) | (found.current_shuffled > 0)
     if (changed != (found.kind > 0)).any():
-        raise PredictionError("a sample of kind 0 is not shown as it is, or an outlier is")
+        raise PredictionError(
+            "expected samples of kind 0, and no others, to be shown as they are, got another"
+        )
     return found
 
 
@@ -170,5 +180,5 @@ def _parse_meta(array: NDArray[Any]) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         good = False
     if not good:
-        raise PredictionError(f"its meta is not that of outlier schema {SCHEMA}")
+        raise PredictionError(f"expected the meta of outlier schema {SCHEMA}, got another")
     return dict(meta)

@@ -59,7 +59,7 @@ def read_truth(
     for index in np.unique(labels.recording).tolist():
         name = labels.recordings[index]
         if set(name) & set("/\\:\0") or name in ("", ".", ".."):
-            raise PredictionError(f"recording {name!a}: its name is a path; expected a plain name")
+            raise PredictionError(f"recording: expected a plain name, got the path {name!a}")
         path = folder / f"{name}.npz"
         try:
             source, arrays = _read(path, name)
@@ -80,17 +80,20 @@ def _read(path: Path, name: str) -> tuple[str, dict[str, NDArray[Any]]]:
         wanted = (*QUANTITIES, "event")
         missing = [key for key in (*wanted, "meta") if key not in archive.names]
         if missing:
-            raise PredictionError(f"{', '.join(missing)} missing; `fmfbench simulate` writes them")
+            raise PredictionError(
+                f"expected the arrays {', '.join(wanted)} and meta, got none called {', '.join(missing)}; "
+                "`fmfbench simulate` writes them"
+            )
         headers = {key: archive.header(key) for key in (*wanted, "meta")}
         length = headers["event"].shape
         for key in wanted:
             header = headers[key]
             if len(header.shape) != 1 or header.shape != length or header.dtype.kind not in "iuf":
                 raise PredictionError(
-                    f"{key} has shape {header.shape} and type {header.dtype}; expected one number a frame"
+                    f"{key}: expected one number a frame, got shape {header.shape} of type {header.dtype}"
                 )
         if length[0] > _MAX_FRAMES or headers["meta"].nbytes > _MAX_META_BYTES:
-            raise PredictionError(f"holds {length[0]} frames; that is more than can be scored")
+            raise PredictionError(f"expected at most {_MAX_FRAMES} frames, got {length[0]}")
         meta = _parse_meta(archive.read("meta", headers["meta"]), name)
         arrays = {key: archive.read(key, headers[key]) for key in wanted}
     for key in QUANTITIES:
@@ -98,7 +101,7 @@ def _read(path: Path, name: str) -> tuple[str, dict[str, NDArray[Any]]]:
         good = np.isfinite(arrays[key]) & (arrays[key] >= low) & (arrays[key] <= high)
         if not good.all():
             raise PredictionError(
-                f"{key} of {np.count_nonzero(~good)} frames is not a number from {low:g} to {high:g}"
+                f"{key}: expected numbers from {low:g} to {high:g}, got others in {np.count_nonzero(~good)} frames"
             )
     if meta.get("anomaly_free"):
         arrays["event"] = np.full(length, -1)
@@ -114,9 +117,13 @@ def _parse_meta(array: NDArray[Any], name: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         good = False
     if not good:
-        raise PredictionError("its meta does not name simulator, version, recording and seed")
+        raise PredictionError(
+            "expected a meta that names simulator, version, recording and seed, got one that lacks some"
+        )
     if meta["recording"] != name:
-        raise PredictionError(f"its meta names recording {meta['recording'][:80]!a}")
+        raise PredictionError(
+            f"expected the meta of recording {name!a}, got that of {meta['recording'][:80]!a}"
+        )
     return dict(meta)
 
 
@@ -125,13 +132,15 @@ def _check_belongs(arrays: dict[str, NDArray[Any]], labels: Labels, num_frames: 
     assert labels.class_label is not None
     length = len(arrays["event"])
     if num_frames is not None and length != num_frames:
-        raise PredictionError(f"it holds {length} frames, the recording {num_frames}")
+        raise PredictionError(f"expected the recording's {num_frames} frames, got {length}")
     if length <= int(labels.frame.max()):
-        raise PredictionError(f"it holds {length} frames, the labels reach frame {int(labels.frame.max())}")
+        raise PredictionError(
+            f"expected more than {int(labels.frame.max())} frames, which the labels reach, got {length}"
+        )
     event = arrays["event"][labels.frame] >= 0
     differ = int(np.count_nonzero(event != (labels.class_label == 1)))
     if differ > _MOST_DISAGREEMENT * len(labels):
         raise PredictionError(
-            f"its events differ from the labels on {differ} of {len(labels)} frames; expected the truth "
-            "written with these recordings, not that of another seed"
+            f"expected the truth written with these recordings, got events that differ from the labels on "
+            f"{differ} of {len(labels)} frames, as those of another seed do"
         )

@@ -64,5 +64,5 @@ def make_folder(path: Path, what: str) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         found = next(above for above in (path, *path.parents) if above.exists() or above.is_symlink())
         raise InputError(
-            f"{path}: expected a folder for {what}, but {found} is there and is no folder; choose another"
+            f"{path}: expected a folder for {what}, got {found}, which is there and is no folder; choose another"
         ) from error

@@ -106,7 +106,7 @@ def disk_cache() -> DiskCache | None:
             Path(folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"{folder}: expected a folder for the disk cache: {error.strerror or error}; give another"
+                f"{folder}: expected a folder for the disk cache, got {error.strerror or error}; give another"
             ) from None
         _opened[folder, size] = DiskCache(Path(folder), limit)
     return _opened[folder, size]

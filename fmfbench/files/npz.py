@@ -90,7 +90,7 @@ class NpzFile:
             if isinstance(error, PredictionError):
                 raise
             raise PredictionError(
-                f"{path}: expected an .npz file as numpy.savez writes it: {error}"
+                f"{path}: expected an .npz file as numpy.savez writes it, got a file that is none: {error}"
             ) from None
 
     def __enter__(self) -> NpzFile:
@@ -121,8 +121,8 @@ class NpzFile:
         size = self._members[name].file_size
         if header.offset + header.nbytes != size:
             raise PredictionError(
-                f"{name}: its header announces {header.nbytes} bytes of shape {header.shape}, "
-                f"the archive holds {size - header.offset}"
+                f"{name}: expected {header.nbytes} bytes of shape {header.shape}, which its header announces, "
+                f"got {size - header.offset}"
             )
         return header
 
@@ -175,30 +175,32 @@ class NpzFile:
 def _parse_header(stream: IO[bytes]) -> Header:
     start = stream.read(8)
     if len(start) < 8 or start[:6] != _MAGIC or start[6] not in (1, 2, 3):
-        raise PredictionError("not an .npy array of format 1, 2 or 3")
+        raise PredictionError("expected an .npy array of format 1, 2 or 3, got something else")
     width = 2 if start[6] == 1 else 4
     length = int.from_bytes(stream.read(width), "little")
     if length > _MAX_HEADER:
-        raise PredictionError(f"its .npy header is {length} bytes long; expected at most {_MAX_HEADER}")
+        raise PredictionError(f"expected an .npy header of at most {_MAX_HEADER} bytes, got {length}")
     text = " ".join(stream.read(length).decode("latin-1").split())
     if not _HEADER.fullmatch(text):
-        raise PredictionError(f"its .npy header is not that of a plain array: {text[:80]!a}")
+        raise PredictionError(f"expected the .npy header of a plain array, got {text[:80]!a}")
     descr, order, shape = (_once(pattern, text) for pattern in (_DESCR, _ORDER, _SHAPE))
     try:
         dtype = np.dtype(descr)
     except (TypeError, ValueError):
-        raise PredictionError(f"its element type {descr!r} is not known here") from None
+        raise PredictionError(f"expected a known element type, got {descr!r}") from None
     if dtype.kind == "O":
-        raise PredictionError("holds pickled objects, which are never read; save plain numeric arrays")
+        raise PredictionError(
+            "expected plain numbers or text, got pickled objects, which are never read; save plain numeric arrays"
+        )
     if dtype.kind not in "biufSU" or not dtype.itemsize:
-        raise PredictionError(f"its element type {descr!r} is not a plain number or text")
+        raise PredictionError(f"expected plain numbers or text, got elements of type {descr!r}")
     return Header(dtype=dtype, shape=_parse_shape(shape), fortran=order == "True", offset=8 + width + length)
 
 
 def _once(pattern: re.Pattern[str], text: str) -> str:
     found = pattern.findall(text)
     if len(found) != 1:
-        raise PredictionError(f"its .npy header is not that of a plain array: {text[:80]!a}")
+        raise PredictionError(f"expected the .npy header of a plain array, got {text[:80]!a}")
     return str(found[0])
 
 
@@ -210,7 +212,7 @@ def _parse_shape(text: str) -> tuple[int, ...]:
         parts = ["?"]  # (3) is a number, not a shape
     parts = [part.removesuffix("L") for part in parts]  # Python 2 wrote (280L,)
     if len(parts) > 8 or not all(part.isdecimal() and part.isascii() and len(part) <= 18 for part in parts):
-        raise PredictionError(f"its shape ({text[:80]}) is not one")
+        raise PredictionError(f"expected a shape, got ({text[:80]})")
     return tuple(map(int, parts))
 
 

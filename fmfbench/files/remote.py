@@ -275,7 +275,7 @@ def _store(url: str) -> Any:
             from obstore.store import MemoryStore, from_url
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
-                f"{url}: reading from elsewhere needs the package obstore; pip install 'fmfbench[cloud]'"
+                f"{url}: the package obstore, which reads it, is not installed; pip install 'fmfbench[cloud]'"
             ) from error
         plain = parts.scheme == "http" or os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
         _used_by = os.getpid()

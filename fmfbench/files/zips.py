@@ -48,7 +48,7 @@ class BoundedFile:
         data = self._file.read(min(size, _MAX_READ + 1) if size >= 0 else _MAX_READ + 1)
         if len(data) > _MAX_READ:
             raise PredictionError(
-                f"{self.path}: its zip directory is longer than {_MAX_READ} bytes; expected a few arrays"
+                f"{self.path}: expected a few arrays, got a zip directory of more than {_MAX_READ} bytes"
             )
         return data
 
@@ -73,14 +73,14 @@ def checked_members(
         name = info.filename.removesuffix(suffix) if suffix else info.filename
         shown = ascii(info.orig_filename[:80])
         if set(info.orig_filename) & set("/\\:\0") or name in ("", ".", ".."):
-            raise PredictionError(f"{path}: a member's name is a path: {shown}; expected plain names")
+            raise PredictionError(f"{path}: expected plain names of members, got the path {shown}")
         if name in members:
-            raise PredictionError(f"{path}: holds {shown} more than once; expected each array once")
+            raise PredictionError(f"{path}: expected each array once, got {shown} more often")
         if info.flag_bits & 0x41:
-            raise PredictionError(f"{path}: {shown} is encrypted; expected plain members")
+            raise PredictionError(f"{path}: expected plain members, got {shown} encrypted")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise PredictionError(
-                f"{path}: {shown} uses zip method {info.compress_type}; expected stored or deflated"
+                f"{path}: expected members stored or deflated, got {shown} of zip method {info.compress_type}"
             )
         members[name] = info
     return members
@@ -100,7 +100,9 @@ def check_layout(archive: zipfile.ZipFile, path: Path) -> None:
         for info in sorted(archive.infolist(), key=lambda each: each.header_offset):
             shown = ascii(info.orig_filename[:80])
             if not end <= info.header_offset <= end + slack:
-                raise PredictionError(f"{path}: bytes of no member lie before {shown}; expected none")
+                raise PredictionError(
+                    f"{path}: expected no bytes between members, got bytes of no member before {shown}"
+                )
             file.seek(info.header_offset)
             head = _LOCAL.unpack(file.read(_LOCAL.size))
             name = file.read(head[9])
@@ -108,22 +110,24 @@ def check_layout(archive: zipfile.ZipFile, path: Path) -> None:
             known = (info.flag_bits, info.compress_type, (head[5], head[4]), _raw_name(info))
             if head[0] != b"PK\x03\x04" or told != known:
                 raise PredictionError(
-                    f"{path}: the head of {shown} does not agree with the archive's directory"
+                    f"{path}: expected the head of {shown} as the archive's directory tells it, got another"
                 )
             if not info.flag_bits & 8 and head[6] != info.CRC:
                 raise PredictionError(
-                    f"{path}: the head of {shown} gives another checksum than the directory"
+                    f"{path}: expected the checksum of {shown} that the directory gives, got another in its head"
                 )
             end = info.header_offset + _LOCAL.size + head[9] + head[10] + info.compress_size
             slack = _DESCRIPTOR_BYTES if info.flag_bits & 8 else 0
         file.seek(-_END_BYTES, 2)
         whole = file.read(4) == b"PK\x05\x06"
     if not 0 <= archive.start_dir - end <= slack:
-        raise PredictionError(f"{path}: bytes of no member lie before the archive's directory; expected none")
+        raise PredictionError(
+            f"{path}: expected no bytes between members and directory, got bytes of no member"
+        )
     if not whole and not archive.comment:
-        raise PredictionError(f"{path}: bytes lie behind the archive's end; expected none")
+        raise PredictionError(f"{path}: expected no bytes behind the archive's end, got some")
     if archive.comment:
-        raise PredictionError(f"{path}: carries a comment of {len(archive.comment)} bytes; expected none")
+        raise PredictionError(f"{path}: expected no comment, got one of {len(archive.comment)} bytes")
 
 
 def _dos_time(info: zipfile.ZipInfo) -> tuple[int, int]:

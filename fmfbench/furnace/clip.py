@@ -40,14 +40,14 @@ def write_clip(path: str | Path, *, preset: str = "small", seed: int = 0, record
         import cv2
     except ImportError as error:
         raise MissingDependencyError(
-            f"clip: expected OpenCV to write it, it cannot be imported ({error}); pip install opencv-python-headless"
+            f"clip: OpenCV, which writes it, cannot be imported ({error}); pip install opencv-python-headless"
         ) from error
     target = parse_picture_path(path, ".avi")
     furnace = make_furnace(preset, seed, recording)
     plan = furnace.plan
     if not furnace.spots:
         raise InputError(
-            f"clip: expected a recording with an event, {plan.name} of preset {preset} has none; take another"
+            f"clip: expected a recording with an event, got {plan.name} of preset {preset} without; take another"
         )
     width, height = plan.width * SCALE, plan.height * SCALE
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def write_clip(path: str | Path, *, preset: str = "small", seed: int = 0, record
         writer = cv2.VideoWriter(str(part), cv2.CAP_OPENCV_MJPEG, codec, FRAMES_PER_SECOND, size)
         if not writer.isOpened():
             raise FailedError(
-                f"{target}: expected to write a motion JPEG video, OpenCV cannot open it; check the folder"
+                f"{target}: OpenCV cannot open it to write a motion JPEG video; check the folder"
             )
         try:
             for image in _images(furnace, (width, height), cv2):

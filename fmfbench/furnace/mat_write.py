@@ -151,7 +151,7 @@ class Mat5Writer:
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         if size > VARIABLE_LIMIT:
             raise InputError(
-                f"MAT v7: expected a variable of at most {VARIABLE_LIMIT} bytes, {name} has {size}; write v7.3 instead"
+                f"MAT v7: expected a variable of at most {VARIABLE_LIMIT} bytes, got {size} of {name}; write v7.3"
             )
         start = self._file.tell()
         self._file.write(struct.pack("<II", _MI_COMPRESSED, 0))

@@ -34,7 +34,7 @@ def write_raw(video: Path, currents: Path, furnace: Furnace, blocks: Iterator[Bl
         import cv2
     except ImportError as error:
         raise MissingDependencyError(
-            f"layout recording: expected OpenCV to write {video.name}, it cannot be imported ({error}); "
+            f"layout recording: OpenCV, which writes {video.name}, cannot be imported ({error}); "
             "pip install opencv-python-headless"
         ) from error
     plan = furnace.plan
@@ -45,7 +45,7 @@ def write_raw(video: Path, currents: Path, furnace: Furnace, blocks: Iterator[Bl
     writer = cv2.VideoWriter(str(temporary), cv2.CAP_OPENCV_MJPEG, codec, FRAMES_PER_SECOND, size)
     if not writer.isOpened():
         raise FailedError(
-            f"{temporary}: expected to write a motion JPEG video, OpenCV cannot open it; check the folder"
+            f"{temporary}: OpenCV cannot open it to write a motion JPEG video; check the folder"
         )
     frame = np.empty((size[1], size[0], 3), dtype=np.uint8)
     frame[:] = WORKSHOP

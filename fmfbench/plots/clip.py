@@ -44,7 +44,7 @@ def writing_clip(out: Path, size: tuple[int, int], rate: float) -> Iterator[Call
     """
     codecs = _CODECS.get(out.suffix.lower())
     if codecs is None:
-        raise AnnotationError(f"{out}: expected a video's name to end in {' or '.join(ENDINGS)}")
+        raise AnnotationError(f"expected a video's name that ends in {' or '.join(ENDINGS)}, got {out}")
     try:
         import av
     except ImportError as error:
@@ -71,9 +71,7 @@ def writing_clip(out: Path, size: tuple[int, int], rate: float) -> Iterator[Call
             yield write
             file.mux(stream.encode(None))
     except (OSError, av.FFmpegError) as error:
-        raise FailedError(
-            f"{out}: expected to write a video, PyAV cannot open or write it: {error}; check the folder"
-        ) from error
+        raise FailedError(f"{out}: PyAV cannot open or write it: {error}; check the folder") from error
 
 
 def _available(codecs: tuple[tuple[str, dict[str, str]], ...], out: Path) -> tuple[str, dict[str, str]]:
@@ -86,6 +84,6 @@ def _available(codecs: tuple[tuple[str, dict[str, str]], ...], out: Path) -> tup
             continue
         return name, options
     raise FailedError(
-        f"{out}: expected a PyAV that can encode {' or '.join(name for name, _ in codecs)}, this build cannot; "
+        f"{out}: expected a PyAV that can encode {' or '.join(name for name, _ in codecs)}, got one that cannot; "
         "install PyAV from PyPI"
     )

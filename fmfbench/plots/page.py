@@ -111,8 +111,8 @@ def check_studio(address: str | None) -> str | None:
         raise InputError(f"--studio: expected an address as http://127.0.0.1:8123/, got {address[:80]!a}")
     if parts.query:
         raise InputError(
-            "--studio: expected the address without its ?token=..., which every reader of the page would get; open the "
-            "studio once by its own line, then the links work in that browser"
+            "--studio: expected the address without its ?token=..., got it with the token, which every reader of the "
+            "page would get; open the studio once by its own line, then the links work in that browser"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
 

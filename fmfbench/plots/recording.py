@@ -42,7 +42,7 @@ def choose_frames(recording: Recording, text: str | None) -> NDArray[np.int64]:
         raise StoreError(f"--frames expects a:b:step or one frame below {n}, got {text!r}") from None
     if not 0 < len(wanted) <= MAX_FRAMES:
         raise StoreError(
-            f"--frames {text!r} chooses {len(wanted)} of {n} frames, expected 1 to {MAX_FRAMES}; take a larger step"
+            f"--frames {text!r}: expected 1 to {MAX_FRAMES} frames, got {len(wanted)} of {n}; take a larger step"
         )
     return wanted
 

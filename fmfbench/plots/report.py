@@ -83,7 +83,9 @@ def write_report(
     path = Path(path)
     check_target(path)
     if score.evidence is None:
-        raise InputError(f"{path}: expected a score with evidence (no compat, at least one sample) to report")
+        raise InputError(
+            f"{path}: expected a score with evidence (no compat, at least one sample) to report, got one without"
+        )
     assert labels.class_label is not None
     matched = match_events(labels.class_label, found.decision, labels.recording, labels.frame_time)
     parts = [

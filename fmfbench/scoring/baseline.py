@@ -103,7 +103,7 @@ def fit_baseline(windows: Windows, seed: int = 0, progress: bool = False) -> Bas
         currents.append(batch["current"][labelled])
         labels.append(batch["class_label"][labelled])
     if labels and not any(len(part) for part in marks):
-        raise WindowError("the baseline expects pixel labels, this data has only class labels or none")
+        raise WindowError("baseline: expected pixel labels, got data with class labels only, or none")
     y = np.concatenate(labels) if labels else np.empty(0, np.int64)
     if len(np.unique(y)) < 2:
         raise WindowError(

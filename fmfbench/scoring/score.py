@@ -106,9 +106,11 @@ def score(
     """
     options = {name: value for name, value in locals().items() if name in _DEFAULTS}
     if compat not in (None, "official"):
-        raise PredictionError(f"compat {compat!r}: expected official or none")
+        raise PredictionError(f"compat: expected official or none, got {compat!r}")
     if truth is not None and (compat is not None or not evidence):
-        raise PredictionError("truth: its bands stand beside the evidence; score without compat to have them")
+        raise PredictionError(
+            "truth: expected a score without compat, whose evidence its bands stand beside, got both"
+        )
     if isinstance(data, (str, os.PathLike)):
         data = opened(parse_place(data))
     check_resampling(resamples, block_seconds, seed)
@@ -197,7 +199,7 @@ def read_for(
         PredictionError: as `score` does.
     """
     if context not in (None, "full", "masked", "strict"):
-        raise PredictionError(f"context {context!r}: expected full, masked or strict")
+        raise PredictionError(f"context: expected full, masked or strict, got {context!r}")
     if protocol is not None:
         get_protocol(protocol)  # its name stands in the result even where no window is needed
     labels = scored_labels(data, split, context, protocol)
@@ -231,7 +233,9 @@ def scored_labels(data: StoreReader | Labels, split: str, context: str | None, p
         get_protocol(protocol)  # a name that is none must not stand in a score, whether or not it is used
     if isinstance(data, Labels):
         if context == "strict":
-            raise PredictionError("context strict: its samples depend on the windows; score with the store")
+            raise PredictionError(
+                "context strict: expected a store, for its samples depend on the windows, got a label file"
+            )
         labels = data.select(split)
     else:
         labels = labels_from_dataset(data, split)
@@ -239,12 +243,13 @@ def scored_labels(data: StoreReader | Labels, split: str, context: str | None, p
             ids = strict_ids(data, split, get_protocol(protocol or "paper"))
             labels = labels.take(np.isin(labels.sample_id, ids))
     if labels.class_label is None:
-        raise PredictionError("the label file holds ids only; score with one exported without --ids-only")
+        raise PredictionError(
+            "expected a label file with labels, got one of ids only; score with one exported without --ids-only"
+        )
     bare = labels.sample_id[labels.class_label == UNLABELLED]
     if len(bare):
         raise PredictionError(
-            f"split {split} has {len(bare)} unlabelled samples: {first_five(bare)}; "
-            "expected labels for all of them"
+            f"split {split}: expected labels for all samples, got {len(bare)} without: {first_five(bare)}"
         )
     return labels
 

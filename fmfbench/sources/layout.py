@@ -56,12 +56,12 @@ def open_source(path: str | Path, options: Options | None = None) -> Source:
     strange = sorted(set(options.names) - layout.mapped)
     if strange:
         raise SourceError(
-            f"{path}: --map names {', '.join(strange)}, which layout {layout.name} does not read; "
-            f"it reads {', '.join(sorted(layout.mapped)) or 'no variables'}"
+            f"{path}: expected --map to name variables of layout {layout.name} "
+            f"({', '.join(sorted(layout.mapped)) or 'it has none'}), got {', '.join(strange)}"
         )
     if not layout.sized and (options.crop is not None or options.size is not None):
         raise SourceError(
-            f"{path}: a crop or a size is for raw recordings, got layout {layout.name}, whose frames are "
+            f"{path}: expected a raw recording to crop or resize, got layout {layout.name}, whose frames are "
             "taken as they are; leave --crop and --size out"
         )
     source = layout.open(Path(path), options)
@@ -88,7 +88,7 @@ def recordings_at(path: Path) -> str | None:
 def _choose(path: Path, options: Options) -> Layout:
     """The layout that the user names, or the only one that can open the path."""
     if options.layout not in (None, *LAYOUTS):
-        raise SourceError(f"layout {options.layout!r} is not one of {', '.join(LAYOUTS)}")
+        raise SourceError(f"layout: expected one of {', '.join(LAYOUTS)}, got {options.layout!r}")
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
     can = [layout for layout in REGISTERED if layout.guess_can_open(path, options)]
@@ -110,7 +110,7 @@ def _named(path: Path, name: str, can: list[Layout]) -> Layout:
     layout = next(layout for layout in REGISTERED if layout.name == name)
     is_video = path.suffix.lower() in VIDEO_SUFFIXES
     if path.is_dir() and layout not in can:
-        raise SourceError(f"{path}: found nothing of layout {name}: {_listing(path)}")
+        raise SourceError(f"{path}: expected a source of layout {name}, got {_listing(path)}")
     if path.is_file() and is_video and name != "recording":
         raise SourceError(f"{path}: layout {name} expects .mat files, got a raw video")
     if path.is_file() and not is_video and name == "recording":
@@ -228,7 +228,9 @@ def _v1_folder(path: Path, mats: list[Path], options: Options) -> Source:
     recordings.sort(key=lambda r: r.name)
     for a, b in pairwise(recordings):
         if a.name == b.name:
-            raise SourceError(f"{path}: two files are called {a.name!r}; a recording needs a name of its own")
+            raise SourceError(
+                f"{path}: expected a name of its own for each recording, got two files called {a.name!r}"
+            )
     return Source(path=path, layout="v1", recordings=tuple(recordings), files=tuple(mats))
 
 
@@ -249,7 +251,7 @@ def _raw(path: Path, videos: list[Path], options: Options) -> Source:
             same = ", ".join(v.name for v in videos if v.stem == video.stem)
             raise SourceError(
                 f"{path}: expected one video a recording, got {same}, which would all be called {video.stem!r}; "
-                "rename or move what is not wanted"
+                "rename or move the others"
             )
     chosen = _chosen(videos, options)
     pairs = [read_recording(video, replace(options, layout="recording")) for video in chosen]

@@ -57,8 +57,8 @@ def read_v2_tree(root: Path, options: Options) -> tuple[tuple[SourceRecording, .
     ]
     if absent:
         raise SourceError(
-            f"{root}: a V2 tree expects train.json, test.json and for every video a table in currents/ and "
-            f"timestamps/; without {', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
+            f"{root}: expected train.json, test.json and for every video a table in currents/ and timestamps/, "
+            f"got a V2 tree without {', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}"
         )
     lists = {name: _read_frame_lists(root / f"{name}.json", there, options) for name in ("train", "test")}
     recordings = tuple(sorted((_read_one(root, v, lists, options) for v in videos), key=lambda r: r.name))
@@ -178,10 +178,10 @@ def _split(
         rows = listed.astype(np.int64)
         values, counts = np.unique(rows, return_counts=True)
         if (counts > 1).any():
-            raise SourceError(f"{where}: frame {values[counts > 1][0]} is listed more than once")
+            raise SourceError(f"{where}: expected each frame once, got {values[counts > 1][0]} more often")
         both = rows[split[rows] != SPLITS["unused"]]
         if len(both):
-            raise SourceError(f"{where}: frame {both[0]} is in train.json too; a frame has one split")
+            raise SourceError(f"{where}: expected one split a frame, got frame {both[0]} in train.json too")
         split[rows] = SPLITS[name]
     return split
 

@@ -123,7 +123,7 @@ class Recording:
         """The label layer `name`; StoreError when there is none."""
         if name not in self.layers:
             raise StoreError(
-                f"{self.path}: no label layer {name!r}; there are {', '.join(self.layers) or 'none'}"
+                f"{self.path}: expected a label layer ({', '.join(self.layers) or 'there is none'}), got {name!r}"
             )
         return ArrayReader(self.path / "labels" / name)
 
@@ -201,7 +201,7 @@ class StoreReader:
         schema = attributes.get("fmfbench.schema")
         if schema is None:
             raise StoreError(
-                f"{path}: a Zarr group, but not a store of fmfbench; make one with `fmfbench convert`"
+                f"{path}: expected a store of fmfbench, got another Zarr group; make one with `fmfbench convert`"
             )
         if schema != SCHEMA:
             raise StoreError(

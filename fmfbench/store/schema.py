@@ -78,8 +78,8 @@ class ArraySpec:
     def __post_init__(self) -> None:
         if self.chunk < 1 or self.shard % self.chunk or len(self.dims) != len(self.shape):
             raise StoreError(
-                f"an array of shape {self.shape} expects {len(self.shape)} names and shards of whole chunks; "
-                f"it has names {self.dims}, chunk {self.chunk}, shard {self.shard}"
+                f"an array of shape {self.shape}: expected {len(self.shape)} names and shards of whole chunks, "
+                f"got names {self.dims}, chunk {self.chunk}, shard {self.shard}"
             )
 
     @property
@@ -231,9 +231,9 @@ def check_name(name: str, where: object) -> str:
     reserved = not name.strip(".") or name == ROOT or name.startswith("__") or is_leaving(name)
     if reserved or not name.isprintable() or set(name) & set("/\\"):
         raise SourceError(
-            f"{where}: a recording cannot be called {name!r}; a name is printable text without / or \\, "
+            f"{where}: expected a recording's name to be printable text without / or \\, "
             f"not only points, not {ROOT!r}, not what a system leaves in folders and without __ in "
-            "front: rename the file"
+            f"front, got {name!r}; rename the file"
         )
     return name
 
@@ -269,7 +269,7 @@ def parse_array(path: Place) -> ArraySpec:
         same = False
     if not same:
         raise StoreError(
-            f"{path / 'zarr.json'}: not an array that fmfbench wrote (schema {SCHEMA}); "
+            f"{path / 'zarr.json'}: expected an array that fmfbench wrote (schema {SCHEMA}), got another; "
             "run `fmfbench verify` on the store, or convert again"
         )
     return spec
@@ -281,7 +281,9 @@ def _read_document(path: Place) -> dict[str, Any]:
     except FileNotFoundError:
         raise StoreError(f"{path}: expected the metadata of a store, got no such file") from None
     except OSError as error:  # a file where a folder should be, or one that may not be read
-        raise StoreError(f"{path}: expected the metadata of a store: {error.strerror or error}") from None
+        raise StoreError(
+            f"{path}: expected the metadata of a store, got what cannot be read: {error.strerror or error}"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{path}: expected the metadata of a store, got no JSON ({error})") from None
     if not isinstance(document, dict) or document.get("zarr_format") != 3:

@@ -108,8 +108,9 @@ def decode_shard(spec: ArraySpec, data: bytes, count: int) -> NDArray[Any]:
 def _decode_chunk(spec: ArraySpec, data: bytes | memoryview, out: NDArray[Any]) -> None:
     """A chunk without its checksum into `out`, which may be shorter than a chunk. Raises ValueError."""
     expected = math.prod(spec.chunk_shape) * spec.numpy_dtype.itemsize
-    if int.from_bytes(data[4:8], "little") != expected:  # Blosc's header: bytes before compression
-        raise ValueError(f"cannot be decoded (expected {expected} bytes)")
+    announced = int.from_bytes(data[4:8], "little")  # Blosc's header: bytes before compression
+    if announced != expected:
+        raise ValueError(f"cannot be decoded (expected {expected} bytes, got {announced})")
     try:
         if out.shape == spec.chunk_shape:
             blosc.decompress(data, out)

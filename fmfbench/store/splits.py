@@ -140,12 +140,14 @@ def parse_derived(name: str, names: Sequence[str]) -> Derived:
     kind, _, asked = name.partition(":")
     if kind in ("loro-val", "loro-fit"):
         if asked not in names:
-            raise WindowError(f"split {name!r}: expected a recording's name, one of {', '.join(names)}")
+            raise WindowError(f"split: expected a recording's name, one of {', '.join(names)}, got {name!r}")
         return Derived(name=name, kind="loro", part=kind[-3:], recording=asked)
     if kind in ("kfold-val", "kfold-fit"):
         return Derived(name=name, kind="kfold", part=kind[-3:], fold=parse_fold(asked, name))
     if name not in ("val", "fit"):
-        raise WindowError(f"split {name!r} is not one of train, test, unused, all, {', '.join(DERIVED)}")
+        raise WindowError(
+            f"split: expected one of train, test, unused, all, {', '.join(DERIVED)}, got {name!r}"
+        )
     return Derived(name=name, kind="validation", part=name)
 
 
@@ -159,8 +161,8 @@ def parse_fold(text: str, name: str) -> tuple[int, int]:
     which, count = (int(match[1]), int(match[2] or FOLDS)) if match else (0, FOLDS)
     if not (2 <= count <= _MOST_FOLDS and 1 <= which <= count):
         raise WindowError(
-            f"split {name!r}: expected which fold of how many, from 1/{FOLDS} to {FOLDS}/{FOLDS} (as 1 to {FOLDS}, or "
-            f"2/10 for other numbers of folds, at most {_MOST_FOLDS})"
+            f"split: expected which fold of how many, from 1/{FOLDS} to {FOLDS}/{FOLDS} (as 1 to {FOLDS}, or "
+            f"2/10 for other numbers of folds, at most {_MOST_FOLDS}), got {name!r}"
         )
     return which, count
 

@@ -137,7 +137,9 @@ def _cleared(
             f"{target}: expected nothing there but what an earlier try left, got {strange[0]}; choose another name"
         )
     if overwrite and ROOT in there and b'"fmfbench.' not in (target / ROOT).read_bytes():
-        raise StoreError(f"{target}: exists and is not a store of fmfbench; choose another name")
+        raise StoreError(
+            f"{target}: expected a new name or a store of fmfbench, got something else there; choose another name"
+        )
     if there:
         lease.write(clears=digest)
         if ROOT in there:

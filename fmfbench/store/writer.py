@@ -88,15 +88,17 @@ def open_writer(target: Path, identity: dict[str, Any], *, overwrite: bool = Fal
 def check_target(target: Path, *, overwrite: bool) -> None:
     """StoreError unless a store may be written at `target`."""
     if not target.name or "\0" in str(target):
-        raise StoreError(f"{str(target)!r}: expected the name of a store to make, as in fmf.zarr")
+        raise StoreError(f"expected the name of a store to make, as in fmf.zarr, got {str(target)!r}")
     if not target.parent.is_dir():
         raise StoreError(f"{target}: the folder {target.parent} does not exist; make it first")
     if target.is_symlink():
-        raise StoreError(f"{target}: is a link; give the name of the store itself")
+        raise StoreError(f"{target}: expected the name of the store itself, got a link")
     if not target.exists():
         return
     if not is_store(target):
-        raise StoreError(f"{target}: exists and is not a store of fmfbench; choose another name")
+        raise StoreError(
+            f"{target}: expected a new name or a store of fmfbench, got something else there; choose another name"
+        )
     if not overwrite:
         raise StoreError(f"{target}: exists; choose another name, or replace it with --overwrite")
 

@@ -147,7 +147,7 @@ class Api:
         body = await _body(request)
         base = body.get("base")
         if not isinstance(base, int) or "tracks" not in body:
-            raise InputError('expected {"base": revision, "tracks": [...]}')
+            raise InputError('expected {"base": revision, "tracks": [...]}, got an object without them')
         name = request.path_params["name"]
         revision = await run_in_threadpool(self.draft.replace, name, body["tracks"], base)
         return JSONResponse({"revision": revision})
@@ -374,13 +374,13 @@ async def _limited(request: Request) -> bytes:
 
 async def _body(request: Request) -> dict[str, Any]:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise InputError("expected a body of application/json")
+        raise InputError("expected a body of application/json, got another kind")
     try:
         body = json.loads(await _limited(request))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"expected JSON: {error}") from None
+        raise InputError(f"expected JSON, got what is none: {error}") from None
     if not isinstance(body, dict):
-        raise InputError("expected a JSON object")
+        raise InputError(f"expected a JSON object, got a {type(body).__name__}")
     return body
 
 

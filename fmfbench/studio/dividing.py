@@ -38,8 +38,9 @@ def parse_rule(data: StoreReader, body: dict[str, Any]) -> dict[str, Any]:
             raise InputError(f"expected a share above 0 % and below 100 %, got {value!r}")
         return {"test": Fraction(str(value)) / 100, "protocol": protocol}
     if not isinstance(value, list) or not value:
-        what = "a test stretch, got none; drag on the lane of the split" if given == ["at"] else "a recording"
-        raise InputError(f"expected at least {what}")
+        if given == ["at"]:
+            raise InputError("expected at least a test stretch, got none; drag on the lane of the split")
+        raise InputError("expected at least a recording, got none")
     if given == ["by_recording"]:
         return {"by_recording": [str(name) for name in value], "protocol": protocol}
     return {"at": [_stretch(data, entry) for entry in value], "protocol": protocol}
@@ -77,7 +78,7 @@ def _stretch(data: StoreReader, entry: object) -> Stretch:
     name, start, stop = entry
     recording = data.recordings.get(name)
     if recording is None:
-        raise InputError(f"unknown recording {name!r}: the store holds {', '.join(data.recordings)}")
+        raise InputError(f"expected one of the recordings {', '.join(data.recordings)}, got {name!r}")
     count = recording.num_frames
     whole = all(isinstance(v, int) and not isinstance(v, bool) for v in (start, stop))
     if not whole or not 0 <= start < stop <= count:

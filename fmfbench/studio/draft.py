@@ -219,7 +219,7 @@ class Draft:
     def _parsed(self, name: str, tracks: object) -> Tracks | None:
         """Tracks as the file would hold them; AnnotationError."""
         if name not in self._frame.frame_counts:
-            raise AnnotationError(f"unknown recording {name!r}")
+            raise AnnotationError(f"expected one of the store's recordings, got {name!r}")
         if tracks is None:
             return None
         found = parse_keyframes(

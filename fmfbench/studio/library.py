@@ -86,7 +86,9 @@ class Library:
         """StoreError where there is no such recording."""
         found = self.data.recordings.get(name)
         if found is None:
-            raise StoreError(f"no recording {name!r}; there are {', '.join(self.data.recordings)}")
+            raise StoreError(
+                f"expected one of the recordings {', '.join(self.data.recordings)}, got {name!r}"
+            )
         return found
 
     def summaries(self) -> list[dict[str, Any]]:
@@ -204,7 +206,7 @@ class Library:
             raise InputError(f"expected a prediction file 0 to {len(self.predictions) - 1}, got {k}")
         found = self.predictions[k]
         if found.mask_bits is None or found.mask_shape is None:
-            raise InputError(f"{found.file}: has no masks")
+            raise InputError(f"{found.file}: expected predictions with masks, got none")
         out = np.full((stop - start, r.height, r.width), _NONE, np.uint8)
         if found.mask_shape == (r.height, r.width):
             rows = slice(*np.searchsorted(found.sample_id, (r.first_id + start, r.first_id + stop)).tolist())

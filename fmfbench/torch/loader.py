@@ -254,7 +254,7 @@ def make_loader(
     if (rank is None) != (world_size is None):
         raise WindowError(f"expected rank and world_size both or neither, got {rank} and {world_size}")
     if shuffle not in (True, False, "block"):
-        raise WindowError(f"shuffle {shuffle!r} is not True, False or 'block'")
+        raise WindowError(f"shuffle: expected True, False or 'block', got {shuffle!r}")
     methods = multiprocessing.get_all_start_methods()
     if start_method is not None and start_method not in methods:
         raise WindowError(f"expected start_method {' or '.join(methods)}, got {start_method!r}")

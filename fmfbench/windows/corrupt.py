@@ -159,7 +159,7 @@ def _corrupt(window: Window, preset: str, seed: int, sample_id: int) -> None:
 
 def _check(preset: str) -> None:
     if preset not in _PER_WINDOW:
-        raise WindowError(f"corruption {preset!r} is not one of {', '.join(CORRUPTIONS)}")
+        raise WindowError(f"corruption: expected one of {', '.join(CORRUPTIONS)}, got {preset!r}")
 
 
 def _offset(data: Store, offset: int) -> Store:

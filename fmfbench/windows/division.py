@@ -346,6 +346,4 @@ def _seconds(recording: Recording) -> float:
 
 def _unknown(option: str, name: str, recordings: Mapping[str, Recording]) -> WindowError:
     known = ", ".join(list(recordings)[:5]) + (", ..." if len(recordings) > 5 else "")
-    return WindowError(
-        f"{option}: unknown recording {name!r}: the store holds {known}; use one of these names"
-    )
+    return WindowError(f"{option}: expected one of the store's recordings {known}, got {name!r}")

@@ -260,8 +260,8 @@ class WindowIndex:
         sizes = {(self.recordings[k].height, self.recordings[k].width) for k in numbers}
         if len(sizes) > 1:
             raise WindowError(
-                f"{self._path}: windows of frames of several sizes "
-                f"({', '.join(f'{h}x{w}' for h, w in sorted(sizes))}) cannot be stacked; "
+                f"{self._path}: expected frames of one size in a batch, got "
+                f"{', '.join(f'{h}x{w}' for h, w in sorted(sizes))}; "
                 "batch each recording on its own, or convert with one --size"
             )
         return sizes.pop()

@@ -44,7 +44,7 @@ class InjectedWindows(Windows):
         highest = max(int(ids.max()) for ids in (outliers.sample_id, outliers.video_id, outliers.current_id))
         if highest >= dataset.num_samples:
             raise WindowError(
-                f"{dataset.path}: has {dataset.num_samples} samples, the outliers name {highest}"
+                f"{dataset.path}: expected outliers of its {dataset.num_samples} samples, got sample {highest}"
             )
         super().__init__(dataset, split, protocol, context, sample_ids=outliers.sample_id)
         self.outliers = outliers

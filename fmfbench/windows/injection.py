@@ -187,9 +187,9 @@ def _draw_kinds(
     outlying = round(count * share[1] / sum(share))
     if outlying < len(kinds) or outlying == count:
         raise WindowError(
-            f"{data.path}: expected normal samples and an outlier of each of {len(kinds)} kinds, but "
-            f"{share[0]}:{share[1]} of {count} normal samples of split {split} leaves {count - outlying} and "
-            f"{outlying}; ask for another ratio or more samples"
+            f"{data.path}: expected normal samples and an outlier of each of {len(kinds)} kinds, got "
+            f"{count - outlying} and {outlying} by {share[0]}:{share[1]} of {count} normal samples of split "
+            f"{split}; ask for another ratio or more samples"
         )
     kind = np.zeros(count, np.uint8)
     numbers = np.array([1 + KINDS.index(name) for name in kinds], np.uint8)

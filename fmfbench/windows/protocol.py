@@ -51,7 +51,9 @@ class WindowProtocol:
                 f"got {self.current_seconds} x {self.current_hz}"
             )
         if self.alignment not in ("causal", "official"):
-            raise WindowError(f"protocol {self.name}: alignment {self.alignment!r} is not causal or official")
+            raise WindowError(
+                f"protocol {self.name}: alignment: expected causal or official, got {self.alignment!r}"
+            )
 
     @property
     def num_current(self) -> int:
@@ -96,19 +98,19 @@ def get_protocol(protocol: str | WindowProtocol | dict[str, Any], **overrides: A
     """A protocol by name (or as it stands in a file), with fields overridden."""
     if isinstance(protocol, str):
         if protocol not in PROTOCOLS:
-            raise WindowError(f"protocol {protocol!r} is not one of {', '.join(PROTOCOLS)}")
+            raise WindowError(f"protocol: expected one of {', '.join(PROTOCOLS)}, got {protocol!r}")
         protocol = PROTOCOLS[protocol]
     known = {f.name for f in fields(WindowProtocol)}
     given = set(overrides) | (set(protocol) if isinstance(protocol, dict) else set())
     if given - known:
         raise WindowError(
-            f"a protocol has no field {', '.join(sorted(given - known))}; fields are {', '.join(sorted(known))}"
+            f"protocol: expected fields of {', '.join(sorted(known))}, got {', '.join(sorted(given - known))}"
         )
     if isinstance(protocol, dict):
         try:
             protocol = WindowProtocol(**protocol)
         except TypeError as error:
             raise WindowError(
-                f"a protocol expects name, num_frames, stride and current_seconds: {error}"
+                f"protocol: expected name, num_frames, stride and current_seconds, got others: {error}"
             ) from None
     return replace(protocol, **overrides)

@@ -77,11 +77,11 @@ class Windows(Sequence[WindowBatch]):
         sample_ids: NDArray[np.int64] | SampleIds | None = None,
     ) -> None:
         if modality not in MODALITIES:
-            raise WindowError(f"modality {modality!r} is not one of {', '.join(MODALITIES)}")
+            raise WindowError(f"modality: expected one of {', '.join(MODALITIES)}, got {modality!r}")
         if context not in CONTEXTS:
-            raise WindowError(f"context {context!r} is not one of {', '.join(CONTEXTS)}")
+            raise WindowError(f"context: expected one of {', '.join(CONTEXTS)}, got {context!r}")
         if cache not in CACHES:
-            raise WindowError(f"cache {cache!r} is not None, 'memory' or 'device'")
+            raise WindowError(f"cache: expected None, 'memory' or 'device', got {cache!r}")
         if not isinstance(every, int) or every < 1:
             raise WindowError(f"expected every as a whole number of at least 1, got {every!r}")
         self.split = split
@@ -165,7 +165,7 @@ class Windows(Sequence[WindowBatch]):
         strange = wanted[~self.samples.holds(wanted)]
         if len(strange):
             raise StoreError(
-                f"expected {len(wanted)} samples of split {self.split!r}, some are not in it: "
+                f"expected {len(wanted)} samples of split {self.split!r}, got some that are not in it: "
                 f"{', '.join(map(str, strange[:5].tolist()))}{', ...' if len(strange) > 5 else ''}"
             )
         return wanted

@@ -42,7 +42,7 @@ class _OnnxEngine:
     def __init__(self, model: Model) -> None:
         check_exportable(model)
         if model.device.type != "cpu":
-            raise InputError(f"engine: onnx runs on the CPU, the model is on {model.device}")
+            raise InputError(f"engine: expected a model on the CPU for onnx, got one on {model.device}")
         try:
             import onnxruntime
         except ModuleNotFoundError as error:

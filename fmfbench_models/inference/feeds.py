@@ -110,7 +110,9 @@ def _device(address: str) -> tuple[str, str | None]:
         return f"/dev/video{address}", "v4l2"
     if sys.platform == "darwin":
         return address, "avfoundation"
-    raise InputError(f"--video {address}: cameras by number are read on Linux and macOS; name a stream's URL")
+    raise InputError(
+        f"--video: expected a stream's URL (cameras by number are read on Linux and macOS only), got {address}"
+    )
 
 
 class Camera:

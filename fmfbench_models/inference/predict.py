@@ -287,7 +287,9 @@ def check_pixel_type(model: Model, pixel_scores: str) -> None:
     if pixel_scores not in PIXEL_TYPES:
         raise InputError(f"pixel scores: expected {', '.join(PIXEL_TYPES)}, got {pixel_scores!r}")
     if not model.dense:
-        raise InputError(f"{model.meta.name}: expected pixel scores, but this model judges whole frames only")
+        raise InputError(
+            f"expected a model with pixel scores, got {model.meta.name}, which judges whole frames only"
+        )
 
 
 @torch.inference_mode()
@@ -343,7 +345,7 @@ def _stored(probability: NDArray[np.float32], pixel_type: str) -> NDArray[Any]:
     """Rounded to the nearest of the type; uint8 counts 255ths. PredictionError for NaN, which uint8 cannot say."""
     if np.isnan(probability).any():
         raise PredictionError(
-            "pixel scores: expected numbers in [0, 1], the model gave NaN; look at its weights"
+            "pixel scores: expected numbers in [0, 1], got NaN from the model; look at its weights"
         )
     if pixel_type == "uint8":
         return np.round(probability * 255).astype(np.uint8)

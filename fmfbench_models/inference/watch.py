@@ -71,7 +71,7 @@ def options_of(model: Model, **given: Any) -> Options:
     options = replace(options, **{name: value for name, value in given.items() if value is not None})
     if options.size is None:
         raise InputError(
-            f"{model.meta.name}: expected the size of the frames it was trained on, which the run does not tell; "
+            f"{model.meta.name}: expected the size of the frames it was trained on, got a run that does not tell it; "
             "give --size WxH"
         )
     return options

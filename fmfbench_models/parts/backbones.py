@@ -184,7 +184,7 @@ def random_backbone(trunk: Trunk) -> dict[str, str]:
 def read_backbone_weights(trunk: Trunk, path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """(the state dict, which has all that the trunk needs; its provenance)."""
     if not path.is_file():
-        raise InputError(f"{path}: expected a file of backbone weights, there is none")
+        raise InputError(f"{path}: expected a file of backbone weights, got no file")
     state, kind = read_state(path), type(trunk).__name__
     # published before batch norm counted its batches, some files lack that counter
     needed = {k: v for k, v in trunk.state_dict().items() if not k.endswith("num_batches_tracked")}

@@ -38,7 +38,7 @@ def supervised_loss(
         terms["class_loss"] = _mean_cross_entropy(logits, batch["class_label"].long())
     if not terms:
         raise ValueError(
-            f"loss: expected logits, or pixel_logits and a mask; neither is there, the batch: {sorted(batch)}"
+            f"loss: expected logits, or pixel_logits and a mask, got neither, and a batch of {sorted(batch)}"
         )
     if len(terms) == 1:
         (total,) = terms.values()

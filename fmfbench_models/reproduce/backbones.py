@@ -48,7 +48,7 @@ def backbone_files(trunks: Mapping[str, Trunk], paths: Sequence[Path]) -> dict[s
         if twice:
             raise InputError(
                 f"{path}: expected one file of backbone weights for {', '.join(twice)}, "
-                f"{found[twice[0]].path} fits too; give one of them"
+                f"got {found[twice[0]].path} too; give one of them"
             )
         found |= fits
     return found

@@ -95,7 +95,9 @@ class Estimator:
         found = read_json(folder / "run.json")
         differing = self.work.settings(training, seed, fold).differing(found) if found else []
         if differing:
-            raise InputError(f"{folder}: holds a run with other {', '.join(differing)}")
+            raise InputError(
+                f"{folder}: expected a run of these settings, got one with other {', '.join(differing)}"
+            )
 
     def _cost(self, training: Training, fold: str | None) -> dict[str, Any]:
         key = (training.name, fold)

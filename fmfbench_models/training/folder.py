@@ -97,7 +97,8 @@ class RunFolder:
             differing = self._differing(found)
             if differing:
                 raise InputError(
-                    f"{self.path}: holds a run with other {', '.join(differing)}; choose another folder or delete it"
+                    f"{self.path}: expected a run of these settings, got one with other {', '.join(differing)}; "
+                    "choose another folder or delete it"
                     f"{self._longer_remedy(found, differing)}"
                 )
             return

@@ -243,6 +243,6 @@ def check_labelled(data: Dataset, ids: Ids) -> None:
     unlabelled = ids[labels == 255]
     if len(unlabelled):
         raise TrainingError(
-            f"{data.path}: expected labelled samples to train on, {len(unlabelled)} of {len(ids)} have no label, "
+            f"{data.path}: expected labelled samples to train on, got {len(unlabelled)} of {len(ids)} without a label, "
             f"first {', '.join(map(str, unlabelled[:5]))}; add a label layer"
         )

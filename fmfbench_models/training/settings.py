@@ -110,8 +110,8 @@ def make_settings(
     unknown = sorted(set(options) - recipe_keys - config_keys)
     if unknown:
         raise InputError(
-            f"{model}: unknown key {', '.join(unknown)}; the recipe has {', '.join(sorted(recipe_keys))}; "
-            f"the model has {', '.join(sorted(config_keys))}"
+            f"{model}: expected keys of the recipe ({', '.join(sorted(recipe_keys))}) or the model "
+            f"({', '.join(sorted(config_keys))}), got {', '.join(unknown)}"
         )
     recipe = parse_config(
         Recipe,
@@ -149,7 +149,7 @@ def named_recipe(record: Registration, name: object) -> dict[str, Any]:
     if record.original_recipe is None:
         known = ", ".join(name for name in list_models() if registration(name).original_recipe is not None)
         raise InputError(
-            f"{record.name}: expected a recipe of the original publication, its sources give none (FmFormer's is the "
+            f"expected a model whose sources give a recipe of its own, got {record.name} (FmFormer's is the "
             f"shared one); models with one: {known}"
         )
     return dict(record.original_recipe)
@@ -160,7 +160,7 @@ def _backbone(model: Model, path: Path) -> dict[str, str]:
     if trunk is None:
         raise InputError(
             f"{path}: expected a model with a convolutional trunk to load backbone weights into, "
-            f"{model.meta.name} has none; leave them out"
+            f"got {model.meta.name}, which has none; leave them out"
         )
     return check_backbone_weights(trunk, path)
 

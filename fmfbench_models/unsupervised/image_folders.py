@@ -92,11 +92,11 @@ def read_category(folder: Path) -> Category:
             mask = masks.pop(path.stem, None)
             if mask is None and group.name != GOOD:
                 wanted = folder / "ground_truth" / group.name / f"{path.stem}_mask.png"
-                raise SourceError(f"{path}: expected its mask {wanted}, there is none")
+                raise SourceError(f"{path}: expected its mask {wanted}, got none")
             tests.append(TestImage(path=path, defect=group.name, mask=mask))
         if masks:
             first = masks[min(masks)]
-            raise SourceError(f"{first}: expected an image {min(masks)} in {group}, there is none")
+            raise SourceError(f"{first}: expected an image {min(masks)} in {group}, got none")
     if not tests:
         raise SourceError(f"{folder / 'test'}: expected images to test, got none")
     name = folder.resolve().name if folder.name in {"", ".."} else folder.name  # a link keeps its own name

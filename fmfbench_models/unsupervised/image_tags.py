@@ -268,7 +268,9 @@ def _found(out: Path, settings: TagSettings) -> list[dict[str, Any]]:
         path = out / _file_name(own)
         run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if run.get("schema") != SCHEMA or run.get("settings") != asdict(own):
-            raise InputError(f"{path}: holds a run with other settings; choose another folder or delete it")
+            raise InputError(
+                f"{path}: expected a run of these settings, got one of others; choose another folder or delete it"
+            )
         runs.append(run)
     return runs
 

@@ -39,7 +39,8 @@ class ResultFolder:
             differing = sorted(key for key in own.keys() | found.keys() if own.get(key) != found.get(key))
             if differing:
                 raise InputError(
-                    f"{path}: holds results of other {', '.join(differing)}; choose another folder or delete it"
+                    f"{path}: expected results of these settings, got those of other {', '.join(differing)}; "
+                    "choose another folder or delete it"
                 )
 
     def read(self, name: str) -> dict[str, Any] | None:

@@ -77,7 +77,7 @@ class BilmConfig:
 
     def __post_init__(self) -> None:
         if not 1 <= self.reduction <= self.dim:
-            raise InputError(f"bilm: reduction must be in 1..{self.dim}, got {self.reduction}")
+            raise InputError(f"bilm: expected reduction in 1..{self.dim}, got {self.reduction}")
 
     @property
     def predicts_pixels(self) -> bool:

@@ -186,7 +186,7 @@ class Boosting(Model):
             features.append(own[kept])
             labels.append(label[kept])
         if not sum(map(len, labels)):
-            raise InputError("boosting: expected labelled training samples, there are none")
+            raise InputError("boosting: expected labelled training samples, got none")
         return np.concatenate(features), np.concatenate(labels)
 
 

@@ -65,7 +65,7 @@ class ClipBertConfig:
 
     def __post_init__(self) -> None:
         if self.clips < 1:
-            raise InputError(f"clipbert: clips must be 1 or more, got {self.clips}")
+            raise InputError(f"clipbert: expected clips of 1 or more, got {self.clips}")
 
 
 def join_clips(logits: Tensor) -> Tensor:

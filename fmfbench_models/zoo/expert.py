@@ -267,13 +267,13 @@ class Expert(Model):
         if labels.all() or not labels.any():
             kind = "abnormal" if labels.all() else "normal"
             raise InputError(
-                f"expert: expected normal and abnormal training samples, all {len(labels)} are {kind}"
+                f"expert: expected normal and abnormal training samples, got {len(labels)} {kind} ones only"
             )
         if self.config.setpoint == "train":
             median = np.median(windows[~labels, -1], axis=0)
             if not (median > 0).all():
                 raise InputError(
-                    f"expert: expected normal training currents above 0 A, their median is {median}"
+                    f"expert: expected normal training currents above 0 A, got a median of {median}"
                 )
             self.setpoint.copy_(torch.as_tensor(median))
             setpoints = self.setpoint.cpu().double().numpy()
@@ -303,7 +303,7 @@ class Expert(Model):
                 setpoints.append(np.median(whole, axis=0, keepdims=True))
                 labels.append(label)
         if not labels:
-            raise InputError("expert: expected labelled training samples, there are none")
+            raise InputError("expert: expected labelled training samples, got none")
         return np.stack(windows), np.stack(setpoints), np.array(labels, dtype=bool)
 
 

@@ -109,20 +109,22 @@ class FmFormerConfig:
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
-            raise InputError(f"fmformer: dim must be a multiple of heads, got {self.dim} and {self.heads}")
+            raise InputError(
+                f"fmformer: expected dim as a multiple of heads, got {self.dim} and {self.heads}"
+            )
         if self.depth < 1:
-            raise InputError(f"fmformer: depth must be 1 or more, got {self.depth}")
+            raise InputError(f"fmformer: expected depth of 1 or more, got {self.depth}")
         if not (self.class_task or self.predicts_pixels):
             raise InputError("fmformer: expected class_task or dense_task (which needs video), got neither")
         if self.modality != "both" and (self.interaction == "ca" or self.fusion == "v_only"):
             raise InputError(
-                f"fmformer: interaction 'ca' and fusion 'v_only' need both modalities, got {self.modality}"
+                f"fmformer: expected both modalities for interaction 'ca' and fusion 'v_only', got {self.modality}"
             )
         if "video" in self.streams:
             check_frames(self.num_frames, *self.size)
             if self.dilated and 0 in self.dilated_grid(self.num_frames, *self.size):
                 raise InputError(
-                    f"fmformer: frames of {self.size} are too small for dilated tokens; set dilated=False"
+                    f"fmformer: expected larger frames for dilated tokens, got {self.size}; set dilated=False"
                 )
 
     @property
@@ -499,7 +501,7 @@ def dilated_indices(side: int, device: torch.device) -> Tensor:
 def sliced(table: Tensor, length: int, what: str) -> Tensor:
     if length > table.shape[1]:
         raise InputError(
-            f"fmformer: {what} gives {length} tokens, the position table holds {table.shape[1]}; "
+            f"fmformer: expected at most {table.shape[1]} tokens, as the position table holds, got {length} of {what}; "
             f"shorten the input or set pos_resize='interp'"
         )
     return table[:, :length]
@@ -507,7 +509,7 @@ def sliced(table: Tensor, length: int, what: str) -> Tensor:
 
 def wanted(value: Tensor | None, name: str) -> Tensor:
     if value is None:
-        raise InputError(f"fmformer: this model needs {name}, got None")
+        raise InputError(f"fmformer: expected {name}, got None")
     return value
 
 

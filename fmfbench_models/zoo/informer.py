@@ -51,7 +51,7 @@ class InformerConfig:
 
     def __post_init__(self) -> None:
         if self.factor < 1:
-            raise InputError(f"informer: factor must be 1 or more, got {self.factor}")
+            raise InputError(f"informer: expected factor of 1 or more, got {self.factor}")
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -64,15 +64,15 @@ class TubeViTConfig:
     def __post_init__(self) -> None:
         if self.dim % 6:
             raise InputError(
-                f"tubevit: dim must be a multiple of 6 (three axes, sine and cosine), got {self.dim}"
+                f"tubevit: expected dim as a multiple of 6 (three axes, sine and cosine), got {self.dim}"
             )
         if not self.tubes:
             raise InputError("tubevit: expected one tube or more, got none")
         for tube in self.tubes:
             if min(tube_grid(tube, (self.num_frames, *self.size))) < 1:
                 raise InputError(
-                    f"tubevit: the tube of extent {tube[0]} at offset {tube[2]} does not fit {self.num_frames} frames "
-                    f"of {self.size[0]} x {self.size[1]}; choose another protocol or other tubes"
+                    f"tubevit: expected tubes within {self.num_frames} frames of {self.size[0]} x {self.size[1]}, "
+                    f"got one of extent {tube[0]} at offset {tube[2]}; choose another protocol or other tubes"
                 )
 
     @property

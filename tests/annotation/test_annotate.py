@@ -344,7 +344,7 @@ def test_drawn_at_another_size(store):
 
 
 BAD = [
-    ({"recordings": {"run9": ()}}, {}, "unknown recording 'run9'"),
+    ({"recordings": {"run9": ()}}, {}, "got 'run9'; use one of"),
     ({"recordings": {"run2": (track(5, 37, (5, (0, 0, 5, 5))),)}}, {}, "count of 37, got 37"),
     ({"recordings": {}}, {}, "at least one recording"),
     ({}, {"drawn_frames": {"run1": range(61)}}, "60 frames, got a video of 61"),
@@ -545,5 +545,5 @@ def test_keyframes_of_one_recording(tmp_path):
     with pytest.raises(AnnotationError, match="expected tracks of recording 'run3', got those of run1, run2"):
         read_drawn(path, "run3")
     for option in ({"task": "x"}, {"size": (1, 1)}, {"label": "x"}):
-        with pytest.raises(AnnotationError, match="is for a CVAT export"):
+        with pytest.raises(AnnotationError, match="expected a CVAT export for"):
             read_drawn(path, **option)

@@ -52,9 +52,9 @@ def test_ordinary_archives_pass(tmp_path, method, streamed):
     [
         (lambda data: b"#!shell\n" + data, "bytes of no member"),
         (lambda data: data + b"tail", "behind the archive's end"),
-        (lambda data: data.replace(b"a.txt", b"b.txt", 1), "does not agree"),
+        (lambda data: data.replace(b"a.txt", b"b.txt", 1), "directory tells it, got another"),
         (lambda data: data[:14] + bytes([data[14] ^ 1]) + data[15:], "another checksum"),
-        (lambda data: data[:10] + bytes([data[10] ^ 1]) + data[11:], "does not agree"),
+        (lambda data: data[:10] + bytes([data[10] ^ 1]) + data[11:], "directory tells it, got another"),
     ],
 )
 def test_bytes_that_no_one_tells_of_are_refused(tmp_path, change, words):

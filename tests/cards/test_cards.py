@@ -340,9 +340,9 @@ def test_dates_and_urls_are_held_to_their_form(store: Path, tmp_path: Path, key:
 def test_folders_of_others_are_left_alone(store: Path, tmp_path: Path) -> None:
     data = fmfbench.open_dataset(store)
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(InputError, match=r"expected no README\.md there"):
+    with pytest.raises(InputError, match=r"got one with README\.md; name another"):
         write_card(data, tmp_path)
-    with pytest.raises(InputError, match="other than the store"):
+    with pytest.raises(InputError, match="expected a folder outside the store"):
         write_card(data, store)
     with pytest.raises(InputError, match="existing folder"):
         write_card(data, tmp_path / "none" / "c")

@@ -89,7 +89,7 @@ def test_a_video_to_draw_on_shows_each_frame_enlarged(annotated, tmp_path):
         (("export", "STORE"), "expected --keyframes, --cvat, --coco or --video"),
         (("preview", "STORE", "-o", "look.gif"), "end in .png, .pdf, .svg, .mp4, .webm"),
         (("preview", "STORE"), "Missing option '-o'"),
-        (("report", "STORE", "--recording", "x"), "unknown recording 'x'"),
+        (("report", "STORE", "--recording", "x"), "got 'x'"),
         (("report", "STORE", "--boxes", "no", "--no-refine"), "expected layer 'no'"),
         (("export", "STORE", "--coco", "no/where/x"), "make it first"),
     ],

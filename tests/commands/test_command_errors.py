@@ -78,7 +78,7 @@ def test_the_folder_itself_is_no_target(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(("option", "value"), [("--crop", "0,0,4,4"), ("--size", "8x8")])
 def test_a_crop_or_size_of_mat_files_is_refused(tmp_path: Path, option: str, value: str) -> None:
     done = run("convert", DATA / "v2_tree", tmp_path / "o.zarr", option, value)
-    assert_one_line(done, 2, "for raw recordings, got layout v2")
+    assert_one_line(done, 2, "expected a raw recording to crop or resize, got layout v2")
     assert list(tmp_path.iterdir()) == []
 
 

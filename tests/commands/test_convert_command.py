@@ -82,7 +82,7 @@ def test_view_draws_frames_and_currents(awkward_store: Path, tmp_path: Path) -> 
     assert green.sum() > 100
     assert run("view", awkward_store, "--recording", "c-short", "--frames", "3", "-o", out).exit_code == 0
     for arguments, message in [
-        (("--recording", "x"), "there are a.dotted, b-long, c-short"),
+        (("--recording", "x"), "recordings a.dotted, b-long, c-short, got 'x'"),
         (("--frames", "0:9:x"), "a:b:step"),
         (("--frames", "0:300:1"), "expected 1 to 60"),
         (("--frames", "5000"), "a:b:step or one frame below 330"),

@@ -74,7 +74,7 @@ def test_bad_input_leaves_nothing(client, awkward_tree, tmp_path):
 
 
 def test_what_a_cluster_is_asked_for():
-    with pytest.raises(InputError, match="exactly one of"), joined_cluster():
+    with pytest.raises(InputError, match="or --processes N, got both"), joined_cluster():
         pass
     with (
         pytest.raises(InputError, match="expected a Dask scheduler there"),

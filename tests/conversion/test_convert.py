@@ -199,7 +199,7 @@ def test_a_finished_store_is_not_overwritten_unasked(tmp_path: Path) -> None:
     fmfbench.convert(source, target, overwrite=True)
     assert fmfbench.open_dataset(target).num_samples == 1
     (tmp_path / "mine").mkdir()
-    with pytest.raises(StoreError, match="not a store"):
+    with pytest.raises(StoreError, match="a store of fmfbench, got something else"):
         fmfbench.convert(source, tmp_path / "mine", overwrite=True)
     with pytest.raises(StoreError, match="does not exist"):
         fmfbench.convert(source, tmp_path / "no" / "o.zarr")

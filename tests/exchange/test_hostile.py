@@ -180,14 +180,14 @@ def test_pickles_are_not_opened(attempt, zip_of, npy_bytes):
 )
 def test_names_that_are_paths(attempt, zip_of, npy_bytes, name):
     members = [(f"{key}.npy", npy_bytes(array)) for key, array in base_arrays().items()]
-    assert "name is a path" in str(attempt(zip_of([*members, (name, b"x")])))
+    assert "expected plain names of members" in str(attempt(zip_of([*members, (name, b"x")])))
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("twin", ["score.npy", "score"])
 def test_two_of_a_name(attempt, zip_of, npy_bytes, twin):
     members = [(f"{key}.npy", npy_bytes(array)) for key, array in base_arrays().items()]
-    assert "more than once" in str(attempt(zip_of([*members, (twin, members[1][1])])))
+    assert "expected each array once" in str(attempt(zip_of([*members, (twin, members[1][1])])))
 
 
 def test_many_members(attempt, zip_of):
@@ -196,7 +196,7 @@ def test_many_members(attempt, zip_of):
 
 def test_a_directory_of_many_megabytes(attempt, zip_of):
     error = attempt(zip_of([(f"{n:060d}.npy", b"") for n in range(50_000)]), measure=True)
-    assert "zip directory is longer" in str(error)
+    assert "got a zip directory of more" in str(error)
 
 
 def test_encrypted_and_rare_methods(attempt, base, zip_of):

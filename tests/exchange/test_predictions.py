@@ -119,7 +119,7 @@ REFUSED = {
     "above one": ({"score": [0.1, 1.0000001, -0.1]}, "2 scores are outside [0,1]: 10, 20"),
     "infinite": ({"score": [np.inf, 0.1, -np.inf]}, "2 scores are outside [0,1]: 20, 30"),
     "integer scores": ({"score": [0, 1, 1]}, "score has type int64; write a float type"),
-    "complex scores": ({"score": np.zeros(3, complex)}, "not a plain number"),
+    "complex scores": ({"score": np.zeros(3, complex)}, "expected plain numbers or text, got elements"),
     "score too short": ({"score": np.zeros(2)}, "score has shape (2,), sample_id (3,)"),
     "score of two axes": ({"score": np.zeros((3, 2))}, "score has shape (3, 2)"),
     "decision of 2": ({"pred": [0, 2, 1]}, "1 decisions in pred are neither 0 nor 1: 10"),
@@ -166,8 +166,8 @@ REFUSED = {
         "strict sample set of protocol short; ask for it with --context strict --protocol short",
     ),
     "objects": ({"score": np.array([0.1, None, 0.2], object)}, "pickled objects, which are never read"),
-    "structured": ({"score": np.zeros(3, [("a", "f8")])}, "not that of a plain array"),
-    "dates": ({"sample_id": np.zeros(3, "M8[s]")}, "not that of a plain array"),
+    "structured": ({"score": np.zeros(3, [("a", "f8")])}, "header of a plain array, got"),
+    "dates": ({"sample_id": np.zeros(3, "M8[s]")}, "header of a plain array, got"),
 }
 
 

@@ -70,6 +70,6 @@ def test_folders_are_made_with_those_above_them_and_a_file_in_the_way_is_named(t
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "b" / "c"):
         with pytest.raises(
-            InputError, match="expected a folder for the results, but .*file is there and is no"
+            InputError, match="expected a folder for the results, got .*file, which is there and is no"
         ):
             make_folder(path, "the results")

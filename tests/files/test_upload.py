@@ -126,7 +126,7 @@ def test_what_is_no_store_is_not_replaced(stores):
     with pytest.raises(StoreError, match=r"got notes\.txt"):
         upload(stores[0], url)
     (url / "zarr.json").write_bytes(b'{"zarr_format": 3, "node_type": "group", "attributes": {}}')
-    with pytest.raises(StoreError, match="not a store of fmfbench"):
+    with pytest.raises(StoreError, match="a store of fmfbench, got something else"):
         upload(stores[0], url, overwrite=True)
     assert set(url.sizes()) == {"notes.txt", "zarr.json"}
 

@@ -145,10 +145,10 @@ def test_a_run_goes_on_with_the_same_weights_only(trained, furnace_store, option
     assert (trained / "last.safetensors").stat().st_mtime_ns == before
     other = weights_file(tmp_path / "other.pth", ResNet18, 2, seed=1)
     for weights in (other, None):
-        with pytest.raises(InputError, match="holds a run with other backbone; choose"):
+        with pytest.raises(InputError, match="got one with other backbone; choose"):
             train("bilm", furnace_store, trained, **call, backbone_weights=weights)
     without = train("bilm", furnace_store, tmp_path / "without", **call)
-    with pytest.raises(InputError, match="holds a run with other backbone; choose"):
+    with pytest.raises(InputError, match="got one with other backbone; choose"):
         train("bilm", furnace_store, without, **call, backbone_weights=resnet_file)
 
 
@@ -165,7 +165,7 @@ def test_what_cannot_be_loaded_is_one_line_and_nothing_is_made(furnace_store, re
         ),
         ("bilm", vgg, "expected ResNet18's tensor conv1.weight of shape (64, 3, 7, 7), got none"),
         ("clipbert", short, "expected ResNet18's tensor layer2.1.bn2.bias of shape (128,), got none"),
-        ("bilm", tmp_path / "absent.pth", "expected a file of backbone weights, there is none"),
+        ("bilm", tmp_path / "absent.pth", "expected a file of backbone weights, got no file"),
     ]
     for model, file, message in cases:
         arguments = [

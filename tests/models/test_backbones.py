@@ -166,7 +166,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
             load_backbone_weights(ResNet18(2), path)
     torch.save(state, path)
     load_backbone_weights(ResNet18(2), path)
-    with pytest.raises(InputError, match="there is none"):
+    with pytest.raises(InputError, match="got no file"):
         load_backbone_weights(ResNet18(2), tmp_path / "absent.pth")
 
 

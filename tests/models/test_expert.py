@@ -282,9 +282,9 @@ def test_fit_takes_no_more_windows_than_allowed():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.zeros(60), "expected normal and abnormal training samples, all 60 are normal"),
-        (np.ones(60), "expected normal and abnormal training samples, all 60 are abnormal"),
-        (np.full(60, 255), "expected labelled training samples, there are none"),
+        (np.zeros(60), "expected normal and abnormal training samples, got 60 normal ones only"),
+        (np.ones(60), "expected normal and abnormal training samples, got 60 abnormal ones only"),
+        (np.full(60, 255), "expected labelled training samples, got none"),
     ],
 )
 def test_fit_refuses_what_it_cannot_learn_from(labels, message):

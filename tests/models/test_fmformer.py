@@ -181,7 +181,7 @@ def test_last_layer_leaves_out_only_what_no_head_reads(config, dense):
 
 
 def test_depth_of_zero_is_refused():
-    with pytest.raises(InputError, match="depth must be 1 or more, got 0"):
+    with pytest.raises(InputError, match="expected depth of 1 or more, got 0"):
         create_model("fmformer", depth=0)
 
 
@@ -441,7 +441,7 @@ def test_v_only_takes_the_video_head_alone():
         ({"dim": 32}, "multiple of heads"),
         ({"modality": "current", "class_task": False}, "class_task or dense_task"),
         ({"modality": "visual", "interaction": "ca"}, "need both modalities"),
-        ({"size": [8, 64]}, "too small for dilated"),
+        ({"size": [8, 64]}, "larger frames for dilated"),
         ({"modality": "audio"}, "one of both, visual, current"),
         ({"depth": "6"}, "an integer"),
         ({"depth": True}, "an integer"),
@@ -449,7 +449,7 @@ def test_v_only_takes_the_video_head_alone():
         ({"size": [64]}, "2 values"),
         ({"size": 64}, "a list"),
         ({"preset": "papers"}, "a preset"),
-        ({"colour": 3}, "unknown key colour"),
+        ({"colour": 3}, "got colour"),
     ],
     ids=str,
 )

@@ -193,7 +193,7 @@ def with_two_masks(folder):
         (without_training, "expected normal images to train on, got none"),
         (with_abnormal_training, "got also hole; move what is abnormal to test"),
         (without_tests, "expected images to test, got none"),
-        (without_a_mask, "003.png: expected its mask .*003_mask.png, there is none"),
+        (without_a_mask, "003.png: expected its mask .*003_mask.png, got none"),
         (without_masks, "000.png: expected its mask"),
         (with_a_stray_mask, "002_mask.png: expected an image 002"),
         (with_two_masks, "003_mask.png: expected one mask of image 003, got also 003.png"),
@@ -264,7 +264,7 @@ def test_goes_on_where_it_stopped(root, results, tmp_path, monkeypatch):
     assert called == ["wire"]
     for row, other in zip(facts["rows"], again["rows"], strict=True):
         assert {**row, "processor_seconds": 0} == {**other, "processor_seconds": 0}
-    with pytest.raises(InputError, match="holds results of other epochs"):
+    with pytest.raises(InputError, match="got those of other epochs"):
         run(root, copy, epochs=2)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").write_text("mine")

@@ -202,7 +202,7 @@ def test_runs_that_are_there_are_not_made_again(few, tmp_path, monkeypatch, caps
     assert capsys.readouterr().out.strip() == str(path)
     assert made == [0]
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == first
-    with pytest.raises(InputError, match="holds a run with other settings"):
+    with pytest.raises(InputError, match="expected a run of these settings, got one of others"):
         run_all("few", tmp_path, 1, methods, epochs=2)
 
 
@@ -220,7 +220,9 @@ def test_the_table_is_of_all_runs_in_the_folder(few, tmp_path):
         == run_all("few", tmp_path, 1, ["TBNN"]).read_text()
     )
     # a run that does not belong in the table is said before others are made
-    with pytest.raises(InputError, match="few-cmml-hard-0.json: holds a run with other settings"):
+    with pytest.raises(
+        InputError, match="few-cmml-hard-0.json: expected a run of these settings, got one of others"
+    ):
         run_all("few", tmp_path, 1, ["L_inter, hard mining"], epochs=2)
     assert not (tmp_path / "few-inter-hard-0.json").exists()
 
@@ -248,7 +250,7 @@ def test_a_file_as_folder_is_one_line_and_code_2(few, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert main(["--data", "few", "--out", str(tmp_path / "file")]) == 2
     error = capsys.readouterr().err
-    assert "file is there and is no folder" in error
+    assert "file, which is there and is no folder" in error
     assert error.count("\n") == 1
 
 

@@ -124,5 +124,5 @@ def test_distilling_halves():
 
 
 def test_factor_below_one_is_refused():
-    with pytest.raises(InputError, match="informer: factor must be 1 or more, got 0"):
+    with pytest.raises(InputError, match="informer: expected factor of 1 or more, got 0"):
         create_model("informer", factor=0)

@@ -49,7 +49,7 @@ def test_from_training_to_score(divided, options, tmp_path):
         note.startswith("45 of the samples are of the split part that the model was trained on")
         for note in notes
     )
-    with pytest.raises(InputError, match="holds a run with other fingerprint"):
+    with pytest.raises(InputError, match="got one with other fingerprint"):
         train("fmformer", divided, tmp_path / "run", options=asked, device="cpu")
 
 

@@ -265,7 +265,7 @@ def test_resumes_exactly(furnace_store, options, tmp_path, monkeypatch):
     one, other = (load_checkpoint(tmp_path / n / "last.safetensors").state_dict() for n in ("whole", "run"))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert read_log(whole / "log.jsonl") == read_log(tmp_path / "run" / "log.jsonl")
-    with pytest.raises(InputError, match="holds a run with other recipe"):
+    with pytest.raises(InputError, match="got one with other recipe"):
         train(
             "fmformer", furnace_store, whole, options={**options, **QUICK, "normal_only": False}, device="cpu"
         )

@@ -222,7 +222,7 @@ def test_refused_files(tmp_path, monkeypatch):
         Path(name).write_bytes(content)
         with pytest.raises(InputError, match=name):
             load_checkpoint(name)
-    with pytest.raises(InputError, match="there is none"):
+    with pytest.raises(InputError, match="got neither"):
         load_checkpoint("nowhere.pth")
     Path("run").mkdir()
     with pytest.raises(InputError, match="expected a run folder"):

@@ -213,7 +213,7 @@ def test_every_digit_from_end_to_end(tmp_path):
     kept = (tmp_path / "a/digit-4.json").read_bytes()
     assert clean(one_class("digits", tmp_path / "a", epochs=1, limit=12)) == clean(facts)
     assert (tmp_path / "a/digit-4.json").read_bytes() == kept
-    with pytest.raises(InputError, match="holds results of other seed"):
+    with pytest.raises(InputError, match="got those of other seed"):
         one_class("digits", tmp_path / "a", epochs=1, limit=12, seed=1)
 
 
@@ -324,12 +324,12 @@ def test_a_file_is_no_folder_of_results(tmp_path):
     file.write_text("mine")
     for path in (file, file / "below", file / "far/below"):
         with pytest.raises(
-            InputError, match=f"{path}: expected a folder .* {file} is there and is no folder"
+            InputError, match=f"{path}: expected a folder .* {file}, which is there and is no folder"
         ):
             ResultFolder(path, {})
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "absent")
-    with pytest.raises(InputError, match="link is there and is no folder"):
+    with pytest.raises(InputError, match="link, which is there and is no folder"):
         ResultFolder(link, {})
     assert file.read_text() == "mine"
     ResultFolder(tmp_path / "new/folder", {})

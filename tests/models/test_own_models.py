@@ -106,7 +106,7 @@ def test_the_tutorials_model_is_listed_trained_predicted_and_a_row_of_the_table(
             "got OSError: no licence found; mend",
         ),
         ("", "mypackage_mymodel:REGISTRATION", "got AttributeError"),
-        ("", "fmfbench_models.zoo.vit:REGISTRATION", "the model name 'vit' is taken"),
+        ("", "fmfbench_models.zoo.vit:REGISTRATION", "a model name that is free, got 'vit'"),
     ],
 )
 def test_what_an_entry_point_cannot_be_is_said_in_one_line(install, code, target, message):

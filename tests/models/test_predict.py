@@ -160,7 +160,7 @@ def test_refusals(run, furnace_store, tmp_path, monkeypatch):
     model = create_model("fmformer", depth=1)
     with pytest.raises(InputError, match="never trained; name a protocol"):
         predict(model, furnace_store, tmp_path / "p.npz")
-    with pytest.raises(InputError, match="not one of"):
+    with pytest.raises(InputError, match="one of train.*got 'exam'"):
         predict(run, furnace_store, tmp_path / "p.npz", split="exam")
     with pytest.raises(InputError, match="got none"):
         predict(run, furnace_store, tmp_path / "p.npz", split="unused")
@@ -181,7 +181,7 @@ def test_refusals(run, furnace_store, tmp_path, monkeypatch):
 def test_pixel_scores_of_nan_are_refused(kind, furnace_store, options, tmp_path):
     model = create_model("fmformer", **{k: v for k, v in options.items() if "." not in k})
     model.decoder.out.bias.data.fill_(float("nan"))
-    with pytest.raises(PredictionError, match="the model gave NaN"):
+    with pytest.raises(PredictionError, match="got NaN from the model"):
         predict(model, furnace_store, tmp_path / "p.npz", protocol="short", pixel_scores=kind)
     assert not list(tmp_path.iterdir())
 
@@ -298,9 +298,9 @@ def test_detector_refuses_disorder(run):
     detector, image = Detector(run), np.zeros((16, 24, 3), np.uint8)
     detector.current(10, [1.0, 2.0, 3.0])
     detector.frame(10, image)
-    with pytest.raises(InputError, match="in order of time, 10 is not after 10"):
+    with pytest.raises(InputError, match="in order of time, got 10 after 10"):
         detector.current(10, [1.0, 2.0, 3.0])
-    with pytest.raises(InputError, match="in order of time, 9 is not after 10"):
+    with pytest.raises(InputError, match="in order of time, got 9 after 10"):
         detector.frame(9, image)
     with pytest.raises(InputError, match="three phases"):
         detector.current(11, [1.0])

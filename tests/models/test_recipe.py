@@ -60,11 +60,11 @@ def test_warm_up_rises_in_equal_steps_to_the_schedule(schedule):
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"warmup": 3.0, "epochs": 3}, r"warmup must be 0 or more and below epochs \(3\), got 3.0"),
-        ({"warmup": -1.0}, "warmup must be 0 or more"),
-        ({"ema": 1.0}, r"ema must be in \[0, 1\), got 1.0"),
-        ({"patience": -1}, "patience must be 0 or more epochs, got -1"),
-        ({"patience": 2, "validate": False}, "patience waits for the validation loss"),
+        ({"warmup": 3.0, "epochs": 3}, r"expected warmup of 0 or more and below epochs \(3\), got 3.0"),
+        ({"warmup": -1.0}, "expected warmup of 0 or more"),
+        ({"ema": 1.0}, r"expected ema in \[0, 1\), got 1.0"),
+        ({"patience": -1}, "expected patience of 0 or more epochs, got -1"),
+        ({"patience": 2, "validate": False}, "expected validate=true, whose loss patience waits for"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(wrong, told):

@@ -110,10 +110,10 @@ def test_a_folder_with_another_recipes_run_fails_that_row_and_says_so(
     facts = json.loads(run.read_text())
     write_json(run, facts | {"finished": finished})
     (step,) = plan("table2", sim_store, out, models=["itransformer"], **TINY)["steps"]
-    assert step["state"].endswith("holds a run with other recipe")
+    assert step["state"].endswith("got one with other recipe")
     found = rows_of(reproduce("table2", sim_store, out, models=["itransformer"], **TINY))["itransformer"]
     assert found["status"] == "failed"
-    assert "holds a run with other recipe" in found["errors"]["0"]
+    assert "got one with other recipe" in found["errors"]["0"]
 
 
 def test_work_of_before_a_key_of_the_recipe_was_there_is_still_done(sim_store, tmp_path, monkeypatch):

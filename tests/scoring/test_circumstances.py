@@ -143,17 +143,25 @@ def shorten(arrays, by):
 
 
 SPOILS = {
-    "holds 1099 frames, the recording 1100": lambda a: shorten(a, 1),
+    "expected the recording's 1100 frames, got 1099": lambda a: shorten(a, 1),
     "glare missing": lambda a: drop(a, "glare"),
     "meta missing": lambda a: drop(a, "meta"),
     "expected one number a frame": lambda a: change(a, "glare", a["furnace_1"]["glare"][:-1]),
-    "and type bool; expected one": lambda a: change(a, "glare", np.zeros(1100, bool)),
-    "visibility of 1 frames is not a number from 0 to 1": lambda a: a["furnace_1"]["visibility"].put(3, 1.5),
-    "mist_depth of 2 frames is not": lambda a: a["furnace_1"]["mist_depth"].put([3, 9], [np.nan, -1]),
-    "meta names recording 'furnace_0'": lambda a: change(a, "meta", a["furnace_0"]["meta"]),
-    "meta does not name": lambda a: change(a, "meta", np.array("[1]")),
+    "expected one number a frame, got shape .* of type bool": lambda a: change(
+        a, "glare", np.zeros(1100, bool)
+    ),
+    "visibility: expected numbers from 0 to 1, got others in 1 frames": lambda a: a["furnace_1"][
+        "visibility"
+    ].put(3, 1.5),
+    "mist_depth: expected numbers from 0 to inf, got others in 2": lambda a: a["furnace_1"]["mist_depth"].put(
+        [3, 9], [np.nan, -1]
+    ),
+    "expected the meta of recording 'furnace_1', got that of 'furnace_0'": lambda a: change(
+        a, "meta", a["furnace_0"]["meta"]
+    ),
+    "expected a meta that names simulator": lambda a: change(a, "meta", np.array("[1]")),
     "pickled objects": lambda a: change(a, "event", np.array([None] * 1100)),
-    "not that of another seed": lambda a: change(a, "event", -1 - a["furnace_1"]["event"]),
+    "as those of another seed do": lambda a: change(a, "event", -1 - a["furnace_1"]["event"]),
 }
 
 
@@ -172,7 +180,9 @@ def test_truth_of_other_recordings_is_refused(simulated, words):
 def test_a_short_truth_is_refused_by_a_label_file_too(simulated):
     data, arrays, write, _ = simulated
     shorten(arrays, 1)
-    with pytest.raises(PredictionError, match="holds 1099 frames, the labels reach frame 1099"):
+    with pytest.raises(
+        PredictionError, match="expected more than 1099 frames, which the labels reach, got 1099"
+    ):
         read_truth(write(), labels_from_dataset(data))
 
 
@@ -203,7 +213,7 @@ def test_names_that_are_paths_open_nothing(simulated):
     data, _, write, _ = simulated
     labels = labels_from_dataset(data)
     object.__setattr__(labels, "recordings", ("../p", "furnace_1"))
-    with pytest.raises(PredictionError, match="its name is a path"):
+    with pytest.raises(PredictionError, match="expected a plain name, got the path"):
         read_truth(write(), labels)
 
 

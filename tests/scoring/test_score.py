@@ -98,7 +98,7 @@ def test_data_without_masks(data, guess, save):
 
 def test_unlabelled_samples_are_an_error(data, guess, save):
     data.recordings["furnace_1"].class_label[-3:] = 255
-    with pytest.raises(PredictionError, match="3 unlabelled samples: 497, 498, 499;"):
+    with pytest.raises(PredictionError, match="got 3 without: 497, 498, 499"):
         score(save(guess), data)
 
 
@@ -138,7 +138,7 @@ def test_strict_asks_for_exactly_the_protocols_samples(data, guess, tmp_path, mo
     whole = write_predictions(tmp_path / "q.npz", **guess)
     with pytest.raises(PredictionError, match="40 sample ids are not in split test"):
         score(whole, data, context="strict", protocol="short")
-    with pytest.raises(PredictionError, match="score with the store"):
+    with pytest.raises(PredictionError, match="expected a store, for"):
         score(path, labels_from_dataset(data), context="strict")
 
 
@@ -181,7 +181,7 @@ def test_derived_splits_are_scored_from_labels(make_data, tmp_path):
     assert np.isin(ids, data.sample_ids("train")).all()
     path = write_predictions(tmp_path / "p.npz", sample_id=ids, pred=data.class_labels(ids))
     assert score(path, labels, split="val", resamples=50).metrics["accuracy"] == 1.0
-    with pytest.raises(PredictionError, match="not one of train"):
+    with pytest.raises(PredictionError, match="one of train"):
         labels.select("dev")
 
 

@@ -86,7 +86,9 @@ def test_video_currents_and_split_that_were_never_written_are_refused(tmp_path: 
                 part[:12] = value[:12]
             else:
                 file[name] = value
-    with pytest.raises(SourceError, match=rf"'{missing}'.*expected 6 chunks, only 3 were ever written"):
+    with pytest.raises(
+        SourceError, match=rf"'{missing}'.*expected 6 chunks, got only 3 that were ever written"
+    ):
         open_source(path)
     told = diagnose(path)
     assert told.command is None

@@ -38,11 +38,11 @@ BREAKAGES = {
     "no videos": (lambda r: [p.unlink() for p in (r / "videos").iterdir()], "expected .mat files, got none"),
     "frame twice": (
         lambda r: break_json(r, "train", lambda c: c.update({"one.mat": [3, 3]})),
-        "3 is listed more",
+        "each frame once, got 3 more often",
     ),
     "frame in both": (
         lambda r: [break_json(r, s, lambda c: c.update({"one.mat": [4]})) for s in ("train", "test")],
-        "frame 4 is in train.json too",
+        "got frame 4 in train.json too",
     ),
     "frame outside": (
         lambda r: break_json(r, "test", lambda c: c.update({"one.mat": [60]})),

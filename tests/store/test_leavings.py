@@ -136,7 +136,7 @@ def test_consolidated_metadata_hides_no_change(store):
 
 def test_names_of_leavings_are_no_recordings():
     for name in NAMES:
-        with pytest.raises(SourceError, match="cannot be called"):
+        with pytest.raises(SourceError, match="expected a recording's name to be printable"):
             check_name(name, "here")
     assert not any(map(is_leaving, ("run1", "zarr.json", ".hidden", "DS_Store", "_run", "thumbs")))
 

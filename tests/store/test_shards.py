@@ -146,7 +146,7 @@ def test_metadata_that_zarr_would_take_but_we_did_not_write_is_refused(
     values: np.ndarray, tmp_path: Path
 ) -> None:
     zarr.save_array(tmp_path / "plain", values)
-    with pytest.raises(StoreError, match="not an array that fmfbench wrote"):
+    with pytest.raises(StoreError, match="expected an array that fmfbench wrote"):
         ArrayReader(tmp_path / "plain")
 
 

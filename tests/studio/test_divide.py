@@ -92,9 +92,9 @@ def test_what_the_command_refuses_is_refused(launch, divisible: Path) -> None:
         ({"at": [["b-long", 5, 5]]}, "frames that rise"),
         ({"at": [["b-long", 5, 99_999]]}, "frames that rise"),
         ({"at": [["b-long", 0.5, 9]]}, "frames that rise"),
-        ({"at": [["zz", 1, 2]]}, "unknown recording"),
+        ({"at": [["zz", 1, 2]]}, "got 'zz'"),
         ({"at": ["b-long:1-2"]}, "expected [recording"),
-        ({"by_recording": ["zz"]}, "unknown recording"),
+        ({"by_recording": ["zz"]}, "got 'zz'"),
         ({"at": everything}, "none of train"),
         ({"percent": 20, "protocol": "none"}, "protocol"),
         ({"percent": 20, "protocol": "paper"}, "what would fit"),  # guards longer than the recordings

@@ -79,7 +79,7 @@ def test_tracks_that_contradict_themselves_change_nothing(path: Path, tracks: ob
     assert tracks_of(draft, "a") is None
     assert draft.revision("a") == 0
     assert not draft.journal.exists()
-    with pytest.raises(AnnotationError, match="unknown recording"):
+    with pytest.raises(AnnotationError, match="expected one of the store's recordings, got"):
         draft.replace("c", [], base=0)
 
 

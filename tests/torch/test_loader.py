@@ -409,7 +409,7 @@ def test_frames_whose_bytes_do_not_divide_by_eight(awkward_store: Path) -> None:
 def test_unknown_orders_are_refused(data: Dataset) -> None:
     dataset = WindowDataset(windows(data))
     assert len(make_loader(dataset, shuffle="block")) == len(make_loader(dataset))
-    with pytest.raises(WindowError, match="'blocks' is not True, False or 'block'"):
+    with pytest.raises(WindowError, match="expected True, False or 'block', got 'blocks'"):
         make_loader(dataset, shuffle="blocks")
 
 

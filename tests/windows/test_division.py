@@ -157,13 +157,13 @@ def test_the_default_is_what_parts_without_a_name_are_of(store):
         ),
         ({"test": Fraction(1, 1000)}, "none of test"),
         ({"by_recording": ["a", "b", "c"]}, "none of train"),
-        ({"by_recording": ["a", "d"]}, "unknown recording 'd': the store holds a, b, c"),
-        ({"at": [Stretch(recording="d", start=Fraction(0), stop=None)]}, "unknown recording 'd'"),
+        ({"by_recording": ["a", "d"]}, "expected one of the store's recordings a, b, c, got 'd'"),
+        ({"at": [Stretch(recording="d", start=Fraction(0), stop=None)]}, "recordings a, b, c, got 'd'"),
         ({"at": [Stretch(recording="a", start=Fraction(1), stop=Fraction(100))]}, "from 0 to .*, got 1-100"),
         ({"at": [Stretch(recording="a", start=Fraction(100), stop=None)]}, "that hold a frame"),
         ({}, "expected one of --test, --by-recording and --at"),
         ({"test": Fraction(1, 5), "by_recording": ["a"]}, "got test and by_recording"),
-        ({"test": Fraction(1, 5), "protocol": "long"}, "protocol 'long' is not one of|expected a protocol"),
+        ({"test": Fraction(1, 5), "protocol": "long"}, "protocol: expected one of|expected a protocol"),
     ],
 )
 def test_what_cannot_be_is_refused_and_leaves_the_store_alone(store, options, expected):

@@ -125,7 +125,7 @@ def test_outliers_of_other_data_are_refused(data):
         InjectedWindows(data, replace(made, meta=dict(made.meta) | {"fingerprint": "0" * 64}), protocol)
     far = made.video_id.copy()
     far[0] = data.num_samples
-    with pytest.raises(WindowError, match=f"has {data.num_samples} samples, the outliers name"):
+    with pytest.raises(WindowError, match=f"expected outliers of its {data.num_samples} samples, got"):
         InjectedWindows(data, replace(made, video_id=far), protocol)
     far[0] = data.num_samples - 1
     assert len(InjectedWindows(data, replace(made, video_id=far), protocol)) == len(made)

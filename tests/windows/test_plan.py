@@ -194,14 +194,14 @@ def test_a_recording_without_currents_gives_zeros_that_say_so(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"protocol": "papr"}, "not one of paper, official, short"),
-        ({"context": "loose"}, "not one of full, masked, strict"),
+        ({"protocol": "papr"}, "one of paper, official, short, .*got 'papr'"),
+        ({"context": "loose"}, "one of full, masked, strict, got 'loose'"),
         ({"cache": "disk"}, "cache 'disk'"),
         ({"every": 0}, "every"),
         ({"num_frames": 0}, "num_frames"),
         ({"frames": 3}, "no field frames"),
         ({"current_seconds": 0.1}, "at least one current value"),
-        ({"split": "tset"}, "not one of train, test, unused"),
+        ({"split": "tset"}, "one of train, test, unused, .*got 'tset'"),
     ],
 )
 def test_bad_requests_are_refused_with_what_there_is(

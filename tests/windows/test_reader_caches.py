@@ -257,7 +257,7 @@ def test_currents_are_kept_within_a_bound_and_planned_again_beyond_it(data: Data
 
 def test_unknown_caches_are_refused(data: Dataset) -> None:
     assert data.windows("train", cache="device").cache == "device"
-    with pytest.raises(WindowError, match="'disk' is not None, 'memory' or 'device'"):
+    with pytest.raises(WindowError, match="expected None, 'memory' or 'device', got 'disk'"):
         data.windows("train", cache="disk")
 
 

@@ -60,7 +60,7 @@ def test_what_selects_and_what_does_not(data: Dataset) -> None:
     assert len(whole.select([])) == 0
     assert whole.select([]).batch([])["video"].shape == (0, 4, 6, 9, 3)
     foreign = data.sample_ids("test")[:7]
-    with pytest.raises(StoreError, match=f"some are not in it: {foreign[0]}, {foreign[1]}, .*, ..."):
+    with pytest.raises(StoreError, match=f"got some that are not in it: {foreign[0]}, {foreign[1]}, .*, ..."):
         whole.select(foreign)
     for bad in ([0.0], ["0"], whole.sample_ids.astype(float)):
         with pytest.raises(StoreError, match="sample ids as whole numbers"):
@@ -147,7 +147,7 @@ def test_strict_windows_are_the_same_samples_for_every_modality(data: Dataset) -
     ]
     assert kept[0] == kept[1] == kept[2]
     assert 0 < len(kept[0]) < len(data.sample_ids("test"))
-    with pytest.raises(WindowError, match="modality 'audio' is not one of both, video, current"):
+    with pytest.raises(WindowError, match="modality: expected one of both, video, current, got 'audio'"):
         data.windows("test", modality="audio")
 
 

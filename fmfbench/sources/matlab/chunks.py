@@ -121,7 +121,7 @@ class ChunkTable:
         if self._uses(self._pipeline.deflate, number):
             yield from inflate(pieces, self.chunk_bytes)
         elif size != self.chunk_bytes:
-            raise InflateError(f"chunk {number} holds {size} bytes, expected {self.chunk_bytes}")
+            raise InflateError(f"chunk {number}: expected {self.chunk_bytes} bytes, got {size}")
         else:
             yield from pieces
 

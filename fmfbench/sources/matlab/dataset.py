@@ -184,7 +184,7 @@ class Dataset:
         if self._chunks is None:
             if have < announced:
                 raise SourceError(
-                    f"{self._where} ({dims}): needs {announced} bytes, only {have} were ever written; "
+                    f"{self._where} ({dims}): expected {announced} bytes, got only {have} that were ever written; "
                     "save it again"
                 )
             return
@@ -192,12 +192,12 @@ class Dataset:
         chunk_bytes = prod(self._chunks) * dataset.dtype.itemsize
         if wanted > self._file.size or max(chunk_bytes, announced) > most:
             raise SourceError(
-                f"{self._where} ({dims}): needs {announced} bytes in {wanted} chunks, {have} bytes stored "
-                "cannot hold them; the file is damaged or was not written to its end"
+                f"{self._where} ({dims}): expected {announced} bytes in {wanted} chunks, got {have} bytes stored, "
+                "which cannot hold them; the file is damaged or was not written to its end"
             )
         if found != wanted:
             raise SourceError(
-                f"{self._where} ({dims}): expected {wanted} chunks, only {found} were ever written; "
+                f"{self._where} ({dims}): expected {wanted} chunks, got only {found} that were ever written; "
                 "the file is damaged or was not written to its end"
             )
 

@@ -73,7 +73,7 @@ def inflate(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
             before, data = len(data), stream.pending
             made += len(part)
             if made > size:
-                raise InflateError(f"the compressed data holds more than the {size} bytes announced")
+                raise InflateError(f"compressed data: expected {size} bytes, got more")
             if part:
                 yield part
             elif not data or len(data) == before:
@@ -81,9 +81,11 @@ def inflate(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
         if stream.ended:
             break
     if not stream.ended:
-        raise InflateError(f"the compressed data ends after {made} of {size} bytes, without its checksum")
+        raise InflateError(
+            f"compressed data: expected {size} bytes and a checksum, got {made} bytes without one"
+        )
     if made != size:
-        raise InflateError(f"the compressed data holds {made} bytes, {size} were announced")
+        raise InflateError(f"compressed data: expected {size} bytes, got {made}")
 
 
 def inflate_whole(data: bytes | memoryview, size: int) -> bytes | None:

@@ -156,7 +156,7 @@ def _is_v73(path: Path, file: FileBytes) -> bool:
     kind = identify(path)
     if kind.problem:
         raise SourceError(f"{path}: {kind.sentence('a MAT file')}")
-    raise SourceError(f"{path}: {_what_else(head, file.size)}; expected a MAT file: {SAVE_AGAIN}")
+    raise SourceError(f"{path}: expected a MAT file, got {_what_else(head, file.size)}; {SAVE_AGAIN}")
 
 
 def _what_else(head: bytes, size: int) -> str:
@@ -170,7 +170,7 @@ def _what_else(head: bytes, size: int) -> str:
         return "perhaps a MAT file of version 4, which is not read"
     if size < 128:
         return f"{size} bytes, shorter than a MAT header"
-    return f"not a MAT file (version and byte order fields are {head[124:128]!r})"
+    return f"other bytes (version and byte order fields are {head[124:128]!r})"
 
 
 def _cores() -> int:

@@ -216,13 +216,13 @@ def _value_dtype(where: str, head: Head, values: Tag, stored: Stored, size: int)
         return np.dtype("u1")
     if count * dtype.itemsize != values.size:
         raise SourceError(
-            f"{where} ({dims}): needs {count * dtype.itemsize} bytes of {dtype.name}, "
-            f"its header announces {values.size}; the file is damaged"
+            f"{where} ({dims}): expected {count * dtype.itemsize} bytes of {dtype.name}, "
+            f"got {values.size} announced by its header; the file is damaged"
         )
     room = size * (MAX_RATIO if isinstance(stored, Deflated) else 1) + 8
     if values.data + values.size > room:
         raise SourceError(
-            f"{where} ({dims}): needs {values.size} bytes, its {size} stored bytes cannot hold them; "
+            f"{where} ({dims}): expected {values.size} bytes, got {size} stored, which cannot hold them; "
             "the file is damaged"
         )
     return dtype
@@ -260,7 +260,7 @@ class ColumnMajor:
             raise SourceError(f"{self._where}: {error}; copy or save the file again") from error
         if len(data) != end - begin:
             raise SourceError(
-                f"{self._where}: expected {total} bytes of values, the file ends after {begin + len(data)}; "
+                f"{self._where}: expected {total} bytes of values, got {begin + len(data)} before the file ends; "
                 "copy or save it again"
             )
         return np.frombuffer(data, self._dtype).astype(self._dtype.newbyteorder("="), copy=False)

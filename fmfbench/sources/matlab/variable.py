@@ -178,7 +178,7 @@ class MatVariable:
             dims = (*dims, 1)
         if len(dims) != frame_ndim + 1:
             wanted = f"{frame_ndim} dimensions and one of frames"
-            raise SourceError(f"{self._where} is {dims_text(self.shape)}: expected {wanted}")
+            raise SourceError(f"{self._where}: expected {wanted}, got {dims_text(self.shape)}")
         return dims[-1], dims[:-1]
 
     def _as_class(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -182,8 +182,8 @@ def _settled(reading: Reading, expect: Expectation, where: str, line: Callable[[
     if len(back):
         row = int(back[0]) + 1
         raise SourceError(
-            f"{where}: time runs backwards at row {line(row)}: {_tell(reading, time[row])} after "
-            f"{_tell(reading, time[row - 1])}; rows must be in order of time"
+            f"{where}: expected rows in order of time, got time that runs backwards at row {line(row)}: "
+            f"{_tell(reading, time[row])} after {_tell(reading, time[row - 1])}"
         )
     whole = reading.resolution >= NS and reading.resolution < 60 * NS
     shared = bool((steps == 0).any())

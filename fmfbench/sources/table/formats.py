@@ -58,7 +58,7 @@ def _one(
     except (ValueError, re.error) as error:
         at = int(np.flatnonzero(texts == text.encode())[0])
         raise SourceError(
-            f"{where}: the time {text!r} in row {rows(at)} is not of the form {time_format!r} "
+            f"{where}: expected times of the form {time_format!r}, got {text!r} in row {rows(at)} "
             f"({error}); mend the row, or say another with --time-format"
         ) from None
     if moment.tzinfo is None:

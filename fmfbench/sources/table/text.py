@@ -113,7 +113,7 @@ def open_text(path: Path) -> TableText:
         with path.open("rb") as handle:
             head = handle.read(1 << 16)
     except OSError as error:
-        raise SourceError(f"{path}: expected a table, cannot read it ({error.strerror})") from None
+        raise SourceError(f"{path}: expected a table, got what cannot be read ({error.strerror})") from None
     kind = identify(path)
     if kind.name not in ("table", "text", "JSON", "empty file", "unknown"):
         raise SourceError(f"{path}: {kind.sentence('a table')}")

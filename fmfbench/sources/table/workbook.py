@@ -40,7 +40,7 @@ def workbook_text(path: Path) -> TableText | None:
         with path.open("rb") as handle:
             head = handle.read(8)
     except OSError as error:
-        raise SourceError(f"{path}: expected a table, cannot read it ({error.strerror})") from None
+        raise SourceError(f"{path}: expected a table, got what cannot be read ({error.strerror})") from None
     if head == _OLD:
         raise SourceError(
             f"{path}: expected a table, got an Excel workbook of the old form (.xls); save it as .xlsx or as CSV"
@@ -60,7 +60,7 @@ def _sheet(path: Path) -> list[tuple[Any, ...]]:
         import openpyxl
     except ImportError as error:
         raise MissingDependencyError(
-            f"{path}: expected openpyxl to read an Excel workbook, it cannot be imported ({error}); "
+            f"{path}: openpyxl, which reads Excel workbooks, cannot be imported ({error}); "
             "pip install 'fmfbench[raw]', or save the sheet as CSV"
         ) from error
     try:

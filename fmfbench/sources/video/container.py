@@ -31,7 +31,7 @@ def open_container(path: Path, wanted: int | None, *, look_at_end: bool = True) 
         from av.error import FFmpegError
     except ImportError as error:
         raise MissingDependencyError(
-            f"{path}: expected PyAV to decode it, it cannot be imported ({error}); pip install 'fmfbench[raw]'"
+            f"{path}: PyAV, which decodes it, cannot be imported ({error}); pip install 'fmfbench[raw]'"
         ) from error
     try:
         options = {} if look_at_end else {"skip_estimate_duration_from_pts": "1"}

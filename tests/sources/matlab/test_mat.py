@@ -178,7 +178,7 @@ def test_corrupt_chunk_is_named(workers):
     [
         (b"\0" * 100, "100 bytes, shorter than a MAT header"),
         (b"\0" * 124 + b"\1\0MI" + b"\0" * 64, "big-endian"),
-        (b"\0" * 124 + b"\0\3IM" + b"\0" * 64, "not a MAT file"),
+        (b"\0" * 124 + b"\0\3IM" + b"\0" * 64, "got other bytes"),
         (b"\0" * 124 + b"\0\2IM" + b"\0" * 600, "v7.3 header but no HDF5 data"),
         (b"\0" * 124 + b"\0\1IM" + b"\0" * 64, "got type 0"),
         (b"\0" * 124 + b"\0\1IM" + b"\0" * 3, "within the tag"),

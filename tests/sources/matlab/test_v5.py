@@ -157,7 +157,7 @@ LIES = {
     "negative": (variable(dims=(-2, -3)), "dimensions -2x-3"),
     "too few values": (
         variable(dims=(2, 3), values=[[1, 2]]),
-        "needs 6 bytes of uint8, its header announces 2",
+        "expected 6 bytes of uint8, got 2 announced by its header",
     ),
     "type of values": (variable().replace(struct.pack("<II", 2, 6), struct.pack("<II", 8, 6)), "type 8"),
     "no flags": (part(14, part(5, b"\0" * 8)), "flags are missing"),
@@ -220,7 +220,7 @@ def test_damaged_stream_is_refused(tmp_path, damage):
     path = write(tmp_path / "x.mat", struct.pack("<II", 15, len(stream)) + bytes(stream))
     with (
         open_mat(path) as mat,
-        pytest.raises(SourceError, match=r"'video': the compressed data (is|ends|goes)"),
+        pytest.raises(SourceError, match=r"'video': (the )?compressed data(:| is| ends| goes)"),
     ):
         list(mat.variables["video"].iter_frames(3, 7))
 
@@ -303,7 +303,7 @@ def test_inflate_stops_at_the_size_announced():
     tracemalloc.start()
     try:
         assert inflate_whole(bomb, 1000) is None
-        with pytest.raises(InflateError, match="holds more than the 1000 bytes"):
+        with pytest.raises(InflateError, match="expected 1000 bytes, got more"):
             list(inflate([bomb], 1000))
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -204,7 +204,7 @@ def test_empty_without_its_dimensions(tmp_path):
     [
         ({"chunks": (8, 64, 64), "compression": "gzip"}, "cannot hold them|were ever written"),
         ({"chunks": (1 << 16, 64, 64), "compression": "gzip"}, "cannot hold them|were ever written"),
-        ({}, "needs 4096000000000 bytes, only 0 were ever written"),
+        ({}, "expected 4096000000000 bytes, got only 0 that were ever written"),
     ],
 )
 def test_terabytes_that_were_never_written(tmp_path, options, text):
@@ -229,7 +229,7 @@ def test_chunks_that_were_never_written(tmp_path):
             hdf.create_dataset(name, (32, 5, 6), "u1", chunks=(8, 5, 6))[:frames] = 1
     with open_mat(path) as mat:
         assert mat.variables["whole"].read_frames(0, 32, 2).all()
-        with pytest.raises(SourceError, match="expected 4 chunks, only 3 were ever written"):
+        with pytest.raises(SourceError, match="expected 4 chunks, got only 3 that were ever written"):
             mat.variables["part"].read_frames(0, 8, 2)
 
 
