@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import functools
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,17 +28,32 @@ def run(*arguments: str) -> bool:
     return done.returncode == 0
 
 
-def tests_near(file: Path) -> list[str]:
-    """The test files of a module: the one of its name, those that import it, and else those of its room."""
-    file = file.resolve().relative_to(ROOT)
-    module = ".".join(file.with_suffix("").parts).replace("cli.", "fmfbench_cli.", 1)
-    rooms = {"fmfbench_models": ("models",), "cli": ("commands",)}
-    room = ROOT.joinpath("tests", *rooms.get(file.parts[0], file.parts[1:-1]))
-    tests = sorted((ROOT / "tests").rglob("test_*.py"))
-    named = [test for test in tests if test.stem in (f"test_{file.stem}", f"test_{file.stem}_command")]
-    others = [test for test in tests if test not in named and module in test.read_text(encoding="utf-8")]
-    found = [*named, *others] or sorted(room.rglob("test_*.py"))
-    return [test.relative_to(ROOT).as_posix() for test in found]
+def tests_of(file: Path) -> list[str]:
+    """The test files of a module: those of its name in its room's folder, and those whose docstring names it."""
+    package, *rooms, name = file.resolve().relative_to(ROOT).with_suffix("").parts
+    folder = {"fmfbench_models": ["models"], "cli": ["commands"]}.get(package, rooms)
+    module = ".".join(["fmfbench_cli" if package == "cli" else package, *rooms])
+    found = []
+    for test, also in also_tested().items():
+        here = list(test.relative_to(ROOT / "tests").parent.parts)
+        of_name = any(
+            f"{test.stem}_".startswith(f"test_{start}{name}_")
+            for start in ("", *(f"{room}_" for room in rooms))
+        )
+        if (of_name and here == folder[: len(here)]) or (module, name) in also:
+            found.append(test.relative_to(ROOT).as_posix())
+    return found
+
+
+@functools.cache
+def also_tested() -> dict[Path, set[tuple[str, str]]]:
+    """Each test file with the (room, module) pairs of its docstring's "Also tests fmfbench.store: schema, digest."."""
+    found: dict[Path, set[tuple[str, str]]] = {}
+    for test in sorted((ROOT / "tests").rglob("test_*.py")):
+        docstring = ast.get_docstring(ast.parse(test.read_text(encoding="utf-8"))) or ""
+        told = re.findall(r"Also tests (fmfbench[\w.]*): ([\w,\s]+)\.", docstring)
+        found[test] = {(room, name) for room, names in told for name in re.findall(r"\w+", names)}
+    return found
 
 
 def main() -> int:
@@ -51,7 +69,7 @@ def main() -> int:
     )
     asked = parser.parse_args()
     if asked.near:
-        tests = dict.fromkeys(test for file in asked.near for test in tests_near(file))
+        tests = dict.fromkeys(test for file in asked.near for test in tests_of(file))
         good = [run(*command) for command in STYLE]
         return 0 if all(good) and tests and run("pytest", "-q", *tests) else 1
     good = [run(*command) for command in STYLE]

@@ -1,14 +1,19 @@
-"""The house: who may import whom, what is installed, what starts without torch."""
+"""The house: who may import whom, what is installed, what starts without torch.
+
+Also tests fmfbench: __main__.
+"""
 
 from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -51,6 +56,32 @@ def imports(path: Path) -> list[tuple[str, str]]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             found += [(node.module, alias.name) for alias in node.names]
     return found
+
+
+@functools.cache
+def check_command() -> ModuleType:
+    """check.py, which stands beside the packages and is not installed."""
+    spec = importlib.util.spec_from_file_location("check", ROOT / "check.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_module_has_tests_that_its_name_finds() -> None:
+    """By the name of a test file in its room, or in a test file's docstring: what `check.py --near FILE` runs."""
+    modules = [path for _, path in files() if path.name != "__init__.py"]
+    without = [str(path.relative_to(ROOT)) for path in modules if not check_command().tests_of(path)]
+    assert not without, (
+        f"add tests/ROOM/test_NAME.py, or 'Also tests ROOM: NAME.' to a docstring, for {without}"
+    )
+    known = {
+        (f"{package}." + ".".join(path.relative_to(PACKAGES[package]).with_suffix("").parts))
+        for package, path in files()
+    }
+    told = {f"{room}.{name}" for pairs in check_command().also_tested().values() for room, name in pairs}
+    assert told <= known, f"docstrings of tests name modules that are not there: {sorted(told - known)}"
 
 
 def files() -> list[tuple[str, Path]]:

@@ -1,3 +1,9 @@
+"""Layers in a store: both as defined, never overwritten, whole after an interruption at any point.
+
+Also tests fmfbench.store: additions.
+Also tests fmfbench.files: lock.
+"""
+
 import hashlib
 import json
 import os

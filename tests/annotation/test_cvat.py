@@ -1,3 +1,8 @@
+"""CVAT exports: tasks, projects and jobs, tracks with stages, and what is refused.
+
+Also tests fmfbench.annotation: cvat_events, cvat_xml.
+"""
+
 import zipfile
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Refining on the raw video: the definition, the fast path, and a store that was made of one."""
+"""Refining on the raw video: the definition, the fast path, and a store that was made of one.
+
+Also tests fmfbench.annotation: raw_guides.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,8 @@
+"""The vote of the weighted median: its plain definition, the fast form, ties, and what is refused.
+
+Also tests fmfbench.annotation: weighted_vote.
+"""
+
 import decimal
 import math
 import subprocess

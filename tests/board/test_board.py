@@ -1,4 +1,8 @@
-"""A board scores again, compares, and writes pages that stand alone."""
+"""A board scores again, compares, and writes pages that stand alone.
+
+Also tests fmfbench.board: page, several.
+Also tests fmfbench_cli: board.
+"""
 
 from __future__ import annotations
 

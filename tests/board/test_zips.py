@@ -1,4 +1,7 @@
-"""Archives whose bytes are not all accounted for are refused; those of ordinary writers are not."""
+"""Archives whose bytes are not all accounted for are refused; those of ordinary writers are not.
+
+Also tests fmfbench.files: zips.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Cards of a store: complete, true to it, and read by the tools they are for."""
+"""Cards of a store: complete, true to it, and read by the tools they are for.
+
+Also tests fmfbench.cards: check, croissant, statements, store_facts, tables, texts, write.
+Also tests fmfbench_cli: card.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The model card of a run, and what a run says of its training for a board."""
+"""The model card of a run, and what a run says of its training for a board.
+
+Also tests fmfbench_models: model_card.
+Also tests fmfbench_models.inference: latency.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`annotate export`, `report` and `preview`: the same as the earlier spellings; clips that a browser plays."""
+"""`annotate export`, `report` and `preview`: the same as the earlier spellings; clips that a browser plays.
+
+Also tests fmfbench.plots: clip.
+"""
 
 import json
 import shutil

@@ -1,4 +1,8 @@
-"""Whatever goes wrong is one line on stderr and an exit code, whichever command it happens in."""
+"""Whatever goes wrong is one line on stderr and an exit code, whichever command it happens in.
+
+Also tests fmfbench: errors.
+Also tests fmfbench_cli: options.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,8 @@
+"""`compare`, `audit`, `labels` and every output of `score`, from the command line.
+
+Also tests fmfbench_cli: audit, labels.
+"""
+
 import json
 
 import numpy as np

@@ -1,4 +1,8 @@
-"""`convert`, `info` and `view` as a user calls them."""
+"""`convert`, `info` and `view` as a user calls them.
+
+Also tests fmfbench_cli: info, view.
+Also tests fmfbench.plots: recording.
+"""
 
 from __future__ import annotations
 

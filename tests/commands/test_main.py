@@ -1,4 +1,9 @@
-"""The command line as a whole: sections, suggestions, shared options, interrupts, and the ways to start it."""
+"""The command line as a whole: sections, suggestions, shared options, interrupts, and the ways to start it.
+
+Also tests fmfbench: version.
+Also tests fmfbench_cli: groups, models.
+Also tests fmfbench.files: wording.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Conversion: every sample file to its documented content, read back by plain zarr and by xarray."""
+"""Conversion: every sample file to its documented content, read back by plain zarr and by xarray.
+
+Also tests fmfbench.conversion: summary.
+Also tests fmfbench.sources: v1.
+"""
 
 from __future__ import annotations
 

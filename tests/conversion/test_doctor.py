@@ -1,4 +1,8 @@
-"""The doctor: good input gets a command that then converts exactly, bad input is named rightly."""
+"""The doctor: good input gets a command that then converts exactly, bad input is named rightly.
+
+Also tests fmfbench.sources: kinds.
+Also tests fmfbench_cli: doctor.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Verification: every kind of damage is found and named, alone and together, and nothing else is."""
+"""Verification: every kind of damage is found and named, alone and together, and nothing else is.
+
+Also tests fmfbench.conversion: findings.
+Also tests fmfbench.store: digest, fingerprint.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,9 @@
+"""Prediction files of every form that numpy writes, and what is refused of them.
+
+Also tests fmfbench.exchange: arrays, masks.
+Also tests fmfbench.files: problems.
+"""
+
 import json
 import struct
 import zipfile

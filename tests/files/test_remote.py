@@ -1,4 +1,7 @@
-"""Stores behind a URL: the same arrays, windows, scores and verdicts as from disk; never wrong bytes."""
+"""Stores behind a URL: the same arrays, windows, scores and verdicts as from disk; never wrong bytes.
+
+Also tests fmfbench.files: local.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Writing behind a URL: whole or not at all, whoever is killed when, and one writer at a time."""
+"""Writing behind a URL: whole or not at all, whoever is killed when, and one writer at a time.
+
+Also tests fmfbench.store: lease, upload.
+"""
 
 from __future__ import annotations
 

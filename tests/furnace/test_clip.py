@@ -1,4 +1,7 @@
-"""The clip of a furnace: every moment of the gallery, and the currents beneath."""
+"""The clip of a furnace: every moment of the gallery, and the currents beneath.
+
+Also tests fmfbench.furnace: gallery.
+"""
 
 from __future__ import annotations
 

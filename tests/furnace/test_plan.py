@@ -1,4 +1,7 @@
-"""What is known before a pixel is drawn: random streams, times, splits, events."""
+"""What is known before a pixel is drawn: random streams, times, splits, events.
+
+Also tests fmfbench.furnace: episodes, events, timing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The picture: light, shell, mist, glare, reflections, splashes, the anomaly, the camera."""
+"""The picture: light, shell, mist, glare, reflections, splashes, the anomaly, the camera.
+
+Also tests fmfbench.furnace: anomaly, camera, drawing, glare, light, mist, shell, splashes, streams, texture.
+"""
 
 from __future__ import annotations
 

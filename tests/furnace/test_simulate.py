@@ -1,4 +1,7 @@
-"""`simulate` as a whole: files, layouts, byte identity, resuming."""
+"""`simulate` as a whole: files, layouts, byte identity, resuming.
+
+Also tests fmfbench.furnace: layouts, raw, render, truth.
+"""
 
 from __future__ import annotations
 

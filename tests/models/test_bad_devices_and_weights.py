@@ -1,4 +1,7 @@
-"""`--device cuda` without a GPU and weights files that are none: one line, exit 2, no folder left behind."""
+"""`--device cuda` without a GPU and weights files that are none: one line, exit 2, no folder left behind.
+
+Also tests fmfbench_models.parts: torch_file.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """What every registered model must do. A new zoo file is picked up by its registration; nothing is listed
-here."""
+here.
+
+Also tests fmfbench_models: checkpoint, interface.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""DCNN-SVM."""
+"""DCNN-SVM.
+
+Also tests fmfbench_models.parts: bits.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""FmFormer against its paper and its released code: counts, block relations, tokens, invariances, heads."""
+"""FmFormer against its paper and its released code: counts, block relations, tokens, invariances, heads.
+
+Also tests fmfbench_models.parts: blocks.
+"""
 
 from __future__ import annotations
 

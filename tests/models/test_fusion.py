@@ -1,4 +1,7 @@
-"""The fusion family and boosting: what is added, what is trusted, what is lost; trees against scikit-learn's."""
+"""The fusion family and boosting: what is added, what is trusted, what is lost; trees against scikit-learn's.
+
+Also tests fmfbench_models.zoo: boosting, gated, late_fusion.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Folders in MVTec AD's form: what is read, what is refused, and AUROC of a category from end to end."""
+"""Folders in MVTec AD's form: what is read, what is refused, and AUROC of a category from end to end.
+
+Also tests fmfbench_models.unsupervised: defects.
+"""
 
 from __future__ import annotations
 

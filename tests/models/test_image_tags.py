@@ -1,4 +1,7 @@
-"""TN-BCL on images and tags: what is injected, that runs resume and repeat, and the table's arithmetic."""
+"""TN-BCL on images and tags: what is injected, that runs resume and repeat, and the table's arithmetic.
+
+Also tests fmfbench_models.unsupervised: image_tags_card, tag_pairs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Recordings with masks beside recordings with class labels alone: every part uses the samples it can use."""
+"""Recordings with masks beside recordings with class labels alone: every part uses the samples it can use.
+
+Also tests fmfbench_models.parts: losses.
+Also tests fmfbench_models.training: parallel, validation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Models of normal frames against NumPy, SciPy and scikit-learn."""
+"""Models of normal frames against NumPy, SciPy and scikit-learn.
+
+Also tests fmfbench_models.zoo: constant_image, patch_memory, pca_residual.
+"""
 
 from __future__ import annotations
 

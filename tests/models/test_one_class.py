@@ -1,4 +1,7 @@
-"""One-class novelty on digits: data, halves, learning from what the trunk gave, intervals, resumption."""
+"""One-class novelty on digits: data, halves, learning from what the trunk gave, intervals, resumption.
+
+Also tests fmfbench_models.unsupervised: digits, learn, results.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The 1-D CNN, PatchTST and ModernTCN: sizes, and each mechanism against its plain statement."""
+"""The 1-D CNN, PatchTST and ModernTCN: sizes, and each mechanism against its plain statement.
+
+Also tests fmfbench_models.zoo: conv1d, modern_tcn, patchtst.
+"""
 
 from __future__ import annotations
 

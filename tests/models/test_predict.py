@@ -1,4 +1,8 @@
-"""Prediction files, the online detector, ONNX and the commands: all say what the model says."""
+"""Prediction files, the online detector, ONNX and the commands: all say what the model says.
+
+Also tests fmfbench_models.inference: engine, export.
+Also tests fmfbench_cli: predict.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Training on several processes of a machine without GPUs: dense models, and ranks that share no folder."""
+"""Training on several processes of a machine without GPUs: dense models, and ranks that share no folder.
+
+Also tests fmfbench_models.training: batch_norm.
+"""
 
 from __future__ import annotations
 

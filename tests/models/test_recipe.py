@@ -1,4 +1,7 @@
-"""Schedules, weight decay by groups, the moving average and early stopping."""
+"""Schedules, weight decay by groups, the moving average and early stopping.
+
+Also tests fmfbench_models.training: average, step.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The tables' files; All of Table II."""
+"""The tables' files; All of Table II.
+
+Also tests fmfbench_models.reproduce: markdown.
+Also tests fmfbench_cli: reproduce.
+"""
 
 from __future__ import annotations
 

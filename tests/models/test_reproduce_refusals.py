@@ -1,4 +1,7 @@
-"""Failures; Data that is not simulated, seeds, plans, what is refused."""
+"""Failures; Data that is not simulated, seeds, plans, what is refused.
+
+Also tests fmfbench_models.reproduce: document, estimate, experiment, table.
+"""
 
 from __future__ import annotations
 

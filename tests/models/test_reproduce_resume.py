@@ -1,4 +1,7 @@
-"""Stores that are too big; Kills."""
+"""Stores that are too big; Kills.
+
+Also tests fmfbench_models.reproduce: work, workplace.
+"""
 
 from __future__ import annotations
 

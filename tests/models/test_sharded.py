@@ -1,4 +1,7 @@
-"""Predicting in several processes: the file is that of one, whatever the count and the batch size."""
+"""Predicting in several processes: the file is that of one, whatever the count and the batch size.
+
+Also tests fmfbench_models.inference: cluster.
+"""
 
 from __future__ import annotations
 

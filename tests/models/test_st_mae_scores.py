@@ -1,4 +1,7 @@
-"""ST-MAE beside its paper: maps and scores (9), thresholds, detection, from a store to a score."""
+"""ST-MAE beside its paper: maps and scores (9), thresholds, detection, from a store to a score.
+
+Also tests fmfbench_models.parts: anomaly_map.
+"""
 
 from __future__ import annotations
 

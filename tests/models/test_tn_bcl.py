@@ -1,4 +1,7 @@
-"""TN-BCL: losses worked by hand, detection against brute force, and what the paper says of the network."""
+"""TN-BCL: losses worked by hand, detection against brute force, and what the paper says of the network.
+
+Also tests fmfbench_models.parts: contrastive, two_stage.
+"""
 
 from __future__ import annotations
 

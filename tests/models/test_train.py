@@ -1,4 +1,8 @@
-"""Training runs: what they leave behind, that they resume exactly, and what they refuse."""
+"""Training runs: what they leave behind, that they resume exactly, and what they refuse.
+
+Also tests fmfbench_models.parts: progress.
+Also tests fmfbench_models.training: folder, nano, runlog, samples, settings.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Watching a recording gives the scores of `predict`; watching a camera survives what cameras do."""
+"""Watching a recording gives the scores of `predict`; watching a camera survives what cameras do.
+
+Also tests fmfbench_models: detector.
+Also tests fmfbench_models.inference: feeds, watch_log.
+Also tests fmfbench_cli: watch.
+"""
 
 from __future__ import annotations
 

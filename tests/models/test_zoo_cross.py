@@ -1,4 +1,7 @@
-"""All six; What they share."""
+"""All six; What they share.
+
+Also tests fmfbench_models.parts: current_features, locations.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Visual-only baselines: what their papers say of them, on random input."""
+"""Visual-only baselines: what their papers say of them, on random input.
+
+Also tests fmfbench_models.zoo: crnn3d, tubevit, vit, vivit.
+"""
 
 from __future__ import annotations
 

@@ -1,3 +1,10 @@
+"""The report's page stands alone and says what the score says.
+
+Also tests fmfbench.files: html, markdown.
+Also tests fmfbench.plots: page, picture, svg.
+Also tests fmfbench.scoring: tables.
+"""
+
 import json
 import re
 from html.parser import HTMLParser

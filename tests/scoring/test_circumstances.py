@@ -1,3 +1,8 @@
+"""What the simulator knows beside the score: bands of visibility, and truths that do not belong.
+
+Also tests fmfbench.exchange: truth.
+"""
+
 import json
 import re
 from itertools import pairwise

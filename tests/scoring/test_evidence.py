@@ -1,3 +1,8 @@
+"""What stands beside a score: intervals, thresholds, trivial baselines, and what is noticed.
+
+Also tests fmfbench.scoring: trivial.
+"""
+
 import json
 
 import numpy as np

@@ -1,3 +1,8 @@
+"""Counts and metrics against scikit-learn's, the released code, and the plain definitions.
+
+Also tests fmfbench.scoring: counts.
+"""
+
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score

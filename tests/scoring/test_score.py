@@ -1,3 +1,8 @@
+"""The score of a prediction file, against counts of scikit-learn, and what cannot be scored.
+
+Also tests fmfbench.scoring: receipt, result.
+"""
+
 import json
 
 import numpy as np

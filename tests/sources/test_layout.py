@@ -1,4 +1,7 @@
-"""Layouts are detected from what lies there; what is unknown or ambiguous is an error that says what was found."""
+"""Layouts are detected from what lies there; what is unknown or ambiguous is an error that says what was found.
+
+Also tests fmfbench.sources: source.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""V2 trees: what is wrong with one is told in a line; what is odd about one is kept and remarked."""
+"""V2 trees: what is wrong with one is told in a line; what is odd about one is kept and remarked.
+
+Also tests fmfbench.sources: matrecording.
+"""
 
 from __future__ import annotations
 

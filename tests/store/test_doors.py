@@ -1,4 +1,8 @@
-"""What other tools get of a store: zarr's own groups, columns, and tables in a notebook."""
+"""What other tools get of a store: zarr's own groups, columns, and tables in a notebook.
+
+Also tests fmfbench: data.
+Also tests fmfbench.store: zarr_door.
+"""
 
 from __future__ import annotations
 

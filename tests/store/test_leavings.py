@@ -1,4 +1,7 @@
-"""What systems and other programs leave in a store: ignored everywhere, by one rule."""
+"""What systems and other programs leave in a store: ignored everywhere, by one rule.
+
+Also tests fmfbench.files: leavings.
+"""
 
 import json
 import shutil

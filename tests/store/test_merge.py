@@ -1,4 +1,7 @@
-"""Merging stores: the same chunks, fingerprint and sources digest as one conversion of all."""
+"""Merging stores: the same chunks, fingerprint and sources digest as one conversion of all.
+
+Also tests fmfbench_cli: merge.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Named splits on disk: whole or not at all, known to verify, kept by layers, opened by zarr and xarray."""
+"""Named splits on disk: whole or not at all, known to verify, kept by layers, opened by zarr and xarray.
+
+Also tests fmfbench.store: split_names.
+"""
 
 import hashlib
 import json

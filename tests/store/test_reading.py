@@ -1,4 +1,7 @@
-"""Frames and masks by slice, as numpy slices an array of them; only damage is called damage."""
+"""Frames and masks by slice, as numpy slices an array of them; only damage is called damage.
+
+Also tests fmfbench.store: reader.
+"""
 
 from __future__ import annotations
 

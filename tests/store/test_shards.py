@@ -1,4 +1,7 @@
-"""Shards: what is written is what zarr reads, any range reads back, and no damaged byte passes."""
+"""Shards: what is written is what zarr reads, any range reads back, and no damaged byte passes.
+
+Also tests fmfbench.store: schema.
+"""
 
 from __future__ import annotations
 

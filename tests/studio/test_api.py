@@ -1,4 +1,8 @@
-"""What the page is told is what the store holds."""
+"""What the page is told is what the store holds.
+
+Also tests fmfbench.studio: bundle, library, serve.
+Also tests fmfbench_cli: studio.
+"""
 
 from __future__ import annotations
 

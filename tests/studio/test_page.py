@@ -1,4 +1,7 @@
-"""The page in a browser: what it shows is what the store holds, and what is drawn is what is saved."""
+"""The page in a browser: what it shows is what the store holds, and what is drawn is what is saved.
+
+Also tests fmfbench.studio: apply, live_refine.
+"""
 
 from __future__ import annotations
 

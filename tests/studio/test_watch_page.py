@@ -1,4 +1,7 @@
-"""The page of `watch`: what it shows is what was judged, and what goes wrong at the furnace is said on it."""
+"""The page of `watch`: what it shows is what was judged, and what goes wrong at the furnace is said on it.
+
+Also tests fmfbench_models.inference: watch_page.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Windows as tensors: the numpy side's bytes, whatever the workers, batches or start method."""
+"""Windows as tensors: the numpy side's bytes, whatever the workers, batches or start method.
+
+Also tests fmfbench.torch: form.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Loaders: the same bytes whoever makes them, block order, resuming, and what they leave behind."""
+"""Loaders: the same bytes whoever makes them, block order, resuming, and what they leave behind.
+
+Also tests fmfbench.torch: device, maker, order.
+Also tests fmfbench.windows: ordered, stream.
+"""
 
 from __future__ import annotations
 

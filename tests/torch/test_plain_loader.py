@@ -1,4 +1,7 @@
-"""WindowDataset in loaders that are not ours: torch's own, and those that frameworks make of ours."""
+"""WindowDataset in loaders that are not ours: torch's own, and those that frameworks make of ours.
+
+Also tests fmfbench.torch: epochs, samples.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Outliers drawn into a split, and the file that holds them."""
+"""Outliers drawn into a split, and the file that holds them.
+
+Also tests fmfbench.exchange: outliers.
+"""
 
 from __future__ import annotations
 

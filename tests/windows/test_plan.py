@@ -1,4 +1,7 @@
-"""Windows against a slow definition written from the contract alone: two loops, Python integers, no numpy tricks."""
+"""Windows against a slow definition written from the contract alone: two loops, Python integers, no numpy tricks.
+
+Also tests fmfbench.windows: currents, protocol.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Every way to read windows gives the bytes of the plan: from disk, from memory, into arrays of one's own."""
+"""Every way to read windows gives the bytes of the plan: from disk, from memory, into arrays of one's own.
+
+Also tests fmfbench.windows: frames, loaded, packing.
+"""
 
 from __future__ import annotations
 

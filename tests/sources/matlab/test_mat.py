@@ -1,4 +1,7 @@
-"""MAT files from other people's programs: each gives its documented content, or says in one line why not."""
+"""MAT files from other people's programs: each gives its documented content, or says in one line why not.
+
+Also tests fmfbench.sources.matlab: file_bytes, variable.
+"""
 
 import shutil
 import struct

@@ -1,4 +1,7 @@
-"""v6 and v7 against scipy, other shapes and types, and headers that lie."""
+"""v6 and v7 against scipy, other shapes and types, and headers that lie.
+
+Also tests fmfbench.sources.matlab: inflate.
+"""
 
 import struct
 import tracemalloc

@@ -1,4 +1,7 @@
-"""v7.3 against plain h5py: random shapes, chunks and filters, through memory and through a temporary file."""
+"""v7.3 against plain h5py: random shapes, chunks and filters, through memory and through a temporary file.
+
+Also tests fmfbench.sources.matlab: chunk_rows, chunks, dataset, frame_grid, row_scratch.
+"""
 
 import tracemalloc
 

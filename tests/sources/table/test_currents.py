@@ -1,6 +1,9 @@
 """Tables as people and loggers write them: right, or refused with the words that help.
 
 What is expected comes from the numbers; the texts are written by hand, by pandas and by openpyxl.
+
+Also tests fmfbench.sources.table: cells, choice, columns, counts, dialect, formats, moments, reading, rows, shapes,
+text, workbook.
 """
 
 from __future__ import annotations

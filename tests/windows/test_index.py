@@ -1,4 +1,7 @@
-"""What stands in for whole tables in large stores, against the tables."""
+"""What stands in for whole tables in large stores, against the tables.
+
+Also tests fmfbench.windows: blocks, lines, permutation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A run judges the recording that is shown: scores and masks are those of `predict`, in whatever order they come."""
+"""A run judges the recording that is shown: scores and masks are those of `predict`, in whatever order they come.
+
+Also tests fmfbench_models.inference: judge.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Raw video against what PyAV and ffmpeg say of files that they wrote."""
+"""Raw video against what PyAV and ffmpeg say of files that they wrote.
+
+Also tests fmfbench.sources.video: container, damage, decoding, notes, picture, stamps.
+"""
 
 from __future__ import annotations
 

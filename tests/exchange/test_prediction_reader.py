@@ -1,4 +1,7 @@
-"""Prediction files from strangers: a one-line error, in bounded time and memory, and nothing else happens."""
+"""Prediction files from strangers: a one-line error, in bounded time and memory, and nothing else happens.
+
+Also tests fmfbench.files: npz.
+"""
 
 import pickle
 import struct

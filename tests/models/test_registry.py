@@ -1,4 +1,7 @@
-"""Other people's models: an installed package's entry point, and the card of ours."""
+"""Other people's models: an installed package's entry point, and the card of ours.
+
+Also tests fmfbench_models: card.
+"""
 
 from __future__ import annotations
 
