@@ -6,32 +6,29 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from fmfbench.annotation.box_vote import SHARE, margins_of_boxes, refine_boxes_frames
+from fmfbench.annotation.box_vote import SHARE
 from fmfbench.annotation.cvat import read_cvat
 from fmfbench.annotation.keyframes import (
     DrawnFrames,
     Keyframes,
-    Track,
     check_against,
     parse_keyframes,
     read_keyframes,
 )
-from fmfbench.annotation.propagate import View, coarse_masks, stored_boxes
+from fmfbench.annotation.propagate import View
 from fmfbench.annotation.raw_guides import RawGuides, find_raw
-from fmfbench.annotation.raw_vote import shares_on_raw
-from fmfbench.annotation.weighted_median import RADIUS, SIGMA, check_window, refine, refine_frames
+from fmfbench.annotation.votes import BoxVote, Drawn, RawVote, Vote, WindowVote
+from fmfbench.annotation.weighted_median import RADIUS, SIGMA, check_window
 from fmfbench.errors import AnnotationError
 from fmfbench.files.local import local_path
 from fmfbench.store.additions import recover
@@ -43,7 +40,7 @@ from fmfbench.store.layers import (
     provenance_of,
     write_layers,
 )
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
 
 __all__ = ["BOXES", "REFINED", "annotate", "drawn_keyframes", "parse_radius", "read_drawn"]
 
@@ -130,22 +127,20 @@ def annotate(
     layers: list[NewLayer] = []
     labels: list[NewClassLabels] = []
     for name, tracks in sorted(keyframes.recordings.items()):
-        drawn = _Drawn(data.recordings[name], tracks, keyframes.size, view)
+        drawn = Drawn(data.recordings[name], tracks, keyframes.size, view)
         if tracks and not tracks[0].keyframes:
             labels.append(_class_labels(drawn))
             continue
         coarse = _boxes_layer(drawn, boxes)
         layers.append(coarse)
         if refined is not None:
-            vote: _Vote
+            vote: Vote
             if on_raw or raw is not None:
                 found = find_raw(data, name, None if raw is None else Path(raw))
-                vote = _RawVote(drawn, RawGuides(data, drawn.recording, found), size, sigma)
+                vote = RawVote(drawn, RawGuides(data, drawn.recording, found), size, sigma)
             else:
                 vote = (
-                    _BoxVote(drawn, sigma, size)
-                    if isinstance(size, float)
-                    else _WindowVote(drawn, size, sigma)
+                    BoxVote(drawn, sigma, size) if isinstance(size, float) else WindowVote(drawn, size, sigma)
                 )
             layers += _refined_layers(drawn, refined, coarse, vote, margin, threads)
     total = sum(data.recordings[layer.recording].num_frames for layer in layers)
@@ -281,123 +276,7 @@ def _view(data: StoreReader, size: tuple[int, int], on_raw: bool) -> View:
     return x, y, width, height
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """What was drawn on a recording; blocks of it are for frames start..stop-1."""
-
-    recording: Recording
-    tracks: tuple[Track, ...]
-    size: tuple[int, int]
-    view: View
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.recording.height, self.recording.width
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [{"id": t.id, "onset": t.onset, "apex": t.apex, "offset": t.offset} for t in self.tracks]
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        name = self.recording.name
-        drawn = Keyframes(size=self.size, recordings={name: self.tracks}).to_dict()
-        return {"size": list(self.size), "view": list(self.view), **drawn["recordings"][name]}
-
-    def masks(self, start: int, stop: int) -> NDArray[np.uint8]:
-        return coarse_masks(self.tracks, start, stop, self.shape, self.view)
-
-    def boxes(self, start: int, stop: int, shape: tuple[int, int] | None = None) -> NDArray[np.float64]:
-        """(n, tracks, 4) in pixels of frames of `shape` (H, W), by default the stored; NaN where a track has none."""
-        frames, shape = np.arange(start, stop, dtype=np.int64), shape or self.shape
-        return np.stack([stored_boxes(track, frames, shape, self.view) for track in self.tracks], axis=1)
-
-
-class _Vote(Protocol):
-    """How frames start..stop-1 are refined; `parameters` says it in the layer's provenance."""
-
-    parameters: dict[str, Any]
-
-    def labels(self, start: int, stop: int, threads: int) -> NDArray[np.uint8]: ...
-
-    def margins(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]: ...
-
-
-class _WindowVote:
-    """All boxes of a frame voted together, with one radius."""
-
-    def __init__(self, drawn: _Drawn, radius: int, sigma: float) -> None:
-        self.drawn, self.radius, self.sigma = drawn, radius, float(sigma)
-        self.parameters = {"radius": self.radius, "sigma": self.sigma, "guide": "video"}
-
-    def labels(self, start: int, stop: int, threads: int) -> NDArray[np.uint8]:
-        guides = self.drawn.recording.read_video(start, stop)
-        return refine_frames(self.drawn.masks(start, stop), guides, self.radius, self.sigma, threads)
-
-    def margins(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
-        guides = self.drawn.recording.read_video(start, stop)
-        for mask, guide in zip(self.drawn.masks(start, stop), guides, strict=True):
-            yield refine(mask, guide, self.radius, self.sigma, return_margin=True)[1]
-
-
-class _BoxVote:
-    """Each box voted alone, with the radius of its size."""
-
-    def __init__(self, drawn: _Drawn, sigma: float, share: float) -> None:
-        self.drawn, self.sigma, self.share = drawn, float(sigma), share
-        self.parameters = {"radius": _radius_words(share), "sigma": self.sigma, "guide": "video"}
-
-    def labels(self, start: int, stop: int, threads: int) -> NDArray[np.uint8]:
-        guides = self.drawn.recording.read_video(start, stop)
-        return refine_boxes_frames(self.drawn.boxes(start, stop), guides, self.sigma, threads, self.share)
-
-    def margins(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
-        guides = self.drawn.recording.read_video(start, stop)
-        for boxes, guide in zip(self.drawn.boxes(start, stop), guides, strict=True):
-            yield margins_of_boxes(boxes, guide, self.sigma, self.share)
-
-
-class _RawVote:
-    """Voted on the raw video's frames, and shrunk; `size` as `parse_radius` gives it."""
-
-    def __init__(self, drawn: _Drawn, guides: RawGuides, size: int | float, sigma: float) -> None:
-        self.drawn, self.guides, self.sigma = drawn, guides, float(sigma)
-        self.radius = size if isinstance(size, int) else None
-        self.share = size if isinstance(size, float) else SHARE
-        words = _radius_words(size) if isinstance(size, float) else size
-        self.parameters = {
-            "radius": words,
-            "sigma": self.sigma,
-            "guide": "raw video",
-            "guide_size": list(guides.shape[::-1]),
-        }
-
-    def labels(self, start: int, stop: int, threads: int) -> NDArray[np.uint8]:
-        shares = list(self._shares(start, stop, threads))
-        return (np.stack(shares) > 0.5).astype(np.uint8)
-
-    def margins(self, start: int, stop: int) -> Iterator[NDArray[np.float32]]:
-        for share in self._shares(start, stop, 1):
-            yield (2 * share - 1).astype(np.float32)
-
-    def _shares(self, start: int, stop: int, threads: int) -> Iterator[NDArray[np.float64]]:
-        """A few raw frames are held at a time, however many there are."""
-        boxes = self.drawn.boxes(start, stop, self.guides.shape)
-        frames = enumerate(self.guides.read(start, stop))
-        with ThreadPoolExecutor(threads) as pool:
-            while held := list(islice(frames, 2 * threads)):
-                yield from pool.map(lambda one: self._share_of(boxes[one[0]], one[1]), held)
-
-    def _share_of(self, boxes: NDArray[np.float64], guide: NDArray[np.uint8]) -> NDArray[np.float64]:
-        shape = self.drawn.shape
-        return shares_on_raw(boxes, guide, shape, self.sigma, share=self.share, radius=self.radius)
-
-
-def _radius_words(share: float) -> str:
-    return "box" if share == SHARE else f"box/{share:g}"
-
-
-def _class_labels(drawn: _Drawn) -> NewClassLabels:
+def _class_labels(drawn: Drawn) -> NewClassLabels:
     """Class labels of events without boxes."""
     labels = np.zeros(drawn.recording.num_frames, np.uint8)
     for track in drawn.tracks:
@@ -407,7 +286,7 @@ def _class_labels(drawn: _Drawn) -> NewClassLabels:
     )
 
 
-def _boxes_layer(drawn: _Drawn, name: str) -> NewLayer:
+def _boxes_layer(drawn: Drawn, name: str) -> NewLayer:
     return NewLayer(
         recording=drawn.recording.name,
         name=name,
@@ -419,7 +298,7 @@ def _boxes_layer(drawn: _Drawn, name: str) -> NewLayer:
 
 
 def _refined_layers(
-    drawn: _Drawn, name: str, coarse: NewLayer, vote: _Vote, margin: bool, threads: int
+    drawn: Drawn, name: str, coarse: NewLayer, vote: Vote, margin: bool, threads: int
 ) -> list[NewLayer]:
     content = json.dumps(coarse.content, sort_keys=True).encode()
     common: dict[str, Any] = {
@@ -438,7 +317,7 @@ def _refined_layers(
     return layers
 
 
-def _refined(drawn: _Drawn, vote: _Vote, threads: int, start: int, stop: int) -> NDArray[np.uint8]:
+def _refined(drawn: Drawn, vote: Vote, threads: int, start: int, stop: int) -> NDArray[np.uint8]:
     masks = drawn.masks(start, stop)
     part = _marked(masks)  # normal frames cost no look at the video
     if part:
@@ -447,7 +326,7 @@ def _refined(drawn: _Drawn, vote: _Vote, threads: int, start: int, stop: int) ->
     return masks
 
 
-def _margins(drawn: _Drawn, vote: _Vote, start: int, stop: int) -> NDArray[np.float32]:
+def _margins(drawn: Drawn, vote: Vote, start: int, stop: int) -> NDArray[np.float32]:
     masks = drawn.masks(start, stop)
     margins = np.full(masks.shape, -1, np.float32)
     part = _marked(masks)

@@ -1,5 +1,6 @@
 """Layers in a store: both as defined, never overwritten, whole after an interruption at any point.
 
+Also tests fmfbench.annotation: votes.
 Also tests fmfbench.store: additions.
 Also tests fmfbench.files: lock.
 """

@@ -222,7 +222,7 @@ def test_the_commands(board_data, board_labels, tmp_path):
         main, [str(a) for a in ("score", files[0], "--labels", board_labels, "--run", tmp_path)]
     )
     assert refused.exit_code == 2
-    assert "--run expects --bundle" in refused.stderr
+    assert "expected --bundle, which the facts go into, got --run alone" in refused.stderr
 
 
 @pytest.mark.parametrize(

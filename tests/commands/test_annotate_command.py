@@ -160,7 +160,7 @@ def test_bad_input_is_one_line_and_writes_nothing(store, tmp_path, content, word
     [
         ((), "expected KEYFRAMES"),
         (("--layer-as-default",), "expected KEYFRAMES"),
-        (("--layer-as-default", "--report"), "expects KEYFRAMES"),
+        (("--layer-as-default", "--report"), "--layer-as-default: expected KEYFRAMES, got none"),
         (("missing.json",), "cannot be read"),
         (("K", "--radius", "0"), "radius"),
         (("K", "--sigma", "nan"), "sigma"),

@@ -90,7 +90,7 @@ def test_a_video_to_draw_on_shows_each_frame_enlarged(annotated, tmp_path):
     ("arguments", "said"),
     [
         (("export", "STORE"), "expected --keyframes, --cvat, --coco or --video"),
-        (("preview", "STORE", "-o", "look.gif"), "end in .png, .pdf, .svg, .mp4, .webm"),
+        (("preview", "STORE", "-o", "look.gif"), "ends in .png, .pdf, .svg, .mp4, .webm"),
         (("preview", "STORE"), "Missing option '-o'"),
         (("report", "STORE", "--recording", "x"), "got 'x'"),
         (("report", "STORE", "--boxes", "no", "--no-refine"), "expected layer 'no'"),
@@ -126,4 +126,4 @@ def test_events_without_boxes_cannot_go_to_cvat(tmp_path):
     call("export", store, "--keyframes", tmp_path / "again.json")
     assert json.loads((tmp_path / "again.json").read_text())["recordings"]["bare"]["tracks"] == [event]
     result = call("export", store, "--cvat", tmp_path / "c", code=2)
-    assert "events without boxes" in result.output
+    assert "expected events with boxes, got one without" in result.output

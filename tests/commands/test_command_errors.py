@@ -97,7 +97,7 @@ def test_a_demo_that_cannot_be_made_leaves_no_folder(tmp_path: Path, options: tu
     [
         (("--seed", "-1"), "a seed of 0 or more"),
         (("--resamples", "0"), "at least 20 resamples"),
-        (("--protocol", "nonsense"), "'nonsense' is not one of paper"),
+        (("--protocol", "nonsense"), "protocol: expected one of paper"),
     ],
 )
 @pytest.mark.parametrize("command", ["score", "compare"])

@@ -1,5 +1,6 @@
 """The doctor: good input gets a command that then converts exactly, bad input is named rightly.
 
+Also tests fmfbench.conversion: ways.
 Also tests fmfbench.sources: kinds.
 Also tests fmfbench_cli: doctor.
 """

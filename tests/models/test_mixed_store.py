@@ -142,7 +142,7 @@ def test_a_dense_run_that_would_see_no_mask_is_refused(options, tmp_path) -> Non
     classes = {**options, "epochs": 1, "dense_task": False}
     run = train("fmformer", data, tmp_path / "classes", options=classes, device="cpu")
     assert json.loads((run / "run.json").read_text())["finished"]
-    with pytest.raises(fmfbench.errors.WindowError, match="expects pixel labels"):
+    with pytest.raises(fmfbench.errors.WindowError, match="expected pixel labels"):
         fit_baseline(fmfbench.open_dataset(data).windows("train", "short"))
 
 

@@ -33,4 +33,4 @@ def test_a_preset_changes_what_the_model_sees_and_is_written_down(run, furnace_s
 def test_no_such_preset(run, furnace_store, tmp_path):
     result = predicted(run, furnace_store, tmp_path / "p.npz", "--corrupt", "fog")
     assert result.exit_code == 2
-    assert "'fog' is not one of video-missing" in result.stderr
+    assert "corruption: expected one of video-missing" in result.stderr

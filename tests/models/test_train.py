@@ -193,7 +193,7 @@ def test_another_runs_folder_is_refused(finished, furnace_store, options, tmp_pa
     ("options", "message"),
     [
         ({"colour": 1}, "expected keys of the recipe .*, got colour"),
-        ({"protocol.colour": 1}, "no field colour"),
+        ({"protocol.colour": 1}, "protocol: expected fields of .*, got colour"),
         ({"epochs": 0}, "expected epochs of 1 or more"),
         ({"epochs": "many"}, "epochs: expected an integer"),
         ({"lr": -1.0}, "expected lr above 0"),

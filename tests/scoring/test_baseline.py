@@ -65,7 +65,7 @@ def test_it_wants_pixel_labels(tmp_path: Path) -> None:
     data = fmfbench.open_dataset(
         fmfbench.convert(write_tree(tmp_path / "t", {"r": recording}), tmp_path / "t.zarr")
     )
-    with pytest.raises(WindowError, match="expects pixel labels"):
+    with pytest.raises(WindowError, match="expected pixel labels"):
         fit_baseline(data.windows("train", protocol="short"))
 
 

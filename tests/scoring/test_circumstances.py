@@ -149,8 +149,8 @@ def shorten(arrays, by):
 
 SPOILS = {
     "expected the recording's 1100 frames, got 1099": lambda a: shorten(a, 1),
-    "glare missing": lambda a: drop(a, "glare"),
-    "meta missing": lambda a: drop(a, "meta"),
+    "got none called glare": lambda a: drop(a, "glare"),
+    "got none called meta": lambda a: drop(a, "meta"),
     "expected one number a frame": lambda a: change(a, "glare", a["furnace_1"]["glare"][:-1]),
     "expected one number a frame, got shape .* of type bool": lambda a: change(
         a, "glare", np.zeros(1100, bool)
@@ -177,7 +177,7 @@ def test_truth_of_other_recordings_is_refused(simulated, words):
     with pytest.raises(PredictionError) as caught:
         score(file, data, truth=write(), resamples=50)
     text = str(caught.value)
-    assert words in text
+    assert re.search(words, text)
     assert "furnace_1.npz: not the truth of recording furnace_1: " in text
     assert "\n" not in text
 

@@ -245,8 +245,8 @@ def test_what_is_no_outlier_file_is_refused(data, tmp_path):
     assert len(read_outliers(saved(path, good))) == len(good)
     meta = dict(good.meta)
     wrong = {
-        "kind missing": {"kind": None},
-        "meta missing": {"meta": None},
+        "got none called kind": {"kind": None},
+        "got none called meta": {"meta": None},
         "kind: expected shape": {"kind": good.kind.astype(np.int64)},
         "expected arrays of one length": {"kind": good.kind[:-1]},
         "expected sample_id and recording to rise": {"sample_id": good.sample_id[::-1].copy()},
@@ -258,7 +258,7 @@ def test_what_is_no_outlier_file_is_refused(data, tmp_path):
         "and no others, to be shown": {"kind": np.maximum(good.kind, 1)},
         "expected the meta of outlier schema": {"meta": np.array(json.dumps(meta | {"schema": 2}))},
         "of outlier schema 1, got another": {"meta": np.array(json.dumps(meta | {"seed": -1}))},
-        "meta is": {"meta": np.zeros(3)},
+        "meta: expected JSON text": {"meta": np.zeros(3)},
         "pickled objects": {"kind": good.kind.astype(object)},
     }
     for message, changed in wrong.items():

@@ -202,7 +202,7 @@ def test_a_recording_without_currents_gives_zeros_that_say_so(tmp_path: Path) ->
         ({"cache": "disk"}, "cache 'disk'"),
         ({"every": 0}, "every"),
         ({"num_frames": 0}, "num_frames"),
-        ({"frames": 3}, "no field frames"),
+        ({"frames": 3}, "protocol: expected fields of .*, got frames"),
         ({"current_seconds": 0.1}, "at least one current value"),
         ({"split": "tset"}, "one of train, test, unused, .*got 'tset'"),
     ],

@@ -4,55 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fmfbench.clock import NS, nominal_times
+from fmfbench.clock import nominal_times
 from fmfbench.errors import SourceError
-from fmfbench.files.wording import counted
 from fmfbench.sources.video.container import open_container, slack, told_end, words
 from fmfbench.sources.video.damage import Complaint, Ledger, decoder_log
+from fmfbench.sources.video.measured import MeasuredVideo, VideoFacts, missing_end, remarks
 from fmfbench.sources.video.notes import Note
 from fmfbench.sources.video.stamps import Stamps
 
-__all__ = ["PARTS", "MeasuredVideo", "Pass", "VideoFacts", "is_by_order"]
+__all__ = ["PARTS", "Pass", "is_by_order"]
 
 _BY_ORDER = {"avi"}  # containers without presentation stamps
 # Packets of these may hold pictures that are not shown, or half a picture: their count says nothing.
 PARTS = {"vp8", "libvpx", "vp9", "libvpx-vp9", "av1", "libdav1d", "mpeg4", "msmpeg4v3"}
-_STEADY_SHARE = 0.9  # of steps that are equal, in a video of a constant rate
-
-
-@dataclass(frozen=True)
-class MeasuredVideo:
-    """What is known of a video once all of it was decoded."""
-
-    time: NDArray[np.int64]  # (N,) ns since the first frame
-    remarks: tuple[str, ...]
-
-
-class VideoFacts(Protocol):
-    """What a pass needs to know of a video (`RawVideo`)."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def stream(self) -> int: ...
-    @property
-    def codec(self) -> str: ...
-    @property
-    def rate(self) -> Fraction: ...
-    @property
-    def fps(self) -> Fraction | None: ...
-    @property
-    def allow_damaged(self) -> bool: ...
-    @property
-    def threads(self) -> int: ...
 
 
 class Pass:
@@ -359,8 +327,19 @@ class Pass:
 
     def _problems(self) -> list[str]:
         """Damage as text, what is missing at the end first."""
-        short = self._missing_end()
-        return [*([short] if short else []), *self.ledger.problems(self._since_first)]
+        problems = self.ledger.problems(self._since_first)
+        end = told_end(self._container, self._stream)
+        if end is None or self._last is None or self._first is None:
+            return problems
+        start = self._first if self._stream.start_time is None else self._stream.start_time
+        short = missing_end(
+            end,
+            self._stamps.seconds(self._last - start),
+            self._since_first(self._last) / max(self._index - 1, 1),
+            self.video.rate,
+            slack(self._container),
+        )
+        return [*([short] if short else []), *problems]
 
     def measure(self, stamps: list[int]) -> MeasuredVideo:
         """Times and remarks of all frames, given their stamps.
@@ -376,64 +355,10 @@ class Pass:
             if fps is not None
             else np.array([self._stamps.nanoseconds(s - stamps[0]) for s in stamps], np.int64)
         )
-        remarks = [f"truncated or damaged: {problem}" for problem in self._problems()]
-        return MeasuredVideo(time, (*remarks, *self._remarks(time)))
-
-    def _remarks(self, time: NDArray[np.int64]) -> list[str]:
-        video, ledger, out = self.video, self.ledger, []
-        if video.fps is not None:
-            out.append(f"times by --fps {video.fps}, not by the file's own stamps")
-        elif ledger.by_rate:
-            out.append(
-                f"{counted(ledger.by_rate, 'frame')} without a time stamp of its own, placed by the nominal "
-                f"{float(video.rate):.6g} frames a second"
-            )
-        if ledger.lead:
-            out.append(
-                f"{counted(len(ledger.lead), 'packet')} before the first picture that can be decoded; "
-                "times count from that picture"
-            )
-        steps = np.diff(time)
-        wide = _gaps(steps)
-        if len(wide):
-            out.append(
-                f"{counted(len(wide), 'gap')} between frames (longest {steps[wide].max() / NS:.2f} s; "
-                f"the first after frame {wide[0]}, at {time[wide[0]] / NS:.2f} s)"
-            )
-        if ledger.interlaced:
-            out.append("interlaced: the two fields of a frame are kept as they are woven")
-        if ledger.untagged:
-            out.append("colours without a matrix in the file, taken as BT.601")
-        return out
-
-    def _missing_end(self) -> str | None:
-        """What is missing between the last frame's end and the end that the header tells."""
-        end = told_end(self._container, self._stream)
-        if end is None or self._last is None or self._first is None:
-            return None
-        step = float(1 / self.video.rate)
-        if self._index > 1:  # of a slow or uneven video, the mean
-            step = max(step, self._since_first(self._last) / (self._index - 1))
-        start = self._first if self._stream.start_time is None else self._stream.start_time
-        have = self._stamps.seconds(self._last - start) + step
-        if end - have <= 1.5 * step + slack(self._container):
-            return None
-        missing = counted(round((end - have) * float(self.video.rate)), "frame")
-        return (
-            f"it ends after {have:.2f} s of the {end:.2f} s that its header tells "
-            f"({(end - have) / end:.0%} missing, about {missing})"
-        )
+        damage = [f"truncated or damaged: {problem}" for problem in self._problems()]
+        return MeasuredVideo(time, (*damage, *remarks(self.video, self.ledger, time)))
 
 
 def is_by_order(container: Any) -> bool:
     """Whether the container numbers its frames and tells no times."""
     return container.format.name in _BY_ORDER
-
-
-def _gaps(steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Frames after which others are missing: of a steady video every one, of an uneven one those far apart."""
-    if not len(steps):
-        return np.empty(0, np.int64)
-    usual = float(np.median(steps))
-    steady = np.mean(np.abs(steps - usual) <= 0.1 * usual) >= _STEADY_SHARE
-    return np.flatnonzero(steps > (1.5 if steady else 3.0) * usual)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from fmfbench.errors import SourceError
 from fmfbench.sources.video.container import first_frame, likely_seconds, open_container, refuse_cut, told_end
 from fmfbench.sources.video.damage import decoder_log
-from fmfbench.sources.video.decoding import MeasuredVideo, Pass
+from fmfbench.sources.video.decoding import Pass
+from fmfbench.sources.video.measured import MeasuredVideo
 from fmfbench.sources.video.notes import CHECKED, Note
 from fmfbench.sources.video.picture import Picture, orientation
 from fmfbench.sources.video.stamps import exact_rate

@@ -1,6 +1,6 @@
 """Raw video against what PyAV and ffmpeg say of files that they wrote.
 
-Also tests fmfbench.sources.video: container, damage, decoding, notes, picture, stamps.
+Also tests fmfbench.sources.video: container, damage, decoding, measured, notes, picture, stamps.
 """
 
 from __future__ import annotations
