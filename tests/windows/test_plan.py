@@ -199,7 +199,7 @@ def test_a_recording_without_currents_gives_zeros_that_say_so(tmp_path: Path) ->
     [
         ({"protocol": "papr"}, "one of paper, official, short, .*got 'papr'"),
         ({"context": "loose"}, "one of full, masked, strict, got 'loose'"),
-        ({"cache": "disk"}, "cache 'disk'"),
+        ({"cache": "disk"}, "cache: expected None, 'memory' or 'device', got 'disk'"),
         ({"every": 0}, "every"),
         ({"num_frames": 0}, "num_frames"),
         ({"frames": 3}, "protocol: expected fields of .*, got frames"),

@@ -152,7 +152,7 @@ def test_small_elements_and_short_names(tmp_path):
 
 
 LIES = {
-    "terabytes": (variable(dims=(64, 64, 3, 10**8), values=[[0]]), "needs 1228800000000 bytes"),
+    "terabytes": (variable(dims=(64, 64, 3, 10**8), values=[[0]]), "expected 1228800000000 bytes"),
     "terabytes twice": (
         variable(dims=(1 << 30, 2), values=[[0]], announced=1 << 31),
         "reach beyond|cannot hold them|cut off",
