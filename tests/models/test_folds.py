@@ -100,9 +100,9 @@ def test_a_fold_of_a_stored_split(furnace_store, options, tmp_path):
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        ("loro:three", "split 'loro:three': expected a recording's name, one of one, two"),
+        ("loro:three", "split: expected a recording's name, one of one, two, got 'loro:three'"),
         ("loro:", "one of one, two"),
-        ("kfold:0", "split 'kfold:0': expected which fold of how many, from 1/5 to 5/5"),
+        ("kfold:0", "split: expected which fold of how many, from 1/5 to 5/5"),
         ("kfold:6", "which fold of how many"),
         ("kfold:", "which fold of how many"),
         ("source:kfold:9", "which fold of how many"),

@@ -1,4 +1,7 @@
-"""`reproduce --loro`: a model for each recording, scores pooled by fold."""
+"""`reproduce --loro`: a model for each recording, scores pooled by fold.
+
+Also tests fmfbench_models.reproduce: pooling.
+"""
 
 from __future__ import annotations
 
