@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,10 @@ ORDER = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 TOP_FILES = 9
+# Refusals have one dialect, "expected ..., got ..."; what cannot say so is a state, not a wrong value.
+OTHER_DIALECTS = re.compile(
+    r"\b(must|should) be\b|\bis not one of\b|\bnot one of\b|\bwanted\b|\bunknown (key|name|recording)|, (found|came) "
+)
 
 
 def imports(path: Path) -> list[tuple[str, str]]:
@@ -253,3 +258,23 @@ def test_the_public_surface_is_what_the_front_page_lists() -> None:
     assert dir(fmfbench) == sorted(fmfbench.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = fmfbench.nothing
+
+
+def messages(path: Path) -> Iterator[tuple[int, str]]:
+    """The literal words of each `raise`, values left out."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            words = (part.value for part in ast.walk(node.exc) if isinstance(part, ast.Constant))
+            yield node.lineno, " ".join(word for word in words if isinstance(word, str))
+
+
+def test_a_refusal_says_what_was_expected_and_what_it_got() -> None:
+    wrong, count = [], 0
+    for _, path in files():
+        for line, text in messages(path):
+            half = re.search(r"\bexpect(s|ed)\b", text) and not re.search(r"\bgot\b", text)
+            count += bool(text)
+            if half or OTHER_DIALECTS.search(text):
+                wrong.append(f"{path.relative_to(ROOT)}:{line}: {text}")
+    assert count > 500
+    assert not wrong, "\n".join(wrong)

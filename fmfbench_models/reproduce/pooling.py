@@ -54,7 +54,7 @@ def joined(columns: Sequence[Any], name: str, out: Path) -> Any:
         return None
     if missing:
         raise PredictionError(
-            f"{out}: expected {name} in the predictions of every fold or of none, {missing} of {len(columns)} have none"
+            f"{out}: expected {name} in the predictions of every fold or of none, got {missing} of {len(columns)} without"
         )
     return np.concatenate(columns)
 
