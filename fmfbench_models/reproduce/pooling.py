@@ -54,7 +54,8 @@ def joined(columns: Sequence[Any], name: str, out: Path) -> Any:
         return None
     if missing:
         raise PredictionError(
-            f"{out}: expected {name} in the predictions of every fold or of none, got {missing} of {len(columns)} without"
+            f"{out}: expected {name} in the predictions of every fold or of none, "
+            f"got {missing} of {len(columns)} without"
         )
     return np.concatenate(columns)
 

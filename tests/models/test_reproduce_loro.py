@@ -131,7 +131,7 @@ def test_pooling_refuses_what_does_not_go_together(tmp_path):
     with pytest.raises(PredictionError, match="1 in two of them, first 4"):
         pool({"x": one, "y": file("c.npz", [4], score=[0.1])}, tmp_path / "no.npz", {})
     with pytest.raises(
-        PredictionError, match="mask_bits in the predictions of every fold or of none, 1 of 2"
+        PredictionError, match="mask_bits in the predictions of every fold or of none, got 1 of 2"
     ):
         pool({"x": one, "y": file("d.npz", [9], score=[0.1])}, tmp_path / "no.npz", {})
     with pytest.raises(PredictionError, match="masks of one size"):
