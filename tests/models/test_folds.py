@@ -42,7 +42,7 @@ def test_a_run_without_a_recording_never_saw_it(data, options, tmp_path):
         found = read_predictions(predict(run, data, tmp_path / "p.npz", split=split, device="cpu"))
         assert found.meta.get("seen_in_training") == seen
         assert found.meta["split"] == split
-    with pytest.raises(InputError, match="holds a run with other fold"):
+    with pytest.raises(InputError, match="got one with other fold"):
         train("fmformer", data, tmp_path / "run", options=asked, device="cpu")
     again = train("fmformer", data, tmp_path / "run", options=asked, split="loro:two", device="cpu")
     assert again == run
