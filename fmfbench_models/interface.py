@@ -52,7 +52,7 @@ class Output:
         if self.logits is not None:
             return self.logits[:, 1] - self.logits[:, 0]
         if self.pixel_logits is None:
-            raise ValueError("margins: expected logits or pixel_logits, the output has neither")
+            raise ValueError("margins: expected logits or pixel_logits, got an output with neither")
         return (self.pixel_logits[:, 1] - self.pixel_logits[:, 0]).flatten(1).amax(1)
 
     def pixel_scores(self) -> Tensor | None:

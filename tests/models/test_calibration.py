@@ -1,4 +1,7 @@
-"""Temperature and threshold, found on the validation samples of a run and used wherever its model judges."""
+"""Temperature and threshold, found on the validation samples of a run and used wherever its model judges.
+
+Also tests fmfbench_cli: calibrate.
+"""
 
 from __future__ import annotations
 
