@@ -22,11 +22,16 @@ from .options import (
 
 
 @click.command("reproduce", short_help="A table or figure of the paper, ours beside theirs.")
-@click.argument("table", metavar="table2|table3|table4|table5|fig6")
+@click.argument("table", metavar="table2|table3|table4|table5|fig6|all")
 @data_option("The store to train and score on.")
 @out_option("The folder to work in; the same call resumes it.")
 @click.option("--models", default="", metavar="A,B,...", help="Rows or models to make [default: all].")
-@click.option("--seeds", default="0", show_default=True, metavar="N,M,...", help="Seeds to train with.")
+@click.option(
+    "--seeds",
+    default=None,
+    metavar="N,M,...",
+    help="Seeds to train with [default: 0; of `all`: 0,1,2 for its first six rows, and the first seed for the others].",
+)
 @click.option("--epochs", type=int, help="Of the recipe's 30; all recipes shrink in proportion.")
 @click.option(
     "--every", type=int, help="Train on each how-many-th sample, all models alike [default: the preset's]."
@@ -57,6 +62,12 @@ from .options import (
     default=True,
     help="Also score each cross-modal row with the video lost and with the current lost [default: --worlds].",
 )
+@click.option(
+    "--minutes",
+    type=float,
+    metavar="M",
+    help="Of `all`: begin no row that is not expected to end M minutes after the call [default: no limit].",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done and about how long it would take.")
 @click.option(
     "--measure", is_flag=True, help="Of --dry-run: time a few steps of each model here; takes minutes."
@@ -69,7 +80,10 @@ def command(
     *,
     table: str,
     models: str,
-    seeds: str,
+    seeds: str | None,
+    minutes: float | None,
+    loro: bool,
+    worlds: bool,
     dry_run: bool,
     measure: bool,
     as_json: bool,
@@ -82,19 +96,35 @@ def command(
     What is trained stands in fmfbench_models/reproduce/tables/*.toml. A killed call resumes when called again; a model
     that fails is shown as failed, and tried again by the next call. Models of other packages are in table2.
 
+    `all` makes every table, with a sensor lost, with a recording left out, and a page (index.html) of it all with a
+    bundle of each row and a board. Machines that see the folder may call it at the same time: they share the work.
+
     \b
     Example:
       fmfbench reproduce table2 --data fmf.zarr --out tables --dry-run
       fmfbench reproduce table2 --data fmf.zarr --out tables --models fmformer,vivit --seeds 0,1,2
       fmfbench reproduce table2 --data fmf.zarr --out tables --models fmformer,bilm --loro
+      fmfbench reproduce all --data fmf.zarr --out results --preset nano --per-second --minutes 110
       fmfbench reproduce table2 --data fmf.zarr --out tables --epochs 3 --every 40
     """
     from fmfbench_models.reproduce import plan, reproduce
     from fmfbench_models.reproduce.markdown import document_markdown, plan_markdown
 
-    options |= {"models": parse_names(models), "seeds": parse_seeds(seeds)}
+    options["models"] = parse_names(models)
+    if seeds is not None:
+        options["seeds"] = parse_seeds(seeds)
     if measure and not dry_run:
         raise InputError("--measure: expected it beside --dry-run, got it alone")
+    if table == "all":
+        if loro or not worlds:
+            raise InputError(
+                "reproduce all: expected neither --loro nor --no-worlds, as it makes all of that; leave them out"
+            )
+        make_all(data, out, minutes, options, dry_run=dry_run, measure=measure, as_json=as_json)
+        return
+    if minutes is not None:
+        raise InputError(f"--minutes: expected it beside `all`, got it beside {table}")
+    options |= {"loro": loro, "worlds": worlds}
     if dry_run:
         steps = plan(table, data, out, measure=measure, **options)
         print_result(steps, plan_markdown(steps), as_json)
@@ -110,6 +140,36 @@ def command(
     ]
     if failed:
         raise FailedError(f"{out}: {len(failed)} rows failed ({', '.join(failed)}); the table says why")
+
+
+def make_all(
+    data: Path,
+    out: Path,
+    minutes: float | None,
+    options: dict[str, Any],
+    *,
+    dry_run: bool,
+    measure: bool,
+    as_json: bool,
+) -> None:
+    from fmfbench_models.reproduce import Campaign
+    from fmfbench_models.reproduce.markdown import plan_markdown
+
+    work = Campaign(data=data, out=out, minutes=minutes, **options)
+    if dry_run:
+        steps = work.plan(measure=measure or None)
+        print_result(steps, plan_markdown(steps), as_json)
+        return
+    document = work.run(lambda text: click.echo(text, err=True))
+    done = sum(unit["status"] == "done" for unit in document["units"])
+    text = f"{out / 'index.html'}: {done} of {len(document['units'])} rows made"
+    if document["not_reached"]:
+        text += f", {len(document['not_reached'])} not reached; the same call resumes"
+    print_result(document, text, as_json)
+    if document["failed"]:
+        raise FailedError(
+            f"{out}: {len(document['failed'])} rows failed ({'; '.join(document['failed'][:5])}); the page says why"
+        )
 
 
 def parse_names(text: str) -> list[str]:

@@ -35,16 +35,16 @@ def build_document(
     """asked: names of the rows that this call is to make; the others show what earlier calls found."""
     worlds_asked = {f"{name}@{world}" for name in asked for world in LOST}
     rows = [
-        build_row(row, experiment.metrics, work, {seed: results[row.name, seed] for seed in seeds}, asked)
+        build_row(row, experiment.metrics, work, of_seeds(results, row.name, seeds), asked)
         for row in experiment.rows
     ]
     lost = {
         (row.name, world): build_row(
-            under, experiment.metrics, work, {seed: results[under.name, seed] for seed in seeds}, worlds_asked
+            under, experiment.metrics, work, of_seeds(results, under.name, seeds), worlds_asked
         )
         for row in experiment.rows
         for world in LOST
-        if (under := row.under(world)) and (under.name, seeds[0]) in results
+        if (under := row.under(world)) and of_seeds(results, under.name, seeds)
     }
     done = [found for found in results.values() if found and found["status"] == "done"]
     devices = sorted({found["device"] for found in done}) or [device_name(work.device)]
@@ -90,6 +90,11 @@ def build_document(
     }
 
 
+def of_seeds(results: Results, name: str, seeds: Sequence[int]) -> dict[int, Mapping[str, Any] | None]:
+    """What is known of a row by seed, of the seeds that it is to be made with."""
+    return {seed: results[name, seed] for seed in seeds if (name, seed) in results}
+
+
 def part_of_samples(every: int) -> str:
     return "all training samples" if every == 1 else f"one training sample in {every}"
 
@@ -131,6 +136,10 @@ def build_row(
         "parameters": next((value["parameters"] for value in done.values()), None),
         "train_seconds": total(done.values(), "train_seconds"),
         "predict_seconds": total(done.values(), "predict_seconds"),
+        "latency_ms": next(
+            (ms for value in done.values() if (ms := value.get("latency_ms")) is not None), None
+        ),
+        "seeds": sorted(found),
         "backbone": backbone_text(backbone),
         "first_weights": backbone["weights"] if isinstance(backbone, Mapping) else None,
         "warnings": sorted({text for value in done.values() for text in value["score"]["warnings"]}),

@@ -34,13 +34,16 @@ class Estimator:
     measure: from a few steps on a batch of the store; otherwise from the rates of `tables/costs.toml`, in no time.
     """
 
-    def __init__(self, work: Work, *, measure: bool = False) -> None:
+    def __init__(self, work: Work, *, measure: bool = False, other: Estimator | None = None) -> None:
+        """other: an estimator of other work of the same preset, which measured some networks already."""
         self.work, self.measure = work, measure
         self.rates = read_toml("costs.toml")
         self.device = torch.device(check_device(work.device))
         self._costs: dict[tuple[str, str | None], dict[str, Any]] = {}
-        self._timed_networks: dict[tuple[str, int], tuple[float | None, float | None]] = {}
-        self._batches: dict[tuple[Any, ...], tuple[Batch, float]] = {}
+        self._timed_networks: dict[tuple[str, int], tuple[float | None, float | None]] = (
+            {} if other is None else other._timed_networks
+        )
+        self._batches: dict[tuple[Any, ...], tuple[Batch, float]] = {} if other is None else other._batches
 
     @property
     def origin(self) -> str:
@@ -87,7 +90,9 @@ class Estimator:
             "steps": steps,
             "train_seconds": train,
             "predict_seconds": predict,
-            "estimated_seconds": added(train, predict),
+            "estimated_seconds": added(
+                train, None if predict is None else predict + self.rates["row_seconds"]
+            ),
         }
 
     def _refuse_other_run(self, training: Training, seed: int, fold: str | None) -> None:
@@ -129,6 +134,7 @@ class Estimator:
         train = None
         if step is not None and forward is not None:
             train = steps * step + (recipe.epochs * checked + seen) * forward
+            train += self.rates["epoch_seconds"] * (recipe.epochs if steps else 1)
         return {
             "epochs": recipe.epochs,
             "steps": steps,

@@ -129,7 +129,7 @@ def read_toml(name: str) -> dict[str, Any]:
 def load_experiment(name: str) -> Experiment:
     """The table `name`, registered models that it does not name added to it where it wants every model."""
     if name not in TABLES:
-        raise InputError(f"reproduce: expected one of {', '.join(TABLES)}, got {name!r}")
+        raise InputError(f"reproduce: expected one of {', '.join(TABLES)} or all, got {name!r}")
     values = read_toml(f"{name}.toml")
     rows = [Row(**row | {"fuse": tuple(row.get("fuse", ()))}) for row in values.pop("rows")]
     metrics, notes = tuple(values.pop("metrics")), tuple(values.pop("notes", ()))

@@ -10,7 +10,17 @@ from fmfbench.scoring.result import INTERVAL_WORTH
 from fmfbench_models.reproduce.document import part_of_samples
 from fmfbench_models.reproduce.worlds import WHOLE, WORLDS
 
-__all__ = ["document_markdown", "duration", "plan_markdown"]
+__all__ = [
+    "document_markdown",
+    "duration",
+    "figure",
+    "fold_cells",
+    "plan_markdown",
+    "row_cells",
+    "short",
+    "table_head",
+    "world_cells",
+]
 
 BEATEN_BY = "NOT BETTER THAN "
 TRUNKS = {"random": "random", "imagenet": "ImageNet", "file": "other file"}
@@ -20,15 +30,7 @@ INPUTS = {"both": "video, current", "visual": "video", "current": "current", Non
 def document_markdown(document: Mapping[str, Any]) -> str:
     """Everything that the document says, for people."""
     ours = "FMF-Sim" if document["data"]["simulated"] else "ours"
-    theirs = "paper, real data" if document["data"]["simulated"] else "paper"
-    with_paper = any(
-        cell["paper"] is not None for row in document["rows"] for cell in row["metrics"].values()
-    )
-    with_trunk = any(row["backbone"] for row in document["rows"])
-    head = ["method", "input", "parameters", *(["trunk's first weights"] if with_trunk else [])]
-    for metric in document["metrics"]:
-        head += [f"{short(metric)}, {ours}", *([f"{short(metric)}, {theirs}"] if with_paper else [])]
-    head += ["worst recording (accuracy)", "training", "prediction"]
+    head, with_paper, with_trunk = table_head(document)
     marks: list[str] = []
     body = [row_cells(row, document["metrics"], with_paper, with_trunk, marks) for row in document["rows"]]
     lines = [f"# {document['title']}", "", f"**{document['notice']}**", ""]
@@ -47,6 +49,24 @@ def document_markdown(document: Mapping[str, Any]) -> str:
     if document["worlds"]:
         lines += ["", *worlds_markdown(document["worlds"], ours)]
     return "\n".join(lines) + "\n"
+
+
+def table_head(document: Mapping[str, Any]) -> tuple[list[str], bool, bool]:
+    """The columns of a table, and whether figures of the paper and first weights of trunks are among them."""
+    ours = "FMF-Sim" if document["data"]["simulated"] else "ours"
+    theirs = "paper, real data" if document["data"]["simulated"] else "paper"
+    with_paper = any(
+        cell["paper"] is not None for row in document["rows"] for cell in row["metrics"].values()
+    )
+    with_trunk = any(row["backbone"] for row in document["rows"])
+    head = ["method", "input", "parameters", *(["trunk's first weights"] if with_trunk else [])]
+    for metric in document["metrics"]:
+        head += [f"{short(metric)}, {ours}", *([f"{short(metric)}, {theirs}"] if with_paper else [])]
+    return (
+        [*head, "worst recording (accuracy)", "training", "prediction", "one frame"],
+        with_paper,
+        with_trunk,
+    )
 
 
 def row_cells(
@@ -71,7 +91,8 @@ def row_cells(
         cells.append(paper)
     found = row["worst_recording"]
     cells.append("-" if found is None else f"{found['recording']}: {found['accuracy']:.4f}")
-    return [*cells, duration(row["train_seconds"]), duration(row["predict_seconds"])]
+    latency = "-" if row["latency_ms"] is None else f"{row['latency_ms']:.1f} ms"
+    return [*cells, duration(row["train_seconds"]), duration(row["predict_seconds"]), latency]
 
 
 def left_out_text(names: Sequence[str]) -> str:
@@ -87,6 +108,11 @@ def left_out_text(names: Sequence[str]) -> str:
 
 def folds_markdown(document: Mapping[str, Any], ours: str) -> list[str]:
     """Each row on each recording that was left out."""
+    head, body = fold_cells(document, ours)
+    return ["## By the recording left out", "", *grid(head, body)] if body else []
+
+
+def fold_cells(document: Mapping[str, Any], ours: str) -> tuple[list[str], list[list[str]]]:
     measured = ("accuracy", "f1")
     names = document["left_out"]
     head = ["method", *(f"{short(metric)}, {name}, {ours}" for name in names for metric in measured)]
@@ -102,30 +128,12 @@ def folds_markdown(document: Mapping[str, Any], ours: str) -> list[str]:
         for row in document["rows"]
         if row["status"] == "done"
     ]
-    return ["## By the recording left out", "", *grid(head, body)] if body else []
+    return head, body
 
 
 def worlds_markdown(worlds: Mapping[str, Any], ours: str) -> list[str]:
     """Each cross-modal row whole, without video and without current, and the best single modality of each world."""
-    measured = ("accuracy", "f1")
-    head = ["method"]
-    for title in WORLDS.values():
-        head += [*(f"{short(name)}, {title}, {ours}" for name in measured), f"single is ahead, {title}"]
-    head.append("keeps")
-    body = []
-    for row in worlds["rows"]:
-        cells = [row["label"]]
-        for found in row["worlds"].values():
-            done = found["status"] == "done"
-            cells += [
-                figure(found["metrics"][name]) if done else found["status"].upper() for name in measured
-            ]
-            cells.append("-" if found["behind"] is None else f"{found['behind']:+.4f}")
-        body.append([*cells, {True: "yes", False: "no", None: "-"}[row["keeps"]]])
-    single = ["best single modality"]
-    for found in worlds["single"].values():
-        single += ["-"] * 3 if found is None else [*(figure(found["metrics"][name]) for name in measured), ""]
-    body.append([*single, ""])
+    head, body = world_cells(worlds, ours)
     named = "; ".join(
         f"{WORLDS[world]}: {'none is made' if found is None else told(found)}"
         for world, found in worlds["single"].items()
@@ -149,6 +157,29 @@ def worlds_markdown(worlds: Mapping[str, Any], ours: str) -> list[str]:
         "it when whole by intervals that do not overlap",
         *failed,
     ]
+
+
+def world_cells(worlds: Mapping[str, Any], ours: str) -> tuple[list[str], list[list[str]]]:
+    measured = ("accuracy", "f1")
+    head = ["method"]
+    for title in WORLDS.values():
+        head += [*(f"{short(name)}, {title}, {ours}" for name in measured), f"single is ahead, {title}"]
+    head.append("keeps")
+    body = []
+    for row in worlds["rows"]:
+        cells = [row["label"]]
+        for found in row["worlds"].values():
+            done = found["status"] == "done"
+            cells += [
+                figure(found["metrics"][name]) if done else found["status"].upper() for name in measured
+            ]
+            cells.append("-" if found["behind"] is None else f"{found['behind']:+.4f}")
+        body.append([*cells, {True: "yes", False: "no", None: "-"}[row["keeps"]]])
+    single = ["best single modality"]
+    for found in worlds["single"].values():
+        single += ["-"] * 3 if found is None else [*(figure(found["metrics"][name]) for name in measured), ""]
+    body.append([*single, ""])
+    return head, body
 
 
 def told(row: Mapping[str, Any]) -> str:
@@ -194,6 +225,9 @@ def details(document: Mapping[str, Any]) -> list[str]:
         lines.append(f"no intervals for {', '.join(unbounded)}: {'; '.join(sorted(set(unbounded.values())))}")
     if len(seeds) > 1:
         lines.append("figures are means over the seeds, intervals span those of all seeds, times are sums")
+        fewer = [row["name"] for row in document["rows"] if len(row["seeds"]) < len(seeds)]
+        if fewer:
+            lines.append(f"with seed {seeds[0]} alone: {', '.join(fewer)}")
     lines += [f"FAILED: {row['label']} ({row['name']}), seed {seed}: {error}"
               for row in document["rows"] for seed, error in row["errors"].items()]  # fmt: skip
     for status, text in (("not available", "this installation has no such model"), ("to do", "not made yet")):
@@ -239,7 +273,9 @@ def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def plan_markdown(plan: Mapping[str, Any]) -> str:
     """What a dry run prints."""
     where = "FMF-Sim, simulated" if plan["data"]["simulated"] else "recordings"
+    several = any("table" in step for step in plan["steps"])
     head = [
+        *(["table"] if several else []),
         "row",
         "seed",
         "state",
@@ -252,6 +288,7 @@ def plan_markdown(plan: Mapping[str, Any]) -> str:
     ]
     body = [
         [
+            *([str(step.get("table"))] if several else []),
             str(step["row"]),
             str(step["seed"]),
             str(step["state"]),

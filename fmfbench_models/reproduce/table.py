@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import Any
 
 import fmfbench
 from fmfbench.data import Dataset
-from fmfbench.errors import InputError
+from fmfbench.errors import BusyError, InputError
 from fmfbench.files.atomic import replace_file, write_text
 from fmfbench.files.local import local_path
 from fmfbench.files.lock import target_lock
 from fmfbench.files.remote import parse_place
+from fmfbench.files.turns import live_turns
 from fmfbench.scoring.provenance import backbone_text
 from fmfbench_models.parts.progress import Progress
 from fmfbench_models.registry import list_models
@@ -30,7 +31,7 @@ from fmfbench_models.reproduce.workplace import Workplace, write_json
 from fmfbench_models.reproduce.worlds import lost_rows
 from fmfbench_models.training.parallel import check_device
 
-__all__ = ["Reproduction", "plan", "reproduce"]
+__all__ = ["Reproduction", "known_results", "plan", "reproduce", "write_table"]
 
 Results = dict[tuple[str, int], dict[str, Any] | None]
 
@@ -90,10 +91,11 @@ class Reproduction:
                 set's.
             BusyError: another process is writing into `out`.
         """
-        experiment, rows, work = self._prepared()
+        experiment, rows, work = self.prepared()
         place, seeds = work.place, self.seeds
         place.out.absolute().parent.mkdir(parents=True, exist_ok=True)
         with target_lock(place.out.absolute()):
+            check_alone(place)
             place.claim(work.data)
             results = known_results(experiment, work, seeds, worlds=self.worlds and not self.loro)
             missing = [
@@ -119,7 +121,7 @@ class Reproduction:
         The estimate is the arithmetic of each model, counted, at a stored rate of one processor; `measure` runs a few
         steps of each model on a batch of the store instead, which takes minutes.
         """
-        experiment, rows, work = self._prepared()
+        experiment, rows, work = self.prepared()
         work.place.check(work.data)
         results = known_results(experiment, work, self.seeds, worlds=self.worlds and not self.loro)
         estimator = Estimator(work, measure=measure)
@@ -153,7 +155,7 @@ class Reproduction:
     def _lost(self, experiment: Experiment, rows: Sequence[Row]) -> tuple[Row, ...]:
         return lost_rows(experiment, rows) if self.worlds and not self.loro else ()
 
-    def _prepared(self) -> tuple[Experiment, tuple[Row, ...], Work]:
+    def prepared(self) -> tuple[Experiment, tuple[Row, ...], Work]:
         """The arguments, checked."""
         experiment, size = load_experiment(self.table), load_preset(self.preset)
         rows = choose_rows(experiment, self.models)
@@ -231,23 +233,45 @@ def is_available(row: Row) -> bool:
     return all(training.model in list_models() for training in row.trainings)
 
 
+def check_alone(place: Workplace) -> None:
+    """BusyError while a `reproduce all` is at work in the folder."""
+    held = live_turns(place.turns)
+    if held:
+        raise BusyError(
+            f"{place.out}: `reproduce all` is making {', '.join(held[:3])}{', ...' if len(held) > 3 else ''} there; "
+            f"wait until it has finished"
+        )
+
+
 def known_results(
-    experiment: Experiment, work: Work, seeds: Sequence[int], *, worlds: bool = True
+    experiment: Experiment,
+    work: Work,
+    seeds: Sequence[int],
+    *,
+    worlds: bool = True,
+    with_one_seed: Collection[str] = (),
 ) -> Results:
+    """What is there of each row and seed. with_one_seed: rows that are made with the first seed alone."""
     lost = lost_rows(experiment, experiment.rows) if worlds else ()
     return {
         (row.name, seed): work.result(row, seed) if is_available(row) else {"status": "not available"}
         for row in (*experiment.rows, *lost)
-        for seed in seeds
+        for seed in (seeds[:1] if row.name.partition("@")[0] in with_one_seed else seeds)
     }
 
 
 def write_table(
-    experiment: Experiment, rows: Sequence[Row], work: Work, seeds: Sequence[int], results: Results
+    experiment: Experiment,
+    rows: Sequence[Row],
+    work: Work,
+    seeds: Sequence[int],
+    results: Results,
+    *,
+    picture: bool = True,
 ) -> dict[str, Any]:
     document = build_document(experiment, {row.name for row in rows}, work, seeds, results)
     write_json(work.place.table(experiment.name, "json"), document)
-    if document["picture"]:
+    if document["picture"] and picture:
         replace_file(work.place.out / document["picture"], draw_lengths(document))
     write_text(work.place.table(experiment.name, "md"), document_markdown(document))
     return document

@@ -14,13 +14,16 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from fmfbench.board.bundle import write_bundle
 from fmfbench.data import Dataset
 from fmfbench.errors import FmfbenchError, InputError, PredictionError
 from fmfbench.exchange.predictions import read_predictions
+from fmfbench.scoring.pixel_ranks import AUPRO_LIMIT
 from fmfbench.scoring.score import score
 from fmfbench.windows.corrupt import corruption
 from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.checkpoint import load_checkpoint
+from fmfbench_models.inference.latency import frame_latency_ms
 from fmfbench_models.inference.predict import last_of_each_second, predict
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.backbones import Trunk, trunk_of
@@ -37,6 +40,13 @@ from fmfbench_models.zoo.fmformer import FmFormer, fuse_unimodal
 __all__ = ["Work", "device_name", "one_line"]
 
 SPLIT = "test"
+SCORE_OPTIONS = {
+    "context": None,
+    "protocol": None,
+    "block_seconds": None,
+    "seed": 0,
+    "aupro_limit": AUPRO_LIMIT,
+}
 POOLED = "train"  # what leave-one-recording-out is scored on: the test split has no part in it
 
 
@@ -44,8 +54,8 @@ POOLED = "train"  # what leave-one-recording-out is scored on: the test split ha
 class Work:
     """Everything that rows of one reproduction have in common.
 
-    every: in place of the preset's, where not None. validate, loro: see `table.Reproduction`. backbones: by training,
-    files that trunks begin with.
+    every: in place of the preset's, where not None. validate, loro: see `table.Reproduction`. bundles: keep one of each
+    row. backbones: by training, files that trunks begin with.
     """
 
     data: Dataset
@@ -60,6 +70,7 @@ class Work:
     cache: str | None = None
     per_second: bool = False
     loro: bool = False
+    bundles: bool = False
     backbones: Mapping[str, BackboneFile] = field(default_factory=dict)
 
     @property
@@ -154,6 +165,8 @@ class Work:
     def result(self, row: Row, seed: int) -> dict[str, Any] | None:
         """What an earlier call found for a row; None where there is nothing, or something of other settings."""
         found: dict[str, Any] | None = read_json(self.place.result(self.slug(row), seed))
+        if self.bundles and not self.place.bundle(self.slug(row), seed).is_file():
+            found = None if found and found["status"] == "done" else found  # made by a call without bundles
         if found is None or found["status"] != "done":
             return found
         try:
@@ -200,12 +213,24 @@ class Work:
         scored = score(
             path, self.data, self.split, resamples=self.preset.resamples, per_second=self.per_second
         )
+        facts = read_json(seconds_path(path)) or {}
+        own = {
+            "parameters": self.parameters(row),
+            "train_seconds": None if None in seconds else sum(cast(list[float], seconds)),
+            "latency_ms": facts.get("latency_ms"),
+        }
+        if self.bundles:
+            target = self.place.bundle(self.slug(row), seed)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            known = {key: value for key, value in own.items() if value is not None}
+            options = {**SCORE_OPTIONS, "resamples": self.preset.resamples, "per_second": self.per_second}
+            name = row.name.removesuffix(f"@{row.world}")
+            write_bundle(target, path, scored, options, {"model": name, **known})
         return {
             "status": "done",
             "job": job,
-            "parameters": self.parameters(row),
-            "train_seconds": None if None in seconds else sum(cast(list[float], seconds)),
-            "predict_seconds": (read_json(seconds_path(path)) or {}).get("seconds"),
+            **own,
+            "predict_seconds": facts.get("seconds"),
             "device": scored.meta["device"],
             "reinterpretation": bool(scored.meta["reinterpretation"]),
             "backbone": scored.meta.get("backbone"),
@@ -267,6 +292,7 @@ class Work:
         path.parent.mkdir(parents=True, exist_ok=True)
         models = [load_checkpoint(self.run(training, seed, fold)) for training in row.trainings]
         model = changed(models[0], row) if len(models) == 1 else fused(models)
+        latency = None if fold is not None or row.world or row.window else latency_ms(model)
         source, transform = corruption(self.data, row.world) if row.world else (self.data, None)
         began = time.monotonic()
         predict(
@@ -290,7 +316,7 @@ class Work:
                 "reinterpretation": any(m.meta.provenance.get("reinterpretation", False) for m in models),
             },
         )
-        write_json(seconds_path(path), {"seconds": time.monotonic() - began})
+        write_json(seconds_path(path), {"seconds": time.monotonic() - began, "latency_ms": latency})
 
 
 def changed(model: Model, row: Row) -> Model:
@@ -301,6 +327,14 @@ def changed(model: Model, row: Row) -> Model:
     other.load_state_dict(model.state_dict())
     other.meta = replace(other.meta, protocol=model.meta.protocol, provenance=model.meta.provenance)
     return other
+
+
+def latency_ms(model: Model) -> float | None:
+    """Of one frame on the CPU, as at a furnace; None where the model does not say which frames it takes."""
+    try:
+        return round(frame_latency_ms(model), 3)
+    except InputError:
+        return None
 
 
 def fused(models: Sequence[Model]) -> Model:

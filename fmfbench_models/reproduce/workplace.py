@@ -4,6 +4,8 @@
     OUT/runs/SIZE/TRAINING/seed0/                    run folders of `train`; seed0.times.json beside each
     OUT/predictions/SIZE/ROW-seed0.npz
     OUT/results/SIZE/ROW-seed0.json                  score, or why there is none
+    OUT/bundles/SIZE/ROW-seed0.fmfb                  of `reproduce all`: predictions, score and receipt
+    OUT/turns/                                       which rows are being made by a `reproduce all`, on any machine
     OUT/table2-SIZE.md, .json                        and fig6-SIZE.png
 
 SIZE is the preset, its epochs, and how training samples are thinned where that is not as the preset has it; what is
@@ -26,6 +28,7 @@ from fmfbench.data import Dataset
 from fmfbench.errors import InputError
 from fmfbench.files.atomic import write_text
 from fmfbench.files.claims import read_mark
+from fmfbench.files.turns import live_turns
 
 __all__ = ["Stopwatch", "Workplace", "read_json", "write_json"]
 
@@ -55,6 +58,13 @@ class Workplace:
     def result(self, slug: str, seed: int) -> Path:
         return self.out / "results" / self.scored / f"{slug}-seed{seed}.json"
 
+    def bundle(self, slug: str, seed: int) -> Path:
+        return self.out / "bundles" / self.scored / f"{slug}-seed{seed}.fmfb"
+
+    @property
+    def turns(self) -> Path:
+        return self.out / "turns"
+
     def table(self, name: str, ending: str) -> Path:
         return self.out / f"{name}-{self.scored}{self.table_mark}.{ending}"
 
@@ -74,23 +84,31 @@ class Workplace:
                 )
 
     def claim(self, data: Dataset) -> None:
-        """Check, mark it as this data set's, and clear away what killed calls have left."""
+        """Check, mark it as this data set's, and clear away what killed calls have left, if no other is at work."""
         self.check(data)
         mark = self.out / "reproduce.json"
         if not mark.is_file():
             facts = {"data": data.name, "fingerprint": data.fingerprint, "sources": data.sources_digest}
             write_json(mark, {"schema": 1, **facts})
+        if not live_turns(self.turns):
+            self._sweep()
+
+    def _sweep(self) -> None:
         for left in self.out.glob("predictions/*/.predict-*"):
             shutil.rmtree(left, ignore_errors=True)
         for pattern in (
             "predictions/*/*.part",
+            "turns/.*",
             "*/*/.*.tmp",
             "runs/*/*/.*.tmp",
             "runs/*/*/*/.*.tmp",
             ".*.tmp",
         ):
             for left in self.out.glob(pattern):
-                left.unlink()
+                if left.is_dir():
+                    shutil.rmtree(left, ignore_errors=True)
+                else:
+                    left.unlink()
         for run in self.out.glob("runs/*/*/seed*"):
             if run.is_dir() and not (run / "run.json").is_file():
                 shutil.rmtree(run)  # killed before it had begun
