@@ -1,4 +1,7 @@
-"""`reproduce all`: every table once, resumable, shared between processes, and one page."""
+"""`reproduce all`: every table once, resumable, shared between processes, and one page.
+
+Also tests fmfbench_models.reproduce: campaign, campaign_page, curves, saying.
+"""
 
 from __future__ import annotations
 
