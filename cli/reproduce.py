@@ -117,8 +117,9 @@ def command(
         raise InputError("--measure: expected it beside --dry-run, got it alone")
     if table == "all":
         if loro or not worlds:
+            given = "--loro" if loro else "--no-worlds"
             raise InputError(
-                "reproduce all: expected neither --loro nor --no-worlds, as it makes all of that; leave them out"
+                f"reproduce all: expected neither --loro nor --no-worlds, got {given}; it makes all of that, leave it out"
             )
         make_all(data, out, minutes, options, dry_run=dry_run, measure=measure, as_json=as_json)
         return
