@@ -119,7 +119,7 @@ def command(
         if loro or not worlds:
             given = "--loro" if loro else "--no-worlds"
             raise InputError(
-                f"reproduce all: expected neither --loro nor --no-worlds, got {given}; it makes all of that, leave it out"
+                f"reproduce all: expected neither --loro nor --no-worlds, got {given}; it makes all of that"
             )
         make_all(data, out, minutes, options, dry_run=dry_run, measure=measure, as_json=as_json)
         return
