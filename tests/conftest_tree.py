@@ -94,3 +94,12 @@ def jitter(sample: dict, generator) -> dict:
 
     sample["current"] = sample["current"] + torch.rand(sample["current"].shape, generator=generator)
     return sample
+
+
+def chunks(store: Path) -> dict[str, bytes]:
+    """Every file of a store but its metadata, by its place in it."""
+    return {
+        path.relative_to(store).as_posix(): path.read_bytes()
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and path.name != "zarr.json"
+    }

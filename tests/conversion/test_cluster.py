@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest_tree import chunks
 from conftest_video import pictures, truncated, write
 
 import fmfbench
@@ -29,14 +30,6 @@ pytestmark = pytest.mark.filterwarnings(
 def client():
     with joined_cluster(processes=2) as found:
         yield found
-
-
-def chunks(store: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(store).as_posix(): path.read_bytes()
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name != "zarr.json"
-    }
 
 
 def test_convert_and_verify(client, awkward_tree, awkward_store, tmp_path):

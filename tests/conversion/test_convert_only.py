@@ -6,19 +6,12 @@ from pathlib import Path
 
 import pytest
 from conftest_annotation import write_source
+from conftest_tree import chunks
 
 import fmfbench
 from fmfbench.conversion.verify import verify
 from fmfbench.errors import SourceError
 from fmfbench.store.merge import merge
-
-
-def chunks(store: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(store).as_posix(): path.read_bytes()
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name != "zarr.json"
-    }
 
 
 @pytest.mark.parametrize("layout", ["v1", "v2"])

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest_annotation import write_source
+from conftest_tree import chunks
 from scipy.io import loadmat, savemat
 
 import fmfbench
@@ -49,14 +50,6 @@ def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def parts(source: Path, tmp_path: Path) -> list[Path]:
     return [fmfbench.convert(path, tmp_path / f"{path.stem}.zarr") for path in sorted(source.glob("*.mat"))]
-
-
-def chunks(store: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(store).as_posix(): path.read_bytes()
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name != "zarr.json"
-    }
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
