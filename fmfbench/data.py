@@ -8,7 +8,8 @@ from typing import Any
 from fmfbench.errors import StoreError
 from fmfbench.files.remote import Place, parse_place
 from fmfbench.sources.layout import recordings_at
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench.windows.reader import Windows
 

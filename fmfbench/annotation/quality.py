@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fmfbench.errors import AnnotationError
 from fmfbench.store.layers import provenance_of
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 
 __all__ = ["Agreement", "format_report", "report"]
 

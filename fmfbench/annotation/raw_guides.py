@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fmfbench.errors import AnnotationError
 from fmfbench.files.local import local_path
 from fmfbench.sources.video.reader import VIDEO_SUFFIXES, RawVideo, open_video_file
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 
 __all__ = ["RawGuides", "find_raw"]
 

@@ -17,7 +17,7 @@ from fmfbench.annotation.propagate import View, coarse_masks, stored_boxes
 from fmfbench.annotation.raw_guides import RawGuides
 from fmfbench.annotation.raw_vote import shares_on_raw
 from fmfbench.annotation.weighted_median import refine, refine_frames
-from fmfbench.store.reader import Recording
+from fmfbench.store.recording import Recording
 
 __all__ = ["BoxVote", "Drawn", "RawVote", "Vote", "WindowVote"]
 

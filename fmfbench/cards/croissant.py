@@ -17,7 +17,8 @@ from fmfbench.cards.store_facts import StoreFacts
 from fmfbench.cards.tables import COLUMNS
 from fmfbench.files.remote import RemotePath
 from fmfbench.store.digest import file_names, file_sha256
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 from fmfbench.store.schema import FILES_KEY
 from fmfbench.store.shards import ArrayReader
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from fmfbench.conversion.summary import describe
 from fmfbench.store.layers import class_label_provenance, provenance_of
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 
 __all__ = ["StoreFacts", "gather_facts"]
 

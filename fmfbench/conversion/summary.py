@@ -13,7 +13,8 @@ from fmfbench.files.remote import Place, RemotePath
 from fmfbench.files.wording import counted
 from fmfbench.sources.source import Source, SourceRecording
 from fmfbench.store.digest import file_names
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 from fmfbench.store.schema import SPLITS, UNLABELLED, video_spec
 
 __all__ = ["describe", "describe_source", "format_description", "gaps", "recording_lines"]

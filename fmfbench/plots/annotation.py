@@ -17,7 +17,7 @@ from fmfbench.plots.palette import COARSE, INK, PHASE_NAMES, PHASES, TRUTH, rgb
 from fmfbench.plots.picture import save_figure
 from fmfbench.plots.recording import outline
 from fmfbench.store.layers import provenance_of
-from fmfbench.store.reader import Recording
+from fmfbench.store.recording import Recording
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from fmfbench.errors import StoreError
 from fmfbench.plots.palette import GAP, PHASE_NAMES, PHASES, SPLIT_INKS, TRUTH
 from fmfbench.plots.palette import SPLITS as SPLIT_SHADES
 from fmfbench.plots.picture import save_figure
-from fmfbench.store.reader import Recording
+from fmfbench.store.recording import Recording
 from fmfbench.store.schema import SPLITS
 
 if TYPE_CHECKING:

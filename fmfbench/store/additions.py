@@ -20,7 +20,8 @@ from fmfbench.files.leavings import is_leaving
 from fmfbench.files.lock import target_lock
 from fmfbench.store.digest import file_names, file_sha256
 from fmfbench.store.fingerprint import LabelFacts
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT, ArraySpec
 from fmfbench.store.shards import ArrayReader, encode_shard
 from fmfbench.store.split_names import SOURCE

@@ -16,7 +16,8 @@ from fmfbench.errors import AnnotationError
 from fmfbench.files.remote import Place
 from fmfbench.store.additions import adding_to, adopt_others, label_facts, shard_blocks, write_rows
 from fmfbench.store.fingerprint import fingerprints
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 from fmfbench.store.schema import UNLABELLED, ArraySpec, mask_spec, row_spec
 from fmfbench.store.shards import ArrayReader, encode_shard
 from fmfbench.store.split_names import FINGERPRINTS_KEY, PROVENANCE, SOURCE

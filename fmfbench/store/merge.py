@@ -19,7 +19,8 @@ from fmfbench.files.remote import Place, RemotePath, parse_place
 from fmfbench.store.additions import label_facts
 from fmfbench.store.digest import file_names, file_sha256
 from fmfbench.store.fingerprint import fingerprints
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT
 from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE
 from fmfbench.store.upload import make_behind

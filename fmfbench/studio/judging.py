@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fmfbench.data import Dataset
 from fmfbench.errors import FmfbenchError
-from fmfbench.store.reader import Recording
+from fmfbench.store.recording import Recording
 
 __all__ = ["Judge", "Judging", "Verdicts", "order_of"]
 

@@ -20,7 +20,8 @@ from fmfbench.exchange.predictions import Predictions, read_predictions
 from fmfbench.exchange.truth import read_truth
 from fmfbench.scoring.events import ALARM_HOLD_SECONDS, segments
 from fmfbench.store.layers import provenance_of
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 from fmfbench.store.schema import ROOT, SPLITS
 from fmfbench.studio.draft import Frame
 from fmfbench.studio.judging import Judge, Judging

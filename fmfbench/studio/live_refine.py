@@ -9,7 +9,7 @@ from fmfbench.annotation.box_vote import SHARE, margins_of_boxes
 from fmfbench.annotation.keyframes import parse_keyframes
 from fmfbench.annotation.propagate import stored_boxes
 from fmfbench.annotation.weighted_median import refine
-from fmfbench.store.reader import Recording
+from fmfbench.store.recording import Recording
 
 __all__ = ["refine_one", "warm_up"]
 

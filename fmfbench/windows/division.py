@@ -20,7 +20,8 @@ from fmfbench.clock import NS, seconds_to_ns
 from fmfbench.errors import WindowError
 from fmfbench.files.local import local_path
 from fmfbench.store.named_splits import set_default_split, write_split
-from fmfbench.store.reader import Recording, StoreReader
+from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 from fmfbench.store.schema import SPLITS, UNLABELLED
 from fmfbench.windows.lines import timeline
 from fmfbench.windows.plan import Timeline, official_span

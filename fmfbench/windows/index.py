@@ -19,7 +19,8 @@ from fmfbench.windows.protocol import WindowProtocol
 from fmfbench.windows.tracks import Tracks, build_tracks
 
 if TYPE_CHECKING:
-    from fmfbench.store.reader import Recording, StoreReader
+    from fmfbench.store.reader import StoreReader
+from fmfbench.store.recording import Recording
 
 __all__ = ["Arrays", "WindowIndex", "window_places"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fmfbench.windows.plan import Timeline
 
 if TYPE_CHECKING:
-    from fmfbench.store.reader import Recording
+    from fmfbench.store.recording import Recording
 
 __all__ = ["Line", "Lines", "timeline"]
 

@@ -1,6 +1,6 @@
 """Frames and masks by slice, as numpy slices an array of them; only damage is called damage.
 
-Also tests fmfbench.store: reader.
+Also tests fmfbench.store: recording.
 """
 
 from __future__ import annotations
