@@ -1,6 +1,6 @@
 """The picture: light, shell, mist, glare, reflections, splashes, the anomaly, the camera.
 
-Also tests fmfbench.furnace: anomaly, camera, drawing, glare, light, mist, shell, splashes, streams, texture.
+Also tests fmfbench.furnace: anomaly, camera, glare, light, mist, shell, splashes, streams, texture.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`simulate` as a whole: files, layouts, byte identity, resuming.
 
-Also tests fmfbench.furnace: layouts, raw, render, truth.
+Also tests fmfbench.furnace: drawing, layouts, raw, render, truth.
 """
 
 from __future__ import annotations

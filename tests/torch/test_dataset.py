@@ -1,7 +1,4 @@
-"""Windows as tensors: the numpy side's bytes, whatever the workers, batches or start method.
-
-Also tests fmfbench.torch: form.
-"""
+"""Windows as tensors: the numpy side's bytes, whatever the workers, batches or start method."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """WindowDataset in loaders that are not ours: torch's own, and those that frameworks make of ours.
 
-Also tests fmfbench.torch: epochs, samples.
+Also tests fmfbench.torch: epochs, form, samples.
 """
 
 from __future__ import annotations
