@@ -161,7 +161,7 @@ def test_what_cannot_be_loaded_is_one_line_and_nothing_is_made(furnace_store, re
         (
             "vit",
             resnet_file,
-            "expected a model with a convolutional trunk to load backbone weights into, vit has none",
+            "expected a model with a convolutional trunk to load backbone weights into, got vit, which has none",
         ),
         ("bilm", vgg, "expected ResNet18's tensor conv1.weight of shape (64, 3, 7, 7), got none"),
         ("clipbert", short, "expected ResNet18's tensor layer2.1.bn2.bias of shape (128,), got none"),
@@ -206,7 +206,8 @@ def test_a_table_gives_each_file_to_the_trunks_it_fits_and_says_which_began_how(
     mark = digest(resnet_file)[:8]
     plain = reproduce("table2", furnace_store, out, models=names, **TINY)
     steps = plan("table2", furnace_store, out, models=names, backbone_weights=[resnet_file], **TINY)
-    assert [step["state"] for step in steps["steps"]] == ["done", "to do", "to do"]  # in the table's order
+    states = [step["state"] for step in steps["steps"] if "@" not in step["row"]]  # but for what is lost
+    assert states == ["done", "to do", "to do"]  # in the table's order
     assert set(steps["backbones"]) == {"clipbert", "bilm"}
     arguments = [
         "reproduce",
@@ -224,7 +225,10 @@ def test_a_table_gives_each_file_to_the_trunks_it_fits_and_says_which_began_how(
     done = CliRunner().invoke(main, list(map(str, arguments)))
     assert done.exit_code == 0, done.output
     assert done.stdout == (out / f"table2-tiny-1ep-backbone-{mark}.md").read_text() + "\n"
-    found = {line.split("|")[1].strip(): line for line in done.stdout.splitlines() if line.startswith("|")}
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    found = {
+        line.split("|")[1].strip(): line for line in reversed(lines)
+    }  # the first table: of whole windows
     column = [cell.strip() for cell in found["method"].split("|")].index("trunk's first weights")
     cells = {name: line.split("|")[column].strip() for name, line in found.items() if "|" in line[1:]}
     assert (cells["ClipBERT"], cells["BiLM"], cells["iTransformer"]) == ("other file", "other file", "-")
@@ -247,7 +251,7 @@ def test_a_file_that_no_row_can_use_is_refused(furnace_store, resnet_file, tmp_p
         (
             ["bilm"],
             [resnet_file, other],
-            "expected one file of backbone weights for bilm, .*mine.pth fits too",
+            "expected one file of backbone weights for bilm, .*got .*mine.pth too",
         ),
     ]:
         for call in (reproduce, plan):

@@ -443,7 +443,7 @@ def test_v_only_takes_the_video_head_alone():
         ({"size": [60, 64]}, "multiples of 8"),
         ({"dim": 32}, "multiple of heads"),
         ({"modality": "current", "class_task": False}, "class_task or dense_task"),
-        ({"modality": "visual", "interaction": "ca"}, "need both modalities"),
+        ({"modality": "visual", "interaction": "ca"}, "expected both modalities for"),
         ({"size": [8, 64]}, "larger frames for dilated"),
         ({"modality": "audio"}, "one of both, visual, current"),
         ({"depth": "6"}, "an integer"),
@@ -471,7 +471,7 @@ def test_their_legal_neighbours_are_accepted(config):
 def test_missing_modality_and_wrong_clip_are_named():
     model = create_model("fmformer", **SMALL)
     video, current = inputs()
-    with pytest.raises(InputError, match="needs current"):
+    with pytest.raises(InputError, match="expected current, got None"):
         model(video, None)
     with pytest.raises(InputError, match="got 3 frames of 32 x 48"):
         model(video[:, :, :3].float(), current.float())

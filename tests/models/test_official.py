@@ -170,7 +170,7 @@ def test_shorter_input_takes_the_tables_first_rows(tmp_path):
 @pytest.mark.parametrize(("frames", "length", "what"), [(12, 240, "video"), (10, 241, "current")])
 def test_longer_input_is_refused(frames, length, what):
     model = create_model("fmformer", preset="official")
-    with pytest.raises(InputError, match=f"{what} gives .* the position table holds"):
+    with pytest.raises(InputError, match=f"as the position table holds, got .* of {what}"):
         output_of(model, *reference.golden_input(1, frames, length))
 
 
