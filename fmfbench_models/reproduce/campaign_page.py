@@ -12,6 +12,7 @@ from fmfbench_models.reproduce.markdown import (
     duration,
     figure,
     fold_cells,
+    named,
     row_cells,
     table_head,
     world_cells,
@@ -110,16 +111,15 @@ def table_section(document: Document, facts: Document) -> str:
 
 
 def calibration(rows: Sequence[Document]) -> list[str]:
-    """How far scores are from shares, where the scores of this version say it; of each row's first seed."""
-    body = []
-    for row in rows:
-        first = next(iter(row["per_seed"].values()), None)
-        if first is not None and first["metrics"].get("ece") is not None:
-            cell = {"low": None, "high": None, **(first["intervals"].get("ece") or {})}
-            body.append([row["label"], figure(cell | {"value": first["metrics"]["ece"]})])
+    """How far scores are from the shares of abnormal samples, of each row's first seed."""
+    body = [[named(row), figure(row["ece"])] for row in rows if row["ece"]]
     if not body:
         return []
-    return ["<h3>Expected calibration error, first seed</h3>", table_html(["method", "ECE"], body)]
+    return [
+        "<h3>Expected calibration error, first seed</h3>",
+        "<p>Of scores as the networks give them: no temperature was fitted.</p>",
+        table_html(["method", "ECE"], body),
+    ]
 
 
 def curves_section(curves: Sequence[Document]) -> str:

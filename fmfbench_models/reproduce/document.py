@@ -147,6 +147,7 @@ def build_row(
             str(seed): {"metrics": value["score"]["metrics"], "intervals": value["score"]["intervals"]}
             for seed, value in done.items()
         },
+        "ece": next((cell for value in done.values() if (cell := calibration_error(value["score"]))), None),
         "note": row.note,
     }
 
@@ -196,6 +197,15 @@ def joined(scores: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
         "low": min((low for low, _ in known), default=None),
         "high": max((high for _, high in known), default=None),
     }
+
+
+def calibration_error(score: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Expected calibration error with its interval; None where a score does not know it."""
+    found = score.get("calibration") or {}
+    if found.get("ece") is None:
+        return None
+    span = found["intervals"].get("ece") or {}
+    return {"value": found["ece"], "low": span.get("low"), "high": span.get("high")}
 
 
 def no_interval(score: Mapping[str, Any]) -> str | None:

@@ -15,6 +15,7 @@ __all__ = [
     "duration",
     "figure",
     "fold_cells",
+    "named",
     "plan_markdown",
     "row_cells",
     "short",
@@ -118,7 +119,7 @@ def fold_cells(document: Mapping[str, Any], ours: str) -> tuple[list[str], list[
     head = ["method", *(f"{short(metric)}, {name}, {ours}" for name in names for metric in measured)]
     body = [
         [
-            row["label"],
+            named(row),
             *(
                 "-" if (value := row["folds"].get(name, {}).get(metric)) is None else f"{value:.4f}"
                 for name in names
@@ -180,6 +181,11 @@ def world_cells(worlds: Mapping[str, Any], ours: str) -> tuple[list[str], list[l
         single += ["-"] * 3 if found is None else [*(figure(found["metrics"][name]) for name in measured), ""]
     body.append([*single, ""])
     return head, body
+
+
+def named(row: Mapping[str, Any]) -> str:
+    """Label and name: FmFormer is the label of three rows."""
+    return f"{row['label']} ({row['name']})"
 
 
 def told(row: Mapping[str, Any]) -> str:

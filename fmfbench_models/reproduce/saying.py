@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from fmfbench_models.reproduce.markdown import named
 from fmfbench_models.reproduce.worlds import WORLDS
 
 __all__ = ["saying", "saying_markdown"]
@@ -50,7 +51,7 @@ def saying_markdown(title: str, parts: Mapping[str, Sequence[str]]) -> str:
 def order_sentences(table2: Document, board: Document | None) -> list[str]:
     counts = table2["ordering"]["accuracy"]
     if counts is None:
-        return ["Order against the paper's: fewer than two rows with a figure in the paper are made."]
+        return ["Order against the paper's: no two rows made have figures in the paper and differ in both."]
     told = [
         f"Order by accuracy: {counts['same']} of {counts['pairs']} pairs of rows that the paper has stand in its "
         f"order, on simulated data and at other sizes than its own."
@@ -125,7 +126,7 @@ def left_out_sentences(table2: Document, left_out: Document | None, document: Do
     for row in left_out["rows"]:
         own, other = row["metrics"]["accuracy"]["value"], rows[row["name"]]["metrics"]["accuracy"]["value"]
         if row["status"] == "done" and own is not None and other is not None:
-            told.append(f"{row['label']} ({row['name']}) {own:.4f} against {other:.4f}")
+            told.append(f"{named(row)} {own:.4f} against {other:.4f}")
     if not told:
         return ["One recording left out: no row is made yet."]
     return [
@@ -136,7 +137,7 @@ def left_out_sentences(table2: Document, left_out: Document | None, document: Do
 
 def trivial_sentences(table2: Document) -> list[str]:
     beaten = [
-        f"{row['label']} ({row['name']})"
+        named(row)
         for row in table2["rows"]
         if row["status"] == "done" and any(BEATEN_BY in text for text in row["warnings"])
     ]
@@ -210,7 +211,7 @@ def seed_sentences(table2: Document) -> list[str]:
 
 
 def interval_sentences(table2: Document) -> list[str]:
-    without = [row["label"] for row in table2["rows"] if row["status"] == "done" and row["no_interval"]]
+    without = [named(row) for row in table2["rows"] if row["status"] == "done" and row["no_interval"]]
     told = [
         "How sure they are beyond this store: intervals are of its test time, resampled in blocks; how often such "
         "intervals hold the truth is in data_cards/protocol.md."
