@@ -148,7 +148,9 @@ def trivial_sentences(table2: Document) -> list[str]:
 
 def data_sentences(table2: Document) -> list[str]:
     if not table2["data"]["simulated"]:
-        return ["They are of the recordings named above and their split, and of no other furnace."]
+        return [
+            "Anything about recordings other than those of this store and its split, or about another furnace."
+        ]
     return [
         "Anything about the real furnace: every figure is on FMF-Sim, and none may be set beside one of the paper's as "
         "if both were measured on the same thing.",
