@@ -48,6 +48,13 @@ from .options import (
     metavar="RUN",
     help="Begin where a finished run of the same settings but fewer epochs ended; OUT is a new folder.",
 )
+@click.option(
+    "--log",
+    "logs",
+    type=click.Choice(["csv", "tensorboard"]),
+    multiple=True,
+    help="Another form of log.jsonl in the run folder: log.csv, or event files; may be repeated.",
+)
 @protocol_option("Window protocol [default: paper; official with preset=official].", default=None)
 @context_option("What windows may see of other splits.")
 @split_name_option(
@@ -71,6 +78,7 @@ def command(
     recipe: str | None,
     epochs: int | None,
     lengthen: Path | None,
+    logs: tuple[str, ...],
     protocol: str | None,
     context: str,
     split: str | None,
@@ -111,6 +119,7 @@ def command(
         seed=seed,
         backbone_weights=backbone_weights,
         lengthen=lengthen,
+        logs=logs,
         device=device,
         workers=workers,
         cache=cache,

@@ -117,6 +117,8 @@ class Model(nn.Module):
     fitted_buffers: tuple[str, ...] = ()
     # Whether a dense model learns from masks; False for one that learns its maps from normal frames alone.
     needs_masks: bool = True
+    # Share of the class term's targets that training spreads over the classes; set by training where `smooths_labels`.
+    label_smoothing: float = 0.0
     meta: Meta
 
     def __init__(self, *, modality: Modality, dense: bool, raw_input: bool = False) -> None:
@@ -132,7 +134,17 @@ class Model(nn.Module):
 
     def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:
         """Scalars of one batch, each a mean over its samples; "loss" is minimised, the others are logged."""
-        return supervised_loss(output.logits, output.pixel_logits, batch, alpha)
+        return supervised_loss(output.logits, output.pixel_logits, batch, alpha, self.smoothing)
+
+    @property
+    def smooths_labels(self) -> bool:
+        """Whether the objective has the shared class term, with `smoothing`; by default where it is the shared one."""
+        return type(self).objective is Model.objective
+
+    @property
+    def smoothing(self) -> float:
+        """Of labels in the objective: none in validation."""
+        return self.label_smoothing if self.training else 0.0
 
     def prepare(self, data: FitData) -> None:
         """Take what the start of gradient training depends on from the training samples. Called once, before it."""

@@ -43,10 +43,18 @@ class Recipe:
     shuffle_phases: give each window's phases in a random order (ours; off as in the paper).
     modality_dropout: share of a cross-modal model's training windows that lose one of their modalities, either alike
     (ours; 0 as in the paper).
+    layer_drop: probability that, in training, a residual branch of a trunk's last block is left out, falling evenly to
+    the first's (Huang et al. 2016); for models with a trunk of blocks (ours; 0 as in the paper).
+    label_smoothing: share of the class term that asks for both classes alike (Szegedy et al. 2016), in training alone;
+    for models with the shared class term (ours; 0 as in the paper).
     clip: largest gradient norm, 0 for none.
     normal_only: nothing abnormal is seen before testing: training, validation and `Model.fit` get the windows that
     show normal frames of the train split alone, and the current's statistics are of those.
     every: each how-many-th training sample is used.
+    rotate: with every=k each epoch takes the samples one place later, so that k epochs see all; training by gradients
+    alone (ours; off as in the paper).
+    balanced: in each epoch as many normal as abnormal samples, those of the more frequent class drawn anew for each
+    (ours; off as in the paper).
     validate_every: the same of the validation samples, after each epoch; what is fitted has them all.
     validate: False trains on the validation samples too, for recordings too short to spare any.
     """
@@ -71,9 +79,13 @@ class Recipe:
     current_jitter: float = 0.0
     shuffle_phases: bool = False
     modality_dropout: float = 0.0
+    layer_drop: float = 0.0
+    label_smoothing: float = 0.0
     clip: float = 0.0
     normal_only: bool = False
     every: int = 1
+    rotate: bool = False
+    balanced: bool = False
     validate_every: int = 1
     validate: bool = True
 
@@ -85,7 +97,7 @@ class Recipe:
             raise InputError(f"recipe: expected lr above 0, got {self.lr}")
         if not 0 <= self.flip <= 1:
             raise InputError(f"recipe: expected flip in [0, 1], got {self.flip}")
-        for name in ("jitter", "current_jitter", "modality_dropout", "ema"):
+        for name in ("jitter", "current_jitter", "modality_dropout", "ema", "layer_drop", "label_smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"recipe: expected {name} in [0, 1), got {getattr(self, name)}")
         if not 0 <= self.warmup < self.epochs:
@@ -97,6 +109,14 @@ class Recipe:
         if self.patience and not self.validate:
             raise InputError(
                 "recipe: expected validate=true, whose loss patience waits for, got false; or give patience=0"
+            )
+        if self.rotate and self.every == 1:
+            raise InputError(
+                "recipe: expected every above 1 with rotate, which takes another share of the samples each epoch, got 1"
+            )
+        if self.balanced and self.normal_only:
+            raise InputError(
+                "recipe: expected balanced=false with normal_only, which has one class, got true"
             )
         if self.shift < 0:
             raise InputError(f"recipe: expected shift of 0 or more pixels, got {self.shift}")

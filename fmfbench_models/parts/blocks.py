@@ -273,6 +273,9 @@ class PreNormBlock(nn.Module):
         self.attention = Attention(dim, heads, dropout, qkv_bias)
         self.mlp = Mlp(dim, mlp_dim, dropout)
 
+    def branches(self) -> tuple[nn.Module, ...]:
+        return self.attention, self.mlp
+
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         tokens = tokens + self.attention(tokens, mask)
         return tokens + self.mlp(tokens)
@@ -297,6 +300,9 @@ class PostNormBlock(nn.Module):
         self.up, self.down = nn.Linear(dim, mlp_dim), nn.Linear(mlp_dim, dim)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
+
+    def branches(self) -> tuple[nn.Module, ...]:
+        return self.out, self.down
 
     def forward(self, tokens: Tensor) -> Tensor:
         q, k, v = (split_heads(linear(tokens), self.heads) for linear in (self.query, self.key, self.value))

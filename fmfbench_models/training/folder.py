@@ -33,6 +33,7 @@ from fmfbench.torch import WindowLoader
 from fmfbench_models.checkpoint import read_tensors, save_checkpoint, write_tensors
 from fmfbench_models.interface import Model
 from fmfbench_models.training.average import WeightAverage
+from fmfbench_models.training.epoch_loader import EpochLoader
 from fmfbench_models.training.parallel import World, first_s_bytes
 from fmfbench_models.training.settings import Settings, without_later
 
@@ -191,7 +192,7 @@ class RunFolder:
         self,
         model: Model,
         optimiser: torch.optim.Optimizer,
-        loader: WindowLoader,
+        loader: WindowLoader | EpochLoader,
         place: Place,
         log_length: int,
         average: WeightAverage | None = None,
@@ -218,7 +219,7 @@ class RunFolder:
         self,
         model: Model,
         optimiser: torch.optim.Optimizer,
-        loader: WindowLoader,
+        loader: WindowLoader | EpochLoader,
         average: WeightAverage | None = None,
     ) -> tuple[Place, int]:
         """Take up the saved state, if there is one: how far the run had come, and how long its log was."""

@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fmfbench.files.atomic import replacing
 
-__all__ = ["RunLog", "draw_curves", "read_log"]
+__all__ = ["LogForm", "RunLog", "draw_curves", "read_log"]
+
+
+class LogForm(Protocol):
+    """Another form of the log, told of each line when it is written."""
+
+    def line(self, values: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class RunLog:
-    """Appends lines to `path`. `length` is what a resumed run must cut the file back to."""
+    """Appends lines to `path`. `length` is what a resumed run must cut the file back to; `forms` are told of each."""
 
     def __init__(self, path: Path, length: int = 0) -> None:
         self.path = path
+        self.forms: list[LogForm] = []
         path.touch()
         os.truncate(path, min(length, path.stat().st_size))
 
@@ -27,6 +36,8 @@ class RunLog:
     def write(self, **values: Any) -> None:
         with self.path.open("a", encoding="utf-8", newline="\n") as stream:
             stream.write(json.dumps(values) + "\n")
+        for form in self.forms:
+            form.line(values)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

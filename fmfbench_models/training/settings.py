@@ -15,6 +15,7 @@ from fmfbench.errors import InputError
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.backbones import check_backbone_weights, trunk_of
+from fmfbench_models.parts.layer_drop import trunks
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.registry import (
     Registration,
@@ -40,6 +41,10 @@ LATER = {
     "decay_all": True,
     "ema": 0.0,
     "patience": 0,
+    "layer_drop": 0.0,
+    "label_smoothing": 0.0,
+    "rotate": False,
+    "balanced": False,
 }
 
 
@@ -126,6 +131,7 @@ def make_settings(
             f"{model}: modality_dropout: expected 0 for a model of one modality, got {recipe.modality_dropout:g}; "
             f"it would lose all that it sees"
         )
+    _check_recipe(built, record, recipe)
     return Settings(
         model=model,
         config=built.meta.config,
@@ -138,6 +144,23 @@ def make_settings(
         recipe_name=recipe_name,
         fold=fold,
     )
+
+
+def _check_recipe(built: Model, record: Registration, recipe: Recipe) -> None:
+    """InputError for keys that this model's training could not follow."""
+    by_gradients = {
+        "layer_drop": (recipe.layer_drop, bool(trunks(built)), "a trunk of residual blocks"),
+        "label_smoothing": (recipe.label_smoothing, built.smooths_labels, "the shared class term"),
+        "rotate": (recipe.rotate, True, ""),
+        "balanced": (recipe.balanced, True, ""),
+    }
+    for key, (value, possible, what) in by_gradients.items():
+        if value and record.training == "fitted":
+            raise InputError(
+                f"{record.name}: {key}: expected {type(value)()} for a model that no gradient trains"
+            )
+        if value and not possible:
+            raise InputError(f"{record.name}: {key}: expected 0 for a model without {what}, got {value:g}")
 
 
 def named_recipe(record: Registration, name: object) -> dict[str, Any]:

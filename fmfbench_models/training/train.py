@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,11 +30,14 @@ from fmfbench.windows.reader import Windows
 from fmfbench_models.interface import Batch, FitData, Model, Output
 from fmfbench_models.parts.augmentation import augment
 from fmfbench_models.parts.backbones import load_backbone_weights, random_backbone, trunk_of
+from fmfbench_models.parts.layer_drop import apply_layer_drop
 from fmfbench_models.parts.progress import Progress
 from fmfbench_models.registry import create_model, plain, registration
 from fmfbench_models.training.average import WeightAverage
 from fmfbench_models.training.batch_norm import gather_batch_norm
+from fmfbench_models.training.epoch_loader import EpochLoader, epoch_ids, used_ids
 from fmfbench_models.training.folder import Place, RunFolder, git_revision, versions
+from fmfbench_models.training.logs import check_logs, log_forms
 from fmfbench_models.training.parallel import World, joined
 from fmfbench_models.training.runlog import RunLog, draw_curves
 from fmfbench_models.training.samples import (
@@ -70,6 +73,7 @@ def train(
     backbone_weights: str | os.PathLike[str] | None = None,
     save_seconds: float = 120.0,
     lengthen: str | os.PathLike[str] | None = None,
+    logs: Sequence[str] = (),
 ) -> Path:
     """Train `model` on the training samples of a store into the run folder `out`.
 
@@ -91,6 +95,7 @@ def train(
         save_seconds: how often the state is saved between the ends of epochs.
         lengthen: a finished run of the same settings but for fewer epochs; this one begins where it ended, and ends as
             one run of all its epochs would.
+        logs: forms of the log beside log.jsonl: "csv" (log.csv), "tensorboard" (a folder of that name).
 
     Raises:
         InputError: unknown keys, backbone weights that do not fit, a run folder that holds another run, recordings too
@@ -110,6 +115,11 @@ def train(
         backbone_weights=backbone_weights,
         fold=fold,
     )
+    check_logs(logs)
+    if logs and registration(model).training == "fitted":
+        raise InputError(
+            f"{model}: log: expected a model that gradients train, this one is fitted in one pass"
+        )
     with joined(device) as world:
         run = _Run(
             settings,
@@ -121,6 +131,7 @@ def train(
             backbone_weights=None if backbone_weights is None else Path(backbone_weights),
             save_seconds=save_seconds,
             longer_than=None if lengthen is None else local_path(lengthen),
+            logs=logs,
         )
         run.execute()
     return Path(out)
@@ -141,12 +152,14 @@ class _Run:
         backbone_weights: Path | None,
         save_seconds: float,
         longer_than: Path | None,
+        logs: Sequence[str] = (),
     ) -> None:
         self.settings, self.data, self.world = settings, data, world
         self.folder = RunFolder(out, settings, data, world.size)
         self.record = registration(settings.model)
         self.recipe = settings.recipe
         self.workers, self.backbone_weights, self.save_seconds = workers, backbone_weights, save_seconds
+        self.logs = logs
         self.windows = data.windows("train", settings.protocol, settings.context, cache=cache)
         self.kept = None if settings.fold is None else without_fold(data, settings.fold, settings.protocol)
         self.fit_ids, self.held_ids, self.val_ids = self._samples(self.windows)
@@ -183,7 +196,8 @@ class _Run:
         if self.recipe.normal_only:
             fit, validation = self._normal(windows, fit, validation)
         fit, held = held_out_part(self.data, fit, self.record.held_out)
-        fit = fit[:: self.recipe.every]
+        self.pool = fit
+        fit = used_ids(fit, self.data.class_labels(fit), self.recipe)
         if not len(fit):
             raise TrainingError(
                 f"{self.data.path}: expected training samples, got none; is there a train split?"
@@ -238,6 +252,16 @@ class _Run:
             pin_memory=self.world.device.type == "cuda",
         )
 
+    def _training_loader(self) -> WindowLoader | EpochLoader:
+        """Of the same samples in every epoch, or of others in each."""
+        if not (self.recipe.rotate or self.recipe.balanced):
+            return self._loader(self.fit_ids, training=True)
+        labels, seed = self.data.class_labels(self.pool), self.settings.seed
+        return EpochLoader(
+            lambda ids: self._loader(ids, training=True),
+            lambda epoch: epoch_ids(self.pool, labels, self.recipe, seed, epoch),
+        )
+
     def _fresh_model(self) -> Model:
         torch.manual_seed(self.settings.seed)
         model = create_model(self.settings.model, **self.settings.config)
@@ -281,6 +305,9 @@ class _Run:
 
     def execute(self) -> None:
         if self.folder.finished:
+            if self.world.is_first:
+                for form in log_forms(self.logs, self.folder.log):
+                    form.close()
             return
         self.began = time.monotonic()
         if self.record.training != "fitted":
@@ -299,16 +326,21 @@ class _Run:
         if not self.folder.has_state:
             self.model.prepare(self._fit_data())
             self.model.train()
+        self.model.label_smoothing = self.recipe.label_smoothing
+        if self.recipe.layer_drop:
+            apply_layer_drop(self.model, self.recipe.layer_drop)
         forward = self._wrapped()
         self.optimiser = make_optimiser(self.model, self.recipe)
         step = make_step(self.model, self.optimiser, self.recipe, forward)
         self.average = WeightAverage(self.model, self.recipe.ema) if self.recipe.ema else None
-        loader = self._loader(self.fit_ids, training=True)
+        loader = self._training_loader()
         checked = self.val_ids[:: self.recipe.validate_every]
         validation = self._loader(checked, training=False) if len(checked) else None
         self.place, log_length = self.folder.restore(self.model, self.optimiser, loader, self.average)
         self.began -= self.place.seconds  # of earlier calls
         self.log = RunLog(self.folder.log, log_length) if self.world.is_first else None
+        if self.log is not None:
+            self.log.forms = log_forms(self.logs, self.folder.log)
         if self.log is not None and not self.log.length:
             share = self.with_masks / len(self.fit_ids)
             self.log.write(
@@ -317,6 +349,7 @@ class _Run:
                 with_masks=self.with_masks,
                 share=share,
                 validation=len(self.val_ids),
+                **({"each_epoch": loader.samples} if isinstance(loader, EpochLoader) else {}),
                 guard_seconds=reach_seconds(self.settings.protocol) if self.recipe.validate else None,
             )
         total = self.recipe.epochs * len(loader)
@@ -330,6 +363,8 @@ class _Run:
                 self._end_epoch(figures, loader)
         if self.average is not None:
             self.average.keep()
+        for form in self.log.forms if self.log is not None else ():
+            form.close()
 
     def _waited_enough(self) -> bool:
         return bool(self.recipe.patience) and self.place.waited >= self.recipe.patience
@@ -347,7 +382,7 @@ class _Run:
             model = nn.parallel.DistributedDataParallel(self.model, find_unused_parameters=unused)
         return torch.compile(model) if gpu else model
 
-    def _epoch(self, step: Step, loader: WindowLoader, bar: Progress) -> None:
+    def _epoch(self, step: Step, loader: WindowLoader | EpochLoader, bar: Progress) -> None:
         self.model.train()
         saved = time.monotonic()
         check_every = 1 if self.world.device.type == "cpu" else 25
@@ -414,7 +449,7 @@ class _Run:
                 self.folder.save_model(self.model, "best", self.place, means)
         return means
 
-    def _end_epoch(self, figures: dict[str, Any], loader: WindowLoader) -> None:
+    def _end_epoch(self, figures: dict[str, Any], loader: WindowLoader | EpochLoader) -> None:
         loader.set_epoch(self.place.epoch)
         if self.log is not None:
             lr = self.recipe.rate(self.place.number - 1, len(loader))
@@ -425,7 +460,7 @@ class _Run:
             draw_curves(self.log.path, self.folder.path / "curves.png", title)
         self._save_state(loader)
 
-    def _save_state(self, loader: WindowLoader) -> None:
+    def _save_state(self, loader: WindowLoader | EpochLoader) -> None:
         self.place.seconds = time.monotonic() - self.began
         if self.log is not None:
             self.folder.save_state(

@@ -110,6 +110,9 @@ class AdaptedBlock(nn.Module):
             for _ in range(2)
         )
 
+    def branches(self) -> tuple[nn.Module, ...]:
+        return tuple(self.adapters)
+
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         tokens = tokens + self.adapters[0](self.attention(tokens, mask))
         return tokens + self.adapters[1](self.mlp(tokens))

@@ -133,6 +133,9 @@ class CrossLayer(nn.Module):
         self.cross = CrossAttention(dim, heads)
         self.mlp_a, self.mlp_b = Mlp(dim, mlp_dim), Mlp(dim, mlp_dim)
 
+    def branches(self) -> tuple[nn.Module, ...]:
+        return self.cross, self.mlp_a, self.mlp_b
+
     def forward(
         self, a: Tensor, b: Tensor, mask_a: Tensor | None = None, mask_b: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -273,6 +273,9 @@ class Mixing(nn.Module):
         else:
             self.own = nn.ModuleDict({name: Attention(config.dim, config.heads) for name in config.streams})
 
+    def branches(self) -> list[nn.Module]:
+        return [self.cross] if self.kind == "cross" else list(self.own.values())
+
     def forward(
         self,
         z: Streams,
@@ -304,6 +307,9 @@ class Feedforward(nn.Module):
         super().__init__()
         self.own = nn.ModuleDict({name: Mlp(config.dim, config.mlp_dim) for name in config.streams})
 
+    def branches(self) -> list[nn.Module]:
+        return list(self.own.values())
+
     def forward(self, z: Streams) -> Streams:
         return {name: z[name] + mlp(z[name]) for name, mlp in self.own.items()}
 
@@ -323,6 +329,10 @@ class Layer(nn.Module):
         absent = config.modality != "both" and config.official_unimodal
         self.second = None if absent else Mixing("self" if alone else "cross", config)
         self.second_mlp = None if absent and config.block == "paper" else Feedforward(config)
+
+    def branches(self) -> list[nn.Module]:
+        steps = (self.first, self.first_mlp, self.second, self.second_mlp)
+        return [branch for step in steps if step is not None for branch in step.branches()]
 
     def forward(
         self,
@@ -422,6 +432,10 @@ class FmFormer(Model):
         if "current" in z and current_valid is not None:
             keep["current"] = kept([None, current_valid], (1, 0), z["current"])
         return keep
+
+    @property
+    def smooths_labels(self) -> bool:
+        return self.config.class_task
 
     @property
     def rows_read(self) -> dict[str, int]:

@@ -119,9 +119,11 @@ class Gated(Model):
         }
         return Output(logits, seen.pixel_logits, aux)
 
+    smooths_labels = True
+
     def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:
-        terms = supervised_loss(output.logits, output.pixel_logits, batch, alpha)
-        own = branch_losses(output.aux, batch)
+        terms = supervised_loss(output.logits, output.pixel_logits, batch, alpha, self.smoothing)
+        own = branch_losses(output.aux, batch, self.smoothing)
         weight = self.config.branch_weight * (alpha if "pixel_loss" in terms else 1.0)
         return {**terms, **own, "loss": terms["loss"] + weight * (own["video_loss"] + own["current_loss"])}
 

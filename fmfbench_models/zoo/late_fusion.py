@@ -92,14 +92,16 @@ def present(like: Tensor, valid: Tensor | None) -> Tensor:
     return valid.any(1, keepdim=True).to(like.dtype)
 
 
-def branch_losses(aux: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+def branch_losses(aux: dict[str, Tensor], batch: Batch, smoothing: float = 0.0) -> dict[str, Tensor]:
     """Each branch's own cross-entropy, over the samples whose modality is there."""
     losses = {}
     for name in ("video", "current"):
         labels = batch["class_label"].long()
         labels = labels.masked_fill(aux[f"{name}_present"][:, 0] == 0, 255)  # 255: counts as unlabelled
         if bool((labels != 255).any()):
-            term = supervised_loss(aux[f"{name}_logits"], None, {"class_label": labels})["loss"]
+            term = supervised_loss(aux[f"{name}_logits"], None, {"class_label": labels}, smoothing=smoothing)[
+                "loss"
+            ]
         else:
             term = 0.0 * aux[f"{name}_logits"].sum()
         losses[f"{name}_loss"] = term
@@ -142,11 +144,13 @@ class LateFusion(Model):
         }
         return Output(there[0] * seen.logits + there[1] * heard.logits, seen.pixel_logits, aux)
 
+    smooths_labels = True
+
     def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:
-        terms = supervised_loss(output.logits, output.pixel_logits, batch, alpha)
+        terms = supervised_loss(output.logits, output.pixel_logits, batch, alpha, self.smoothing)
         if self.config.trained == "jointly":
             return terms
-        own = branch_losses(output.aux, batch)
+        own = branch_losses(output.aux, batch, self.smoothing)
         loss = terms["loss"] - (alpha if "pixel_loss" in terms else 1.0) * terms["class_loss"]
         weight = alpha if "pixel_loss" in terms else 1.0
         return {**terms, **own, "loss": loss + weight * sum(own.values(), torch.zeros_like(loss))}

@@ -78,6 +78,9 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.dim = dim
 
+    def branches(self) -> tuple[nn.Module, ...]:
+        return (self.phase_down,)
+
     def forward(self, series: Tensor) -> Tensor:
         length = series.shape[2]
         hidden = self.norm(self.along_time(series).reshape(-1, self.dim, length))

@@ -137,6 +137,9 @@ class FactorisedBlock(nn.Module):
         self.space, self.time = Attention(dim, heads), Attention(dim, heads)
         self.mlp = Mlp(dim, mlp_dim)
 
+    def branches(self) -> tuple[nn.Module, ...]:
+        return self.space, self.time, self.mlp
+
     def forward(self, tokens: Tensor) -> Tensor:
         b, t, n, _ = tokens.shape
         tokens = tokens + self.space(tokens.flatten(0, 1)).reshape(tokens.shape)

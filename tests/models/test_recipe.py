@@ -13,6 +13,7 @@ from torch import nn
 
 from fmfbench.errors import InputError
 from fmfbench_models import create_model, list_models
+from fmfbench_models.parts.losses import supervised_loss
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.registry import registration
 from fmfbench_models.training.average import WeightAverage
@@ -169,3 +170,69 @@ def test_patience_ends_a_run_that_no_longer_improves(furnace_store, options, tmp
     assert len({line["val_loss"] for line in epochs}) == 1
     assert len(epochs) == 3
     assert [line["waited"] for line in log if line["kind"] == "stopped"] == [2]
+
+
+SMOOTHING = {
+    name
+    for name in list_models()
+    if registration(name).training != "fitted"
+    and name not in ("capture", "dcnn_svm", "ssfeggan", "st_mae", "tn_bcl")
+}
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if registration(name).training != "fitted"])
+def test_models_with_the_shared_class_term_smooth_its_labels(name):
+    assert create_model(name, **registration(name).tiny).smooths_labels == (name in SMOOTHING)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_smoothed_labels_are_cross_entropy_against_soft_targets(smoothing):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(7, 2, generator=generator)
+    label = torch.tensor([0, 1, 1, 255, 0, 1, 255])
+    pixels = torch.randn(7, 2, 3, 4, generator=generator)
+    mask = (torch.rand(7, 3, 4, generator=generator) < 0.5).to(torch.uint8)
+    batch = {"class_label": label, "mask": mask}
+    terms = supervised_loss(logits, pixels, batch, 2.0, smoothing)
+    plain = supervised_loss(logits, pixels, batch, 2.0)
+    known = label != 255
+    target = nn.functional.one_hot(label[known], 2) * (1 - smoothing) + smoothing / 2
+    wanted = -(target * logits[known].log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(terms["class_loss"], wanted)
+    assert torch.equal(terms["pixel_loss"], plain["pixel_loss"])
+    torch.testing.assert_close(terms["loss"], terms["pixel_loss"] + 2 * wanted)
+
+
+@pytest.mark.parametrize("name", ["late_fusion", "gated", "vit", "patchtst"])
+def test_smoothing_is_of_training_alone(name):
+    torch.manual_seed(0)
+    model = create_model(name, **registration(name).tiny)
+    config = model.meta.config
+    batch = {"class_label": torch.tensor([0, 1, 1])}
+    if model.modality != "current":
+        batch["video"] = torch.randint(0, 256, (3, 3, config.get("num_frames", 4), 16, 24), dtype=torch.uint8)
+    if model.modality != "visual":
+        batch["current"] = 8000 + 300 * torch.randn(3, config["current_length"], 3)
+    output = model(**model.takes(batch))
+    plain = {mode: model.train(mode).objective(output, batch, 1.0)["loss"] for mode in (True, False)}
+    model.label_smoothing = 0.4
+    assert torch.equal(model.eval().objective(output, batch, 1.0)["loss"], plain[False])
+    assert not torch.equal(model.train().objective(output, batch, 1.0)["loss"], plain[True])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("capture", {}, "label_smoothing: expected 0 for a model without the shared class term, got 0.1"),
+        (
+            "fmformer",
+            {"class_task": False},
+            "label_smoothing: expected 0 for a model without the shared class",
+        ),
+        ("boosting", {}, "label_smoothing: expected 0.0 for a model that no gradient trains, got 0.1"),
+    ],
+)
+def test_models_without_that_term_refuse_it(name, options, told, furnace_store, tmp_path):
+    asked = {"label_smoothing": 0.1, "protocol.num_frames": 4, **options}
+    with pytest.raises(InputError, match=told):
+        train(name, furnace_store, tmp_path / "run", options=asked, device="cpu")
