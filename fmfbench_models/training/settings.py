@@ -157,7 +157,7 @@ def _check_recipe(built: Model, record: Registration, recipe: Recipe) -> None:
     for key, (value, possible, what) in by_gradients.items():
         if value and record.training == "fitted":
             raise InputError(
-                f"{record.name}: {key}: expected {type(value)()} for a model that no gradient trains"
+                f"{record.name}: {key}: expected {type(value)()} for a model that no gradient trains, got {value}"
             )
         if value and not possible:
             raise InputError(f"{record.name}: {key}: expected 0 for a model without {what}, got {value:g}")

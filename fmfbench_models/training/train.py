@@ -118,7 +118,7 @@ def train(
     check_logs(logs)
     if logs and registration(model).training == "fitted":
         raise InputError(
-            f"{model}: log: expected a model that gradients train, this one is fitted in one pass"
+            f"{model}: log: expected a model that gradients train, got one that is fitted in one pass"
         )
     with joined(device) as world:
         run = _Run(
