@@ -27,10 +27,10 @@ class Residual(Protocol):
 
 def trunks(model: nn.Module) -> list[list[Residual]]:
     """The residual blocks of a model, sequence by sequence, in order; none in a model without."""
-    found = []
+    found: list[list[Residual]] = []
     for module in model.modules():
         if isinstance(module, nn.Sequential | nn.ModuleList):
-            blocks = [block for block in module if isinstance(block, Residual)]
+            blocks: list[Residual] = [block for block in module if isinstance(block, Residual)]
             if blocks:
                 found.append(blocks)
     return found
