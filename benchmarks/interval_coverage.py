@@ -51,7 +51,7 @@ def covered(lengths: tuple[int, ...], rate: float, tau: float, rng: np.random.Ge
     wrong = np.concatenate([simulate(length, rate, tau, rng) for length in lengths])
     recording = np.repeat(np.arange(len(lengths)), lengths)
     times = np.concatenate([np.arange(length) for length in lengths]) * round(FRAME_SECONDS * 1e9)
-    blocks = cut_blocks(recording, times, correlation_seconds(wrong.astype(float), recording, times))
+    blocks = cut_blocks(recording, times, correlation_seconds(wrong.astype(float), recording, FRAME_SECONDS))
     accuracy = 1 - wrong.mean()
     errors = block_sums(blocks, np.stack([wrong, ~wrong], axis=1).astype(np.int64))
     bearing = int(np.count_nonzero(errors, axis=0).min())

@@ -25,7 +25,8 @@ from scipy.special import expit, ndtr
 
 from fmfbench.exchange.labels import Labels
 from fmfbench.scoring import events, ranks
-from fmfbench.scoring.bootstrap import block_sums, block_weights
+from fmfbench.scoring.bootstrap import block_weights
+from fmfbench.scoring.calibration import BINS, reliability, reliability_bins
 from fmfbench.scoring.evidence import RANK_RESAMPLES, Tally, error_blocks
 from fmfbench.scoring.figures import count_figures, event_figures, pixel_rank_figures, rank_figures
 from fmfbench.scoring.metrics import (
@@ -42,7 +43,7 @@ from fmfbench.scoring.metrics import (
 from fmfbench.scoring.pixel_ranks import PixelRanking
 
 FRAMES = 200_000  # of each of six recordings that the truth is of
-PIXELS, EDGES = 4096, np.linspace(-4, 6, 31)
+PIXELS, EDGES, MEANS = 4096, np.linspace(-4, 6, 31), np.linspace(-5, 7, 385)
 RECORDINGS = {"1 of 600 s": (600.0,), "3 of 400 to 1,000 s": (400.0, 600.0, 1000.0), "10 of 200 s": (200.0,) * 10,
               "10 of 1,000 s": (1000.0,) * 10}  # fmt: skip
 WRONG = {"fdr": "fp", "mdr": "fn", "event_recall": "missed", "delay_median_s": "events", "delay_p95_s": "events",
@@ -103,15 +104,26 @@ def furnace(seconds: float, tau: float, shift: float, rng: np.random.Generator) 
     }
 
 
-def pixel_levels(found: dict[str, np.ndarray]) -> np.ndarray:
-    """(N, 3, G) normal pixels, abnormal ones and shares of the region, by group of scores, lowest first."""
-    size = found["size"][:, None]
+def pixel_levels(found: dict[str, np.ndarray], block: np.ndarray, blocks: int) -> np.ndarray:
+    """(3, B, G) normal pixels, abnormal ones and shares of the region, by block and group of scores, lowest first.
 
-    def groups(mean: np.ndarray) -> np.ndarray:
-        return np.diff(ndtr(EDGES - mean[:, None]), axis=1, prepend=0, append=1)
+    Scores of a frame's pixels are normal around its means, which are rounded to one of `MEANS`.
+    """
+    table = np.diff(ndtr(EDGES - MEANS[:, None]), axis=1, prepend=0, append=1)
 
-    abnormal = groups(found["abnormal_mean"]) * (size > 0)
-    return np.stack([groups(found["normal_mean"]) * (PIXELS - size), abnormal * size, abnormal], axis=1)
+    def sums(mean: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+        near = np.round((mean - MEANS[0]) / (MEANS[1] - MEANS[0])).astype(np.intp).clip(0, len(MEANS) - 1)
+        cells = np.bincount(block * len(MEANS) + near, pixels, minlength=blocks * len(MEANS))
+        return cells.reshape(blocks, -1) @ table
+
+    size = found["size"]
+    return np.stack(
+        [
+            sums(found["normal_mean"], PIXELS - size),
+            sums(found["abnormal_mean"], size),
+            sums(found["abnormal_mean"], size > 0),
+        ]
+    )
 
 
 def pixel_ranking(blocks: np.ndarray) -> PixelRanking:
@@ -153,18 +165,16 @@ def labels_of(found: dict[str, np.ndarray], lengths: list[int], step: float) -> 
 
 def truth_of(tau: float, shift: float, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
     """Long-run values, and episodes an hour of what goes wrong."""
-    parts, levels = [], np.zeros((3, len(EDGES) + 1))
-    for _ in range(6):
-        parts.append(furnace(FRAMES * step_of(tau), tau, shift, rng))
-        for start in range(0, FRAMES, 50_000):
-            levels += pixel_levels({k: v[start : start + 50_000] for k, v in parts[-1].items()}).sum(axis=0)
+    parts = [furnace(FRAMES * step_of(tau), tau, shift, rng) for _ in range(6)]
     found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     counts, labels = tally_of(found), labels_of(found, [FRAMES] * 6, step_of(tau))
     values = count_metrics(counts.frame_total, counts.pixel_total)[0]
     cumulated = ranks.cumulated(ranks.rank(found["label"], found["score"]))
     values |= {name: metric(name).formula(*cumulated) for name in RANK_METRICS}
-    pixels = pixel_ranking(levels[:, None])
+    pixels = pixel_ranking(pixel_levels(found, np.zeros(len(found["size"]), np.intp), 1))
     values |= {"pixel_auroc": pixels.auroc, "aupro": pixels.aupro}
+    gaps = np.bincount(reliability_bins(found["score"]), found["label"] - found["score"], minlength=BINS)
+    values["ece"] = float(metric("ece").formula(gaps / len(found["label"])))
     on = found["score"] > 0.5
     matched = events.match_events(found["label"], on.astype(np.uint8), labels.recording, labels.frame_time)
     plain = events.as_drawn(matched)
@@ -194,19 +204,21 @@ def figures_of(arguments: tuple[float, float, tuple[float, ...], list[int], int]
     found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     labels = labels_of(found, [len(part["label"]) for part in parts], step_of(tau))
     counts = tally_of(found)
-    blocks = error_blocks([counts], labels, None, scores=[found["score"]])
+    ranking = ranks.rank(found["label"], found["score"])
+    blocks = error_blocks([counts], labels, None, rankings=[ranking])
     weights = block_weights(blocks, resamples, int(rng.integers(1 << 31)))
-    sums = block_sums(blocks, counts.columns())
+    sums = counts.by_block(blocks)
     values, reasons = count_metrics(counts.frame_total, counts.pixel_total)
     drawn = count_replicates(weights @ sums)
     figures = [*count_figures(values, reasons, drawn, blocks, bearing_blocks(sums))]
-    figures += rank_figures(found["label"], found["score"], blocks, weights[:RANK_RESAMPLES])
+    figures += rank_figures(ranking, blocks, weights[:RANK_RESAMPLES])
     if 0 < found["label"].sum() < len(found["label"]):
-        levels = block_sums(blocks, pixel_levels(found)).transpose(1, 0, 2).copy()
+        levels = pixel_levels(found, blocks.of_sample, len(blocks))
         figures += pixel_rank_figures(pixel_ranking(levels), None, blocks, weights[:RANK_RESAMPLES])
     decision = (found["score"] > 0.5).astype(np.uint8)
     matched = events.match_events(found["label"], decision, labels.recording, labels.frame_time)
     figures += event_figures(matched, resamples, 0, blocks, weights)
+    figures.append(reliability(found["label"], found["score"], blocks, weights).ece)
     return {figure.name: figure for figure in figures}
 
 

@@ -28,7 +28,7 @@ from fmfbench.scoring.evidence import Tally, tally
 from fmfbench.scoring.figures import figure_text, interval_text
 from fmfbench.scoring.metrics import COUNT_METRICS, metric
 from fmfbench.scoring.provenance import corruption_of
-from fmfbench.scoring.receipt import PROTOCOL_CARD
+from fmfbench.scoring.receipt import INTERVAL_RULE, PROTOCOL_CARD
 from fmfbench.scoring.result import Score
 from fmfbench.scoring.score import opened, read_for, score
 from fmfbench.scoring.simultaneous import AllPairs, compare_all
@@ -296,13 +296,13 @@ def _row(
 
 
 def _other_version(bundle: Bundle) -> str | None:
-    """None for a bundle of this version; a remark for one of an earlier version by the same protocol card.
+    """None for a bundle of this version; a remark for one of an earlier version or interval rule by the same card.
 
     Whether the earlier version's figures are still ours is seen when they are scored again; a later version's rules are
     not known here.
 
     Raises:
-        PredictionError: another protocol card, a later version, or something that is no version.
+        PredictionError: another protocol card, a later version or rule, or something that is neither.
     """
     card, made, here = bundle.receipt["protocol_card"], bundle.receipt["fmfbench"], installed_version()
     again = "make it again with `fmfbench score --bundle`"
@@ -310,7 +310,13 @@ def _other_version(bundle: Bundle) -> str | None:
         raise PredictionError(
             f"{bundle.path}: expected a bundle of protocol_card {PROTOCOL_CARD}, got {str(card)[:40]!a}; {again}"
         )
-    if made == here:
+    rule = bundle.receipt.get("interval_rule", 1)
+    if type(rule) is not int or not 1 <= rule <= INTERVAL_RULE:
+        raise PredictionError(
+            f"{bundle.path}: expected a bundle of interval rule {INTERVAL_RULE} or earlier, got {str(rule)[:40]!a}; "
+            "update fmfbench"
+        )
+    if (made, rule) == (here, INTERVAL_RULE):
         return None
     if not isinstance(made, str) or _VERSION.fullmatch(made) is None:
         raise PredictionError(
@@ -320,7 +326,10 @@ def _other_version(bundle: Bundle) -> str | None:
         raise PredictionError(
             f"{bundle.path}: expected a bundle of fmfbench {here} or earlier, got {made[:40]}; update fmfbench"
         )
-    return f"made by fmfbench {made[:40]}, scored again by {here}"
+    return (
+        f"made by fmfbench {made[:40]} with interval rule {rule}, "
+        f"scored again by {here} with interval rule {INTERVAL_RULE}"
+    )
 
 
 def _release(version: str) -> tuple[int, ...]:
@@ -354,6 +363,7 @@ def _assembled(rows: list[Row], data: StoreReader | Labels, resamples: int, seed
         facts={
             "fmfbench": installed_version(),
             "protocol_card": PROTOCOL_CARD,
+            "interval_rule": INTERVAL_RULE,
             "fingerprint": first.score.fingerprint,
             "split": split,
             "sample_set": first.score.sample_set,

@@ -42,6 +42,7 @@ _LONGEST_NAME = 80
 _RECEIPT_KEYS = {
     "fmfbench",
     "protocol_card",
+    "interval_rule",
     "predictions_sha256",
     "fingerprint",
     "sources_digest",
@@ -188,7 +189,7 @@ def unpacked(bundle: Bundle) -> Iterator[Path]:
 def differences(claimed: Any, found: Any, where: str = "", *, any_version: bool = False) -> list[str]:
     """Where two JSON documents of a score differ, other than in what may.
 
-    What may: command, date, the file's name, and with `any_version` the program's version.
+    What may: command, date, the file's name, and with `any_version` the program's version and its interval rule.
 
     Numbers are equal to one part in a billion: another processor may round the last digit otherwise. Trivial baselines
     are compared as far as both documents have them (labels of one split alone know no train prior).
@@ -196,7 +197,7 @@ def differences(claimed: Any, found: Any, where: str = "", *, any_version: bool 
     if isinstance(claimed, Mapping) and isinstance(found, Mapping):
         keys = set(claimed) | set(found)
         if where == "receipt":
-            keys -= {*PASSING, "fmfbench"} if any_version else set(PASSING)
+            keys -= {*PASSING, "fmfbench", "interval_rule"} if any_version else set(PASSING)
             if None in (claimed.get("sources_digest"), found.get("sources_digest")):
                 keys -= {"sources_digest"}  # a label file need not know it
         elif where == "":
@@ -331,7 +332,8 @@ def _check_receipt(
             f"{path}: expected the bytes that the receipt names, got others in {', '.join(wrong)}"
         )
     inner, options = receipt["receipt"], receipt["options"]
-    if not isinstance(inner, dict) or set(inner) != _RECEIPT_KEYS:
+    keys = set(inner) | {"interval_rule"} if isinstance(inner, dict) else set()  # the first rule is not told
+    if keys != _RECEIPT_KEYS:
         raise PredictionError(
             f"{path}: expected a receipt of exactly {', '.join(sorted(_RECEIPT_KEYS))}, got another"
         )

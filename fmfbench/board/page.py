@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import PurePath
 from typing import Any
 
 from fmfbench.plots.page import interval_bar, page, studio_link, table_html
@@ -22,6 +24,7 @@ _LINKS = (
     '<p class="key"><a href="board.json">board.json</a>, <a href="board.csv">CSV</a>, '
     '<a href="board.md">Markdown</a></p>'
 )
+_FEW_MODELS = 4  # whose paired differences are shown at once
 _SENSITIVE = ("accuracy", "f1", "miou")
 _WORLDS = (("video-missing", "video lost"), ("current-missing", "current lost"))
 _SCRIPT = """
@@ -96,6 +99,7 @@ def scores_page(
     board = {
         "fmfbench": first.receipt["fmfbench"],
         "protocol_card": first.receipt["protocol_card"],
+        "interval_rule": first.receipt["interval_rule"],
         "fingerprint": first.fingerprint,
         "split": first.split,
         "sample_set": first.sample_set,
@@ -118,13 +122,15 @@ def board_page(
 
     `files` links the tables beside it, `studio` is where recordings link to.
     """
-    rows: Sequence[Mapping[str, Any]] = board["rows"]
+    rows: Sequence[Mapping[str, Any]] = sorted(
+        board["rows"], key=lambda row: (row["corrupt"] is not None, -(row["metrics"]["accuracy"] or 0))
+    )
     clean = [row for row in rows if row["corrupt"] is None]
     title = title or f"Board: {len(rows)} bundles, split {board['split']}"
     facts = (
         f"{board['num_samples']} samples of split {board['split']}, {board['sample_set']}; data {board['fingerprint'][:16]}; "
-        f"fmfbench {board['fmfbench']}, protocol card {board['protocol_card']}. Every figure was computed from the "
-        "predictions themselves; 95 % intervals."
+        f"fmfbench {board['fmfbench']}, protocol card {board['protocol_card']}, interval rule {board['interval_rule']}. "
+        "Every figure was computed from the predictions themselves; 95 % intervals."
     )
     parts = [
         _STYLE,
@@ -178,8 +184,9 @@ def _main_table(rows: Sequence[Mapping[str, Any]]) -> str:
     heads += [_head(title, "up") for _, title in facts] + [_head("warnings", "up")]
     lost = {(row["model"], row["corrupt"]): _figure(row, "accuracy") for row in rows if row["corrupt"]}
     lines = []
-    for row in sorted(rows, key=lambda r: (r["corrupt"] is not None, -(r["metrics"]["accuracy"] or 0))):
-        cells = [_name_cell(row)] + [_metric_cell(_figure(row, name)) for name in official]
+    names_twice = _twice(rows)
+    for row in rows:
+        cells = [_name_cell(row, names_twice)] + [_metric_cell(_figure(row, name)) for name in official]
         for preset, _ in worlds:
             cells.append(_metric_cell(None if row["corrupt"] else lost.get((row["model"], preset))))
         cells += [_metric_cell(_figure(row, name)) for name in others]
@@ -205,11 +212,12 @@ def _head(title: str, direction: str) -> str:
     return f'<th data-dir="{direction}" aria-sort="none"><button>{escape(title)}</button></th>'
 
 
-def _name_cell(row: Mapping[str, Any]) -> str:
+def _name_cell(row: Mapping[str, Any], twice: set[str]) -> str:
     name = escape(row["model"])
     shown = f'<a href="{escape(row["report"], quote=True)}">{name}</a>' if row["report"] else name
     note = f"<small>CORRUPTED INPUT: {escape(row['corrupt'])}</small>" if row["corrupt"] else ""
     note += f"<small>context {row['context']}</small>" if row["context"] not in (None, "full") else ""
+    note += f"<small>{escape(_stem(row))}</small>" if _claim(row) in twice else ""
     return f'<td data-v="{escape(row["model"].lower(), quote=True)}">{shown}{note}</td>'
 
 
@@ -258,21 +266,22 @@ def _diagram(pairs: Mapping[str, Any]) -> str:
     names, values = pairs["models"], pairs["values"]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
-    left, wide, line = 210, 330, 22
+    longest = max(len(name) for name in names)
+    left, wide, line = 66 + round(6.6 * min(longest, 30)), 240, 22
     groups = pairs["cannot_be_told_apart"]
-    width = left + wide + 70 + 16 * len(groups)
+    width = left + wide + 20 + 16 * len(groups)
     height = 24 + line * len(names)
     parts = []
     for place, (name, value) in enumerate(zip(names, values, strict=True)):
         y = 16 + line * place
         x = left + (value - low) / span * wide
         shown = name if len(name) <= 30 else name[:29] + "…"
-        parts.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{escape(shown)}</text>')
+        parts.append(f'<text x="{left - 56}" y="{y + 4}" text-anchor="end">{escape(shown)}</text>')
+        parts.append(f'<text x="{left - 10}" y="{y + 4}" text-anchor="end">{value:.3f}</text>')
         parts.append(f'<path d="M{left} {y}H{left + wide}" stroke="var(--rule)"/>')
         parts.append(f'<circle cx="{x:.1f}" cy="{y}" r="5" fill="{PREDICTED}"/>')
-        parts.append(f'<text x="{left + wide + 8}" y="{y + 4}">{value:.3f}</text>')
     for number, group in enumerate(groups):
-        x = left + wide + 62 + 16 * number
+        x = left + wide + 16 + 16 * number
         top, bottom = (16 + line * names.index(group[end]) for end in (0, -1))
         parts.append(
             f'<path d="M{x} {top - 6}V{bottom + 6}" stroke="{INK}" stroke-width="5"><title>cannot be told apart: '
@@ -316,7 +325,8 @@ def _matrix(pairs: Mapping[str, Any]) -> str:
             "such recordings; what each pair would need for its own difference stands in its tooltip.</p>"
         )
     )
-    return f'{told}<details class="matrix"><summary>all paired differences</summary>{table}</details>'
+    shown = " open" if len(names) <= _FEW_MODELS else ""
+    return f'{told}<details class="matrix"{shown}><summary>all paired differences</summary>{table}</details>'
 
 
 def _sensitivity(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -360,6 +370,7 @@ def _told(figure: Figure) -> str:
 
 
 def _recordings(rows: Sequence[Mapping[str, Any]], studio: str | None) -> str:
+    twice = _twice(rows)
     names = list(dict.fromkeys(name for row in rows for name in row["recordings"]))
     if len(names) < 2:
         return ""
@@ -371,7 +382,7 @@ def _recordings(rows: Sequence[Mapping[str, Any]], studio: str | None) -> str:
             "-" if known.get(name) is None else f"{known[name]:.3f}{' worst' if name == worst else ''}"
             for name in names
         ]
-        lines.append((_claimed(row), *told))
+        lines.append((_claimed(row, twice), *told))
     where = "".join(f"<li>{studio_link(studio, name, 0)}</li>" for name in names) if studio else ""
     linked = f'<p class="key">In the studio, where it runs:</p><ul class="key">{where}</ul>' if where else ""
     return f"<h2>Accuracy by recording</h2>{table_html(('model', *names), lines)}{linked}"
@@ -383,10 +394,11 @@ def _onset(rows: Sequence[Mapping[str, Any]]) -> str:
     bands = rows[0]["around_onset"] if rows else []
     if not bands:
         return ""
+    twice = _twice(rows)
     head = ("model", *(onset_title(band) for band in bands))
     lines = [
         (
-            _claimed(row),
+            _claimed(row, twice),
             *("-" if band["accuracy"] is None else f"{band['accuracy']:.2f}" for band in row["around_onset"]),
         )
         for row in rows
@@ -394,8 +406,23 @@ def _onset(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"<h2>Accuracy by time from an onset</h2>{table_html(head, lines)}"
 
 
-def _claimed(row: Mapping[str, Any]) -> str:
+def _claim(row: Mapping[str, Any]) -> str:
+    """The model's name, and what its input suffered."""
     return row["model"] + (f" ({row['corrupt']})" if row["corrupt"] else "")
+
+
+def _twice(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Claims that more than one row makes: the name of the file tells those apart."""
+    return {claim for claim, count in Counter(map(_claim, rows)).items() if count > 1}
+
+
+def _claimed(row: Mapping[str, Any], twice: set[str]) -> str:
+    claim = _claim(row)
+    return f"{claim} ({_stem(row)})" if claim in twice else claim
+
+
+def _stem(row: Mapping[str, Any]) -> str:
+    return PurePath(row["bundle"]).stem
 
 
 def _proof() -> str:
@@ -403,13 +430,13 @@ def _proof() -> str:
         "<h2>What a receipt proves</h2><p>That the predictions with this sha256 give these figures on the data with this "
         "fingerprint: they were computed from them for this page. It does not prove which model made the predictions, what it was "
         "trained on, or that nobody looked at the labels: a model's name, parameters and training time are claims of "
-        "whoever made the bundle.</p>"
+        "whoever made them.</p>"
     )
 
 
 def _receipts(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
-        f"<details><summary>{escape(_claimed(row))}: {escape(row['bundle'])}</summary>"
+        f"<details><summary>{escape(_claim(row))}: {escape(row['bundle'])}</summary>"
         f"<p><code>{escape(json.dumps(row['receipt'], ensure_ascii=True))}</code></p>"
         + "".join(f"<p>{escape(text)}</p>" for text in row["remarks"])
         + "".join(f'<div class="warn">{escape(text)}</div>' for text in row["warnings"])

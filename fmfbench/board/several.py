@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,16 @@ def write_scores_page(
     check_ending(path, (".html", ".htm"), "a page")
     tallies = {}
     labels = None
-    for file, score in zip(files, scores, strict=True):
-        if corruption_of(score.meta) is None or across_corruption:
-            found, labels = read_for(file, data, score.split, **asked)
-            name = str(score.meta.get("model", score.file))[:80]
-            name = f"{name} ({score.file})" if name in tallies else name
-            tallies[name] = tally(labels, found.decision, found.mask_bits)
+    compared = [
+        (file, score, str(score.meta.get("model", score.file))[:80])
+        for file, score in zip(files, scores, strict=True)
+        if corruption_of(score.meta) is None or across_corruption
+    ]
+    claims = Counter(name for _, _, name in compared)
+    for file, score, name in compared:
+        found, labels = read_for(file, data, score.split, **asked)
+        label = f"{name} ({Path(score.file).stem})" if claims[name] > 1 else name
+        tallies[label] = tally(labels, found.decision, found.mask_bits)
     pairs = {}
     if labels is not None and len(labels) and len(tallies) > 1:
         names = [name for name in COUNT_METRICS if metric(name).overall]

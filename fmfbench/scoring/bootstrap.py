@@ -8,6 +8,7 @@ What the intervals are worth is measured in benchmarks/interval_coverage.py and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, log
@@ -26,9 +27,11 @@ __all__ = [
     "block_weights",
     "check_resampling",
     "correlation_seconds",
+    "correlation_times",
     "cut_blocks",
     "degrees_of_freedom",
     "difference_interval",
+    "frame_seconds",
     "long_run_variance",
     "proportion_interval",
     "rate_interval",
@@ -37,7 +40,9 @@ __all__ = [
 LEVEL = 0.95
 BLOCKS_PER_CORRELATION = 6.0
 SHORTEST_BLOCK_SECONDS = 5.0
+FINEST_SECONDS = 0.2
 FEWEST_BLOCKS = 6
+ENOUGH_BLOCKS = 50  # more make the variance no surer than the t quantile shows, and longer ones miss less
 FEWEST_BEARING = 5
 FEWEST_BLOCKS_APART = (
     6.0  # a recording, on average: with fewer, what a recording's own mean takes away is too much
@@ -46,6 +51,7 @@ FEWEST_RECORDINGS_WHOLE = 6
 LONGEST_CORRELATION_SECONDS = 16.0
 FEWEST_RESAMPLES = 20
 MOST_WEIGHTS = 25_000_000  # 200 MB
+MOST_DRAWN = 1_000_000  # at once
 _NS = 1_000_000_000
 
 
@@ -102,40 +108,63 @@ def check_resampling(resamples: int, block_seconds: float | None, seed: int) -> 
 
 
 def correlation_seconds(
-    series: NDArray[np.floating[Any]], recording: NDArray[np.int64], frame_time: NDArray[np.int64]
+    series: NDArray[np.floating[Any]], recording: NDArray[np.int64], step: float
 ) -> float:
     """Integrated autocorrelation time of a series, pooled over recordings.
 
     The sum of the autocorrelations at positive lags, which for exp(-t/tau) is tau, cut at the first lag
-    beyond five times the sum so far (Sokal's window), with the loss from subtracting the mean put back.
+    beyond five times the sum so far (Sokal's window), with the loss from subtracting the mean put back. Of faster
+    series means over 0.2 s stand for the frames: blocks are never shorter than 5 s.
 
     Args:
         series: (N,) for example 1 where the decision is wrong.
         recording: (N,) the recording of each sample, in runs.
-        frame_time: (N,) ns, ascending in each recording.
+        step: seconds between samples (`frame_seconds`).
 
     Returns:
         Seconds; 0.0 for a series that never varies.
     """
-    pieces = [series[part] for part in _runs(recording)]
-    step = _frame_seconds(recording, frame_time)
-    longest = max((len(piece) for piece in pieces), default=0)
-    covariance = np.zeros(max(longest, 1))
-    pairs = np.zeros(max(longest, 1))
-    for piece in pieces:
-        centred = piece - piece.mean()
-        spectrum = np.fft.rfft(centred, 1 << int(2 * len(piece) - 1).bit_length())
-        covariance[: len(piece)] += np.fft.irfft(np.abs(spectrum) ** 2)[: len(piece)]
-        pairs[: len(piece)] += np.arange(len(piece), 0, -1)
-    if len(covariance) < 2 or covariance[0] <= 1e-12 * max(len(series), 1):
-        return 0.0
-    correlations = (covariance / pairs) / (covariance[0] / pairs[0])
-    sums = np.cumsum(correlations[1:])
-    lags = np.arange(1, len(correlations))
-    stop = int(np.argmax(lags >= 5 * np.maximum(sums, 0))) if (lags >= 5 * np.maximum(sums, 0)).any() else -1
+    return correlation_times([series], recording, step)[0]
+
+
+def correlation_times(
+    series: Sequence[NDArray[np.floating[Any]]], recording: NDArray[np.int64], step: float
+) -> list[float]:
+    """`correlation_seconds` of several series of the same samples."""
+    together = max(1, int(FINEST_SECONDS / step + 1e-9)) if step > 0 else 1
+    step *= together
+    pieces = [np.stack([_means(each[part], together) for each in series]) for part in _runs(recording)]
+    lengths = [piece.shape[1] for piece in pieces]
+    longest = max(lengths, default=0)
+    if longest < 2:
+        return [0.0] * len(series)
+    covariance, pairs, power = np.zeros((len(series), longest)), np.zeros(longest), np.zeros(len(series))
+    for piece, length in zip(pieces, lengths, strict=True):
+        spectrum = np.fft.rfft(
+            piece - piece.mean(axis=1, keepdims=True), 1 << int(2 * length - 1).bit_length()
+        )
+        covariance[:, :length] += np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[:, :length]
+        pairs[:length] += np.arange(length, 0, -1)
+        power += (piece**2).sum(axis=1)
+    duration = sum(lengths) * step / len(lengths)
+    return [
+        _integrated(each / pairs, step, duration) if each[0] > 1e-12 * most else 0.0
+        for each, most in zip(covariance, power, strict=True)
+    ]
+
+
+def _integrated(covariance: NDArray[np.float64], step: float, duration: float) -> float:
+    sums = np.cumsum(covariance[1:] / covariance[0])
+    beyond = np.arange(1, len(covariance)) >= 5 * np.maximum(sums, 0)
+    stop = int(np.argmax(beyond)) if beyond.any() else -1
     raw = max(float(sums[stop]), 0.0) * step
-    duration = len(series) * step / len(pieces)
     return raw / max(1 - 2 * raw / duration, 0.5)
+
+
+def _means(values: NDArray[np.floating[Any]], count: int) -> NDArray[np.floating[Any]]:
+    """Means of `count` neighbours; of fewer values themselves."""
+    whole = len(values) // count * count
+    return values if count == 1 or not whole else values[:whole].reshape(-1, count).mean(axis=1)
 
 
 def cut_blocks(
@@ -146,13 +175,13 @@ def cut_blocks(
     *,
     most: int | None = None,
 ) -> Blocks:
-    """Cut each recording's samples into blocks of equal time.
+    """Cut each recording's samples into blocks of equal time, no more than are enough.
 
     Args:
         recording: (N,) in runs.
         frame_time: (N,) ns, ascending in each recording.
-        correlation: what `correlation_seconds` found; a block is six times as long, at least 5 s, and at most
-            so long that six blocks remain in all.
+        correlation: what `correlation_seconds` found; a block is six times as long and at least 5 s, longer where
+            fifty blocks in all and six a recording remain, and at most so long that six remain in all.
         block_seconds: the length instead.
         most: blocks, which are longer where there would be more of them.
 
@@ -160,7 +189,7 @@ def cut_blocks(
     them, and of six recordings and more each is a block as a whole. Else the spread within recordings that are hardly
     longer than the errors' correlation would stand for that of all.
     """
-    step = _frame_seconds(recording, frame_time)
+    step = frame_seconds(recording, frame_time)
     runs = _runs(recording)
     spans = [float(frame_time[part][-1] - frame_time[part][0]) / _NS + step for part in runs]
     seconds = block_seconds
@@ -180,6 +209,8 @@ def cut_blocks(
             correlation=0.0,  # nothing of a recording is cut
             duration=sum(spans),
         )
+    if block_seconds is None and not together:
+        seconds = max(seconds, sum(spans) / max(ENOUGH_BLOCKS, FEWEST_BLOCKS_APART * len(runs)))
     of_sample = np.empty(len(recording), np.intp)
     owner: list[int] = []
     for part, span in zip(runs, spans, strict=True):
@@ -226,9 +257,17 @@ def block_weights(blocks: Blocks, resamples: int, seed: int = 0) -> NDArray[np.f
         (columns,) = np.nonzero(blocks.recording == owner)
         count = len(columns)
         if count > 1:
-            draws = rng.multinomial(count - 1, np.full(count, 1 / count), size=resamples)
-            weights[:, columns] = draws * (count / (count - 1))
+            for start in range(0, resamples, rows := max(1, MOST_DRAWN // count)):
+                draws = _drawn(min(rows, resamples - start), count, rng)
+                weights[start : start + rows, columns] = draws * (count / (count - 1))
     return weights
+
+
+def _drawn(resamples: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """(R, n) how often each of n is drawn in n - 1 draws with replacement."""
+    drawn = rng.integers(count, size=(resamples, count - 1), dtype=np.uint32).astype(np.intp)
+    drawn += np.arange(resamples)[:, None] * count
+    return np.bincount(drawn.reshape(-1), minlength=resamples * count).reshape(resamples, count)
 
 
 def proportion_interval(
@@ -244,7 +283,7 @@ def proportion_interval(
     Args:
         bearing: how many blocks carry the value (`metrics.bearing_blocks`). The variance has no more degrees of
             freedom than these less one, and with one to four of them no interval is given: what so few episodes say
-            of the next hundred was seen to be wrong too often. None leaves both out.
+            of the next hundred was seen to be wrong too often. None: not known, and the replicates' kurtosis speaks.
     """
     from scipy.special import betaincinv, stdtrit  # half of a command's start-up time, so not above
 
@@ -256,11 +295,12 @@ def proportion_interval(
         return Interval(low=None, high=None, reason=_borne_by(bearing, blocks))
     size = min(blocks.duration / (2 * LONGEST_CORRELATION_SECONDS), float(len(blocks)))
     if 0 < value < 1 and variance > 0:
-        degrees = degrees_of_freedom(replicates, blocks)
-        if bearing is not None:
-            if bearing < FEWEST_BEARING:
-                return Interval(low=None, high=None, reason=_borne_by(bearing, blocks))
-            degrees = min(degrees, max(bearing - 1.0, 2.0))
+        if bearing is None:
+            degrees = degrees_of_freedom(replicates, blocks)
+        elif bearing < FEWEST_BEARING:
+            return Interval(low=None, high=None, reason=_borne_by(bearing, blocks))
+        else:
+            degrees = float(min(blocks.degrees, bearing - 1))
         quantile = float(stdtrit(degrees, (1 + LEVEL) / 2))
         shrink = (NormalDist().inv_cdf((1 + LEVEL) / 2) / quantile) ** 2
         size = min(value * (1 - value) / variance * shrink, float(len(blocks.of_sample)))
@@ -294,7 +334,7 @@ def rate_interval(
     if refused:
         return Interval(low=None, high=None, reason=refused)
     rate, tail = count / hours, (1 - LEVEL) / 2
-    degrees = min(degrees_of_freedom(replicates, blocks), max(bearing - 1.0, 2.0))
+    degrees = float(min(blocks.degrees, bearing - 1))
     shrink = (NormalDist().inv_cdf(1 - tail) / float(stdtrit(degrees, 1 - tail))) ** 2
     variance = long_run_variance(replicates, blocks)
     size = min(rate**2 / variance * shrink, count) if variance > 0 else count
@@ -353,6 +393,7 @@ def _runs(recording: NDArray[np.int64]) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges) if stop > start]
 
 
-def _frame_seconds(recording: NDArray[np.int64], frame_time: NDArray[np.int64]) -> float:
+def frame_seconds(recording: NDArray[np.int64], frame_time: NDArray[np.int64]) -> float:
+    """The usual time between samples of one recording, in seconds; 0.04 where none has two."""
     steps = np.diff(frame_time)[np.diff(recording) == 0]
     return float(np.median(steps)) / _NS if len(steps) else 0.04

@@ -20,7 +20,6 @@ from fmfbench.scoring import ranks
 from fmfbench.scoring.bootstrap import (
     Blocks,
     Interval,
-    block_sums,
     block_weights,
     check_resampling,
     difference_interval,
@@ -147,9 +146,14 @@ def compare(
     pair = [found for found, _ in read]
     corrupt = check_corruption(pair, across_corruption)
     tallies = [tally(labels, found.decision, found.mask_bits) for found in pair]
-    blocks = error_blocks(tallies, labels, block_seconds, resamples, [found.score for found in pair])
+    rankings = [
+        ranks.rank(labels.class_label, found.score)
+        for found in pair
+        if found.score is not None and labels.class_label is not None
+    ]
+    blocks = error_blocks(tallies, labels, block_seconds, resamples, rankings)
     weights = block_weights(blocks, resamples, seed)
-    rows = _count_rows(tallies, blocks, weights) | _rank_rows(pair, labels, blocks, weights)
+    rows = _count_rows(tallies, blocks, weights) | _rank_rows(rankings, blocks, weights)
     return Comparison(
         files=(pair[0].file, pair[1].file),
         split=split,
@@ -182,7 +186,7 @@ def _count_rows(
     tallies: list[Tally], blocks: Blocks, weights: NDArray[np.float64]
 ) -> dict[str, dict[str, Any]]:
     values = [count_metrics(counts.frame_total, counts.pixel_total)[0] for counts in tallies]
-    replicates = [count_replicates(weights @ block_sums(blocks, counts.columns())) for counts in tallies]
+    replicates = [count_replicates(weights @ counts.by_block(blocks)) for counts in tallies]
     return {
         name: _row(name, values[0][name], values[1][name], replicates[0][name], replicates[1][name], blocks)
         for name in COUNT_METRICS
@@ -190,18 +194,17 @@ def _count_rows(
 
 
 def _rank_rows(
-    pair: list[Predictions], labels: Labels, blocks: Blocks, weights: NDArray[np.float64]
+    rankings: list[ranks.Ranking], blocks: Blocks, weights: NDArray[np.float64]
 ) -> dict[str, dict[str, Any]]:
-    if any(found.score is None for found in pair) or labels.class_label is None:
-        return {}
-    rankings = [ranks.rank(labels.class_label, found.score) for found in pair if found.score is not None]
-    if rankings[0].one_class:
+    if len(rankings) < 2 or rankings[0].one_class:
         return {}
     formulas = {name: metric(name).formula for name in RANK_METRICS}
     replicates = [
         ranks.rank_replicates(r, blocks.of_sample, weights[:RANK_RESAMPLES], formulas) for r in rankings
     ]
-    values = [{name: formula(*ranks.cumulated(r)) for name, formula in formulas.items()} for r in rankings]
+    values = [
+        {name: float(formula(*ranks.cumulated(r))) for name, formula in formulas.items()} for r in rankings
+    ]
     return {
         name: _row(name, values[0][name], values[1][name], replicates[0][name], replicates[1][name], blocks)
         for name in formulas

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from fmfbench.exchange.labels import Labels
 from fmfbench.exchange.prediction_reader import Predictions
 from fmfbench.exchange.truth import Truth
-from fmfbench.scoring import pixel_ranks
+from fmfbench.scoring import pixel_ranks, ranks
 from fmfbench.scoring.bootstrap import (
     MOST_WEIGHTS,
     Blocks,
     block_sums,
     block_weights,
-    correlation_seconds,
+    correlation_times,
     cut_blocks,
+    frame_seconds,
 )
 from fmfbench.scoring.calibration import reliability
 from fmfbench.scoring.circumstances import around_onset, occlusion_bands
@@ -66,10 +67,11 @@ class Tally:
     def pixel_total(self) -> Confusion | None:
         return None if self.pixel is None else _pooled(self.pixel)
 
-    def columns(self) -> NDArray[np.int64]:
-        """(N, 8): frame counts, then pixel counts, zero without masks."""
-        pixel = np.zeros_like(self.frame) if self.pixel is None else self.pixel
-        return np.concatenate([self.frame, pixel], axis=1)
+    def by_block(self, blocks: Blocks) -> NDArray[np.int64]:
+        """(B, 8): frame counts, then pixel counts, zero without masks."""
+        frame = block_sums(blocks, self.frame)
+        pixel = np.zeros_like(frame) if self.pixel is None else block_sums(blocks, self.pixel)
+        return np.concatenate([frame, pixel], axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,13 +181,14 @@ def gather_evidence(
 ) -> Evidence:
     """Everything beside the five metrics, for predictions checked against the very samples of `labels`."""
     assert labels.class_label is not None
-    blocks = error_blocks([counts], labels, block_seconds, resamples, [found.score])
+    ranking = None if found.score is None else ranks.rank(labels.class_label, found.score)
+    blocks = error_blocks([counts], labels, block_seconds, resamples, [ranking])
     weights = block_weights(blocks, resamples, seed)
     metrics, reasons = count_metrics(counts.frame_total, counts.pixel_total, no_pixels_reason(labels))
-    sums = block_sums(blocks, counts.columns())
+    sums = counts.by_block(blocks)
     replicates = count_replicates(weights @ sums)
     matched = match_events(labels.class_label, found.decision, labels.recording, labels.frame_time)
-    ranking, no_ranking = _pixel_ranking(found, labels, blocks, aupro_limit)
+    pixels, no_pixels = _pixel_ranking(found, labels, blocks, aupro_limit)
     recordings = {
         labels.recordings[index]: _metrics_of(counts, labels.recording == index)
         for index in np.unique(labels.recording).tolist()
@@ -200,8 +203,8 @@ def gather_evidence(
     return Evidence(
         figures=(
             *count_figures(metrics, reasons, replicates, blocks, bearing_blocks(sums)),
-            *rank_figures(labels.class_label, found.score, blocks, weights[:RANK_RESAMPLES]),
-            *pixel_rank_figures(ranking, no_ranking, blocks, weights[:RANK_RESAMPLES]),
+            *rank_figures(ranking, blocks, weights[:RANK_RESAMPLES]),
+            *pixel_rank_figures(pixels, no_pixels, blocks, weights[:RANK_RESAMPLES]),
             calibrated.ece,
             *event_figures(matched, resamples, seed, blocks, weights),
         ),
@@ -216,9 +219,9 @@ def gather_evidence(
         },
         ranking_facts={
             "aupro_limit": aupro_limit,
-            "regions": None if ranking is None else ranking.regions,
+            "regions": None if pixels is None else pixels.regions,
             "pixel_score": None
-            if found.pixel_score is None or ranking is None
+            if found.pixel_score is None or pixels is None
             else found.pixel_score.dtype.name,
         },
         bins=calibrated.bins,
@@ -254,7 +257,7 @@ def error_blocks(
     labels: Labels,
     block_seconds: float | None,
     resamples: int | None = None,
-    scores: Sequence[NDArray[Any] | None] = (),
+    rankings: Sequence[ranks.Ranking | None] = (),
 ) -> Blocks:
     """Blocks as long as the most correlated of what the submissions' metrics are sums of ask for.
 
@@ -265,13 +268,14 @@ def error_blocks(
         tallies, labels: of the submissions, on the same samples.
         block_seconds: the length instead.
         resamples: where the weights of so many would be more than may be held, blocks are longer.
-        scores: of the submissions, each (N,) or None, for their AUROC.
+        rankings: of the submissions' samples, for their AUROC and AP; None where a file has no scores.
     """
     recording, times = labels.recording, labels.frame_time
     series = [each for counts in tallies for each in _influences(counts)]
-    if labels.class_label is not None:
-        series += [_rank_influence(labels.class_label, score) for score in scores if score is not None]
-    correlation = max((correlation_seconds(each, recording, times) for each in series), default=0.0)
+    for ranking in rankings:
+        if ranking is not None:
+            series += [ranks.area_influence(ranking), ranks.precision_influence(ranking)]
+    correlation = max(correlation_times(series, recording, frame_seconds(recording, times)), default=0.0)
     most = None if resamples is None else MOST_WEIGHTS // resamples
     return cut_blocks(recording, times, correlation, block_seconds, most=most)
 
@@ -295,23 +299,6 @@ def _influences(counts: Tally) -> list[NDArray[np.float64]]:
                     total = total + (a - a.sum() / parts.sum() * parts) / parts.sum()
             found.append(total)
     return found
-
-
-def _rank_influence(label: NDArray[np.integer[Any]], score: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """(N,) of AUROC: by how much each sample's share of pairs that it wins differs from the mean of its class."""
-    total = np.zeros(len(label))
-    own = [np.asarray(score[label == value], np.float64) for value in (0, 1)]
-    if not len(own[0]) or not len(own[1]):
-        return total
-    for value in (0, 1):
-        other = np.sort(own[1 - value])
-        below = np.searchsorted(other, own[value], side="left") + np.searchsorted(
-            other, own[value], side="right"
-        )
-        won = below / (2 * len(other))
-        won = won if value else 1 - won
-        total[label == value] = (won - won.mean()) / len(own[value])
-    return total
 
 
 def _pooled(counts: NDArray[np.int64]) -> Confusion:

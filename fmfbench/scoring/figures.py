@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import ceil, floor, log, log10
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,23 +85,19 @@ def count_figures(
     return tuple(figures)
 
 
-def rank_figures(
-    label: NDArray[np.integer[Any]],
-    score: NDArray[np.floating[Any]] | None,
-    blocks: Blocks,
-    weights: Floats,
-) -> tuple[Figure, ...]:
-    """AUROC and AP of (N,) labels and scores; None: the file has none."""
-    if score is None:
+def rank_figures(ranking: ranks.Ranking | None, blocks: Blocks, weights: Floats) -> tuple[Figure, ...]:
+    """AUROC and AP of ranked samples; None: the file has no scores."""
+    if ranking is None:
         return undefined_figures(RANK_METRICS, "the file has decisions but no scores")
-    ranking = ranks.rank(label, score)
     if ranking.one_class is not None:
         return undefined_figures(RANK_METRICS, ranking.one_class)
-    bearing = _in_blocks(np.stack([label == 0, label == 1], axis=1), blocks)
+    block = blocks.of_sample[ranking.order]
+    bearing = min(len(np.unique(block[side])) for side in (ranking.abnormal, ~ranking.abnormal))
     formulas = {name: metric(name).formula for name in RANK_METRICS}
     replicates = ranks.rank_replicates(ranking, blocks.of_sample, weights, formulas)
+    cumulated = ranks.cumulated(ranking)
     return tuple(
-        with_interval(name, formula(*ranks.cumulated(ranking)), replicates[name], blocks, bearing)
+        with_interval(name, float(formula(*cumulated)), replicates[name], blocks, bearing)
         for name, formula in formulas.items()
     )
 
@@ -121,11 +116,6 @@ def pixel_rank_figures(
     return tuple(
         with_interval(name, values[name], replicates[name], blocks, bearing) for name in PIXEL_RANK_METRICS
     )
-
-
-def _in_blocks(sides: NDArray[np.bool_], blocks: Blocks) -> int:
-    """In how many blocks each column of (N, K) is seen: the fewest."""
-    return int(np.count_nonzero(block_sums(blocks, sides.astype(np.int64)), axis=0).min())
 
 
 def event_figures(
@@ -305,4 +295,4 @@ def _decimals(figure: Figure) -> int:
         return 4 if figure.metric.share else 2
     half = (figure.high - figure.low) / 2
     most, least = (6, 2) if figure.metric.share else (3, 0)
-    return min(max(1 - floor(log10(half)), least), most) if half > 0 else 4
+    return min(max(1 - floor(log10(half)), least), most) if half > 0 else 4 if figure.metric.share else 2

@@ -29,6 +29,7 @@ from fmfbench.scoring.bootstrap import (
     check_resampling,
     correlation_seconds,
     cut_blocks,
+    frame_seconds,
     proportion_interval,
 )
 from fmfbench.scoring.evidence import RANK_RESAMPLES
@@ -118,7 +119,7 @@ def score_outliers(
             f"{_seed(found.meta['outliers'])}, here {made.seed}); predict again with --outliers"
         )
     wrong = (found.decision != (made.kind > 0)).astype(float)
-    correlation = correlation_seconds(wrong, made.recording, made.frame_time)
+    correlation = correlation_seconds(wrong, made.recording, frame_seconds(made.recording, made.frame_time))
     blocks = cut_blocks(
         made.recording, made.frame_time, correlation, block_seconds, most=MOST_WEIGHTS // resamples
     )

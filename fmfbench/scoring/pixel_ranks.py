@@ -315,12 +315,12 @@ def replicate_areas(ranking: PixelRanking, weights: NDArray[np.float64]) -> dict
     auroc, aupro = np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     for start in range(0, len(weights), _REPLICATES):
         drawn = (weights[start : start + _REPLICATES] @ cells).reshape(-1, 3, ranking.blocks.shape[2])
-        for row, sums in enumerate(np.cumsum(drawn, axis=2), start):
-            normal, abnormal, share = (np.append(0.0, each) for each in sums)
-            if normal[-1] > 0 and abnormal[-1] > 0:
-                rate = normal / normal[-1]
-                auroc[row] = staircase_area(rate, abnormal / abnormal[-1], 1.0)
-                aupro[row] = min(staircase_area(rate, share / share[-1], ranking.limit) / ranking.limit, 1.0)
+        sums = np.cumsum(np.pad(drawn, ((0, 0), (0, 0), (1, 0))), axis=2)
+        rows = start + np.flatnonzero((sums[:, :2, -1] > 0).all(axis=1))
+        kept = sums[rows - start]
+        rate, found, share = (kept / kept[..., -1:]).transpose(1, 0, 2)
+        auroc[rows] = staircase_area(rate, found)
+        aupro[rows] = np.minimum(staircase_area(rate, share, ranking.limit) / ranking.limit, 1.0)
     return {"pixel_auroc": auroc, "aupro": aupro}
 
 

@@ -21,9 +21,10 @@ __all__ = [
     "staircase_area",
 ]
 
-_MOST_RANKED = 1 << 19  # samples whose replicates look at every threshold
+_MOST_RANKED = 1 << 13  # samples whose replicates look at every threshold
 _BINS = 256
 _MOST_CELLS = 1 << 24
+_FEWEST_IN_BLOCK = 8
 _AT_ONCE = 50  # resamples
 
 
@@ -65,19 +66,19 @@ def auroc(ranking: Ranking, weight: NDArray[np.float64] | None = None) -> float:
     Returns:
         NaN where a class has no weight.
     """
-    return area(*cumulated(ranking, weight))
+    return float(area(*cumulated(ranking, weight)))
 
 
 def average_precision(ranking: Ranking, weight: NDArray[np.float64] | None = None) -> float:
     """Sum over thresholds of precision times the gain in recall; arguments and NaN as for `auroc`."""
-    return precision(*cumulated(ranking, weight))
+    return float(precision(*cumulated(ranking, weight)))
 
 
 def rank_replicates(
     ranking: Ranking,
     block: NDArray[np.intp],
     weights: NDArray[np.float64],
-    formulas: Mapping[str, Callable[..., float]],
+    formulas: Mapping[str, Callable[..., Any]],
 ) -> dict[str, NDArray[np.float64]]:
     """Metrics of scores of each bootstrap resample, by weighted ranks: each (R,).
 
@@ -85,21 +86,25 @@ def rank_replicates(
         ranking: of the samples.
         block: (N,) each sample's block.
         weights: (R, B) of the blocks.
-        formulas: name -> formula(hits, misses).
+        formulas: name -> formula(hits, misses) of arrays (..., G).
 
-    Of more than `_MOST_RANKED` samples thresholds are looked at in `_BINS` bins of as many samples each, as only the
-    spread of the replicates is used: the figures themselves are of every threshold.
+    Of more than `_MOST_RANKED` samples in blocks of eight and more thresholds are looked at in `_BINS` bins of as many
+    samples each, as only the spread of the replicates is used: the figures themselves are of every threshold.
     """
     block_ranked = block[ranking.order]
     abnormal = ranking.abnormal
     values = {name: np.empty(len(weights)) for name in formulas}
-    if len(block) > _MOST_RANKED and weights.shape[1] * 2 * _BINS <= _MOST_CELLS:
-        cells = _binned(ranking, block_ranked, weights.shape[1])
+    blocks = weights.shape[1]
+    if (
+        len(block) > _MOST_RANKED
+        and len(block) >= _FEWEST_IN_BLOCK * blocks
+        and blocks * 2 * _BINS <= _MOST_CELLS
+    ):
+        cells = _binned(ranking, block_ranked, blocks)
         for start in range(0, len(weights), _AT_ONCE):
-            drawn = np.cumsum((weights[start : start + _AT_ONCE] @ cells).reshape(-1, _BINS, 2), axis=1)
-            for row, (misses, hits) in enumerate(drawn.transpose(0, 2, 1), start):
-                for name, formula in formulas.items():
-                    values[name][row] = formula(hits, misses)
+            drawn = (weights[start : start + _AT_ONCE] @ cells).reshape(-1, 2, _BINS).cumsum(axis=2)
+            for name, formula in formulas.items():
+                values[name][start : start + _AT_ONCE] = formula(drawn[:, 1], drawn[:, 0])
         return values
     for row, weight in enumerate(weights):
         each = weight[block_ranked]
@@ -111,12 +116,54 @@ def rank_replicates(
 
 
 def _binned(ranking: Ranking, block_ranked: NDArray[np.intp], blocks: int) -> NDArray[np.float64]:
-    """(B, 2 * bins) normal and abnormal samples of each block in each bin of scores, equal scores in one bin."""
+    """(B, 2 * bins) normal and then abnormal samples of each block by bin of scores, equal scores in one bin."""
     places = len(block_ranked)
     stops = ranking.ends[np.searchsorted(ranking.ends, np.arange(1, _BINS) * places // _BINS)] + 1
     bins = np.searchsorted(stops, np.arange(places), side="right")  # a bin that ties leave empty adds nothing
-    cell = (block_ranked * _BINS + bins) * 2 + ranking.abnormal
+    cell = (block_ranked * 2 + ranking.abnormal) * _BINS + bins
     return np.bincount(cell, minlength=blocks * 2 * _BINS).reshape(blocks, -1).astype(np.float64)
+
+
+def area_influence(ranking: Ranking) -> NDArray[np.float64]:
+    """(N,) by how much a little more weight of each sample moves AUROC, in the samples' own order; 0 of one class.
+
+    Its share of pairs that it wins, less the mean of its class, by the size of its class.
+    """
+    hits, misses = cumulated(ranking)
+    if ranking.one_class:
+        return np.zeros(len(ranking.order))
+    above_hits, above_misses = (each - np.diff(each, prepend=0.0) / 2 for each in (hits, misses))
+    mean = area(hits, misses)
+    normal = (above_hits / hits[-1] - mean) / misses[-1]
+    abnormal = (1 - above_misses / misses[-1] - mean) / hits[-1]
+    return _of_samples(ranking, normal, abnormal)
+
+
+def precision_influence(ranking: Ranking) -> NDArray[np.float64]:
+    """(N,) by how much a little more weight of each sample moves average precision, as `area_influence`.
+
+    An abnormal sample adds its own precision, and every sample moves the precision at all thresholds below it.
+    """
+    hits, misses = cumulated(ranking)
+    if ranking.one_class:
+        return np.zeros(len(ranking.order))
+    total, gained = hits + misses, np.diff(hits, prepend=0.0)
+
+    def below(slope: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.cumsum((gained * slope / total**2)[::-1])[::-1]
+
+    abnormal = (hits / total - precision(hits, misses) + below(misses)) / hits[-1]
+    return _of_samples(ranking, -below(hits) / hits[-1], abnormal)
+
+
+def _of_samples(
+    ranking: Ranking, normal: NDArray[np.float64], abnormal: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(N,) each sample's value, in their own order, from those of its group of equal scores (G,) by class."""
+    sizes = np.diff(ranking.ends, prepend=-1)
+    found = np.empty(len(ranking.order))
+    found[ranking.order] = np.where(ranking.abnormal, np.repeat(abnormal, sizes), np.repeat(normal, sizes))
+    return found
 
 
 def roc_curve(ranking: Ranking) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -140,30 +187,29 @@ def cumulated(
     return hits, np.cumsum(each)[ranking.ends] - hits
 
 
-def area(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> float:
-    """Area under the ROC curve of cumulated weights; NaN where a class has none."""
-    if not len(hits) or hits[-1] <= 0 or misses[-1] <= 0:
-        return float("nan")
+def area(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> Any:
+    """Areas under the ROC curves of cumulated weights (..., G); NaN where a class has none."""
+    if not hits.shape[-1]:
+        return np.full(hits.shape[:-1], np.nan)[()]
     # sums, not numpy.dot: BLAS threads of several processes stall one another on vectors this short
-    pairs = ((hits[1:] + hits[:-1]) * (misses[1:] - misses[:-1])).sum() + hits[0] * misses[0]
-    return float(pairs / (2 * hits[-1] * misses[-1]))
+    pairs = ((hits[..., 1:] + hits[..., :-1]) * (misses[..., 1:] - misses[..., :-1])).sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (pairs + hits[..., 0] * misses[..., 0]) / (2 * hits[..., -1] * misses[..., -1])
 
 
-def precision(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> float:
-    """Average precision of cumulated weights; NaN where nothing is abnormal."""
-    if not len(hits) or hits[-1] <= 0:
-        return float("nan")
+def precision(hits: NDArray[np.float64], misses: NDArray[np.float64]) -> Any:
+    """Average precisions of cumulated weights (..., G); NaN where nothing is abnormal."""
+    if not hits.shape[-1]:
+        return np.full(hits.shape[:-1], np.nan)[()]
     predicted = hits + misses
     share = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
-    return float((np.diff(hits, prepend=0.0) * share).sum() / hits[-1])
+    with np.errstate(invalid="ignore"):
+        return (np.diff(hits, prepend=0.0, axis=-1) * share).sum(axis=-1) / hits[..., -1]
 
 
-def staircase_area(x: NDArray[np.float64], y: NDArray[np.float64], limit: float = 1.0) -> float:
-    """Trapezoidal area under (x, y), x ascending, up to x = limit, where y is interpolated."""
-    inside = int(np.searchsorted(x, limit, side="right"))
-    total = float(((y[1:inside] + y[: inside - 1]) * np.diff(x[:inside])).sum() / 2) if inside else 0.0
-    if 0 < inside < len(x):
-        x0, y0 = x[inside - 1], y[inside - 1]
-        end = y0 + (y[inside] - y0) * (limit - x0) / (x[inside] - x0)
-        total += float((y0 + end) * (limit - x0) / 2)
-    return total
+def staircase_area(x: NDArray[np.float64], y: NDArray[np.float64], limit: float = 1.0) -> Any:
+    """Trapezoidal areas under (x, y), both (..., G), x ascending, up to x = limit, where y is interpolated."""
+    steps = np.diff(x, axis=-1)
+    inside = np.diff(np.minimum(x, limit), axis=-1)
+    part = np.divide(inside, steps, out=np.zeros_like(steps), where=steps > 0)
+    return ((2 * y[..., :-1] + np.diff(y, axis=-1) * part) * inside).sum(axis=-1) / 2

@@ -13,9 +13,10 @@ from fmfbench.exchange.labels import Labels
 from fmfbench.scoring.provenance import corruption_of
 from fmfbench.version import installed_version
 
-__all__ = ["PASSING", "PROTOCOL_CARD", "command_text", "file_sha256", "make_receipt"]
+__all__ = ["INTERVAL_RULE", "PASSING", "PROTOCOL_CARD", "command_text", "file_sha256", "make_receipt"]
 
 PROTOCOL_CARD = 2  # of data_cards/protocol.md
+INTERVAL_RULE = 2  # raised whenever an interval of any score changes
 PASSING = ("command", "date")  # the keys in which two receipts of one score may differ
 
 
@@ -42,6 +43,7 @@ def make_receipt(
     return {
         "fmfbench": installed_version(),
         "protocol_card": PROTOCOL_CARD,
+        "interval_rule": INTERVAL_RULE,
         "predictions_sha256": file_sha256(path),
         "fingerprint": labels.fingerprint,
         "sources_digest": labels.sources_digest,

@@ -225,6 +225,7 @@ def receipt_lines(receipt: Mapping[str, Any]) -> list[str]:
     if not receipt:
         return []
     made = f"receipt: fmfbench {receipt['fmfbench']}, protocol card {receipt['protocol_card']}"
+    made += f", interval rule {receipt['interval_rule']}"
     made += (
         f", predictions {str(receipt['predictions_sha256'])[:16]}, data {str(receipt['fingerprint'])[:16]}"
     )

@@ -15,7 +15,7 @@ import numpy as np
 from fmfbench.errors import InputError
 from fmfbench.exchange.labels import Labels
 from fmfbench.exchange.prediction_reader import Predictions
-from fmfbench.scoring.bootstrap import block_sums, block_weights
+from fmfbench.scoring.bootstrap import block_weights
 from fmfbench.scoring.evidence import Tally, error_blocks, no_pixels_reason
 from fmfbench.scoring.figures import count_figures
 from fmfbench.scoring.metrics import Figure, bearing_blocks, count_metrics, count_replicates
@@ -65,7 +65,7 @@ def strict_part(
     part = Tally(frame=counts.frame[rows], pixel=None if counts.pixel is None else counts.pixel[rows])
     values, undefined = count_metrics(part.frame_total, part.pixel_total, no_pixels_reason(labels))
     blocks = error_blocks([part], inside, block_seconds)
-    sums = block_sums(blocks, part.columns())
+    sums = part.by_block(blocks)
     drawn = count_replicates(block_weights(blocks, resamples, seed) @ sums)
     figures = count_figures(values, undefined, drawn, blocks, bearing_blocks(sums))
     return {

@@ -22,7 +22,6 @@ from fmfbench.exchange.labels import Labels
 from fmfbench.scoring.bootstrap import (
     LEVEL,
     Blocks,
-    block_sums,
     block_weights,
     degrees_of_freedom,
     long_run_variance,
@@ -129,9 +128,7 @@ def compare_all(
     blocks = error_blocks(list(tallies.values()), labels, block_seconds, resamples)
     weights = block_weights(blocks, resamples, seed)
     values = {key: count_metrics(each.frame_total, each.pixel_total)[0] for key, each in tallies.items()}
-    drawn = {
-        key: count_replicates(weights @ block_sums(blocks, each.columns())) for key, each in tallies.items()
-    }
+    drawn = {key: count_replicates(weights @ each.by_block(blocks)) for key, each in tallies.items()}
     return {
         name: all_pairs(
             name,

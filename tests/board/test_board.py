@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -17,12 +18,14 @@ from conftest_board import bundle_of, members_of, predictions, put_together
 from conftest_scores import build_data
 from fmfbench_cli.main import main
 
+import fmfbench
 from fmfbench.board.board import make_board
 from fmfbench.board.bundle import read_bundle, write_bundle
 from fmfbench.errors import InputError, PredictionError
 from fmfbench.exchange.labels import read_labels
 from fmfbench.exchange.predictions import write_predictions
 from fmfbench.scoring.compare import compare
+from fmfbench.scoring.receipt import INTERVAL_RULE
 from fmfbench.scoring.score import score
 
 
@@ -248,7 +251,7 @@ def test_names_of_strangers_cannot_break_a_terminal_or_a_table(
     assert next(csv.DictReader((tmp_path / "b" / "board.csv").read_text().splitlines()))["model"] == shown
 
 
-def of_version(bundle, out, version, card=None):
+def of_version(bundle, out, version, card=None, rule=None):
     """The bundle, consistently made anew as if another version had made it."""
     members = members_of(bundle)
     receipt, told = (json.loads(members[name]) for name in ("receipt.json", "score.json"))
@@ -256,6 +259,10 @@ def of_version(bundle, out, version, card=None):
         each["fmfbench"] = version
         if card is not None:
             each["protocol_card"] = card
+        if rule is not None:
+            each["interval_rule"] = rule
+        if rule == "none":
+            del each["interval_rule"]
     new = {"receipt.json": json.dumps(receipt).encode(), "score.json": json.dumps(told).encode()}
     return put_together(out, members | new, rehash=True)
 
@@ -269,7 +276,10 @@ def test_an_earlier_version_of_the_same_card_is_scored_again_with_a_remark(
     assert made.rows[0].score.metrics == read_bundle(bundles[0]).score["metrics"]
     document = json.loads((tmp_path / "b" / "board.json").read_text())
     assert [len(row["remarks"]) for row in document["rows"]] == [1, 0]
-    assert f"made by fmfbench {version}, scored again by" in document["rows"][0]["remarks"][0]
+    assert (
+        f"made by fmfbench {version} with interval rule {INTERVAL_RULE}, scored again by"
+        in document["rows"][0]["remarks"][0]
+    )
     assert f"made by fmfbench {version}" in (tmp_path / "b" / "index.html").read_text()
 
 
@@ -298,9 +308,67 @@ def test_an_earlier_version_whose_figures_are_others_is_refused(bundles, board_l
         make_board([path], board_labels, tmp_path / "b", reports=False, resamples=40)
 
 
+@pytest.mark.parametrize(("rule", "number"), [("none", 1), (1, 1)])
+def test_another_interval_rule_is_named_where_figures_differ(bundles, board_labels, tmp_path, rule, number):
+    here = fmfbench.__version__
+    path = of_version(bundles[0], tmp_path / "x.fmfb", here, rule=rule)
+    made = make_board([path], board_labels, tmp_path / "b", reports=False, resamples=40)
+    told = f"made by fmfbench {here} with interval rule {number}, scored again by {here} with interval rule"
+    assert told in made.rows[0].remarks[0]  # its figures are still ours
+    members = members_of(path)
+    score = json.loads(members["score.json"])
+    score["intervals"]["f1"]["high"] += 0.01
+    path = put_together(path, members | {"score.json": json.dumps(score).encode()}, rehash=True)
+    with pytest.raises(
+        InputError, match=rf"differs in intervals\.f1\.high; {re.escape(told)} \d+: make it again"
+    ):
+        make_board([path], board_labels, tmp_path / "c", reports=False, resamples=40)
+
+
+@pytest.mark.parametrize("rule", [0, -1, 10**6, "2", True, 2.0, None])
+def test_later_interval_rules_and_what_is_none_are_refused(bundles, board_labels, tmp_path, rule):
+    path = of_version(bundles[0], tmp_path / "x.fmfb", fmfbench.__version__, rule="none")
+    members = members_of(path)
+    receipt, told = (json.loads(members[name]) for name in ("receipt.json", "score.json"))
+    for each in (receipt["receipt"], told["receipt"]):
+        each["interval_rule"] = rule
+    new = {"receipt.json": json.dumps(receipt).encode(), "score.json": json.dumps(told).encode()}
+    path = put_together(path, members | new, rehash=True)
+    with pytest.raises(InputError, match="expected a bundle of interval rule"):
+        make_board([path], board_labels, tmp_path / "b", reports=False, resamples=40)
+
+
 def test_what_nobody_stated_is_not_known(board):
     text = (board[0] / "index.html").read_text()
     for title in ("parameters", "training (s)", "latency (ms)"):
         assert f"<button>{title}</button>" in text
     unknown = sum(value is None for row in board[1].to_dict()["rows"] for value in row["facts"].values())
     assert 4 < unknown == text.count(">not known<")
+
+
+def test_models_of_one_name_are_told_apart_by_their_files(board_data, board_labels, tmp_path):
+    made = [
+        bundle_of(tmp_path, predictions(tmp_path, board_data, name, seed, model=model), board_data)
+        for seed, (name, model) in enumerate((("run-1", "same"), ("run-2", "same"), ("run-3", "other")))
+    ]
+    make_board(made, board_labels, tmp_path / "b", reports=False, resamples=40)
+    text = (tmp_path / "b" / "index.html").read_text()
+    for title in ("Who can be told apart", "Accuracy by recording", "Accuracy by time from an onset"):
+        part = text.split(f"<h2>{title}</h2>")[1].split("<h2>")[0]
+        assert {"same (run-1)", "same (run-2)", "other"} <= set(re.findall(r">([^<>]+)<", part))
+    assert text.count("<small>run-1</small>") == text.count("<small>run-2</small>") == 1
+    assert "<small>run-3</small>" not in text
+    assert '<details class="matrix" open>' in text  # of few models, their differences are shown at once
+
+
+def test_rows_of_all_tables_stand_in_one_order(board):
+    document = json.loads((board[0] / "board.json").read_text())
+    order = [
+        row["model"]
+        for row in sorted(document["rows"], key=lambda row: -row["metrics"]["accuracy"])
+        if not row["corrupt"]
+    ]
+    text = (board[0] / "index.html").read_text()
+    for title in ("Accuracy by recording", "Accuracy by time from an onset"):
+        part = text.split(f"<h2>{title}</h2>")[1].split("<h2>")[0]
+        assert [name for name in re.findall(r">([^<>]+)<", part) if name in order] == order

@@ -212,3 +212,16 @@ def test_pages_of_a_folder_and_of_a_pair(store, files, tmp_path):
         assert "b.npz" in text
         assert "board.json" not in text
         assert "://" not in text
+
+
+def test_a_folder_of_one_model_names_its_files(store, files, tmp_path):
+    folder = tmp_path / "seeds"
+    folder.mkdir()
+    for name in "ab":
+        with np.load(files / f"{name}.npz") as plain:
+            arrays = {key: plain[key] for key in plain.files if key != "meta"}
+        np.savez(folder / f"seed-{name}.npz", **arrays, meta=np.array(json.dumps({"model": "mine"})))
+    run("score", folder, "--data", store, "--report", tmp_path / "folder.html")
+    told = (tmp_path / "folder.html").read_text().split("<h2>Who can be told apart</h2>")[1]
+    assert "mine (seed-a)" in told
+    assert "mine (seed-b)" in told

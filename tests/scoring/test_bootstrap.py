@@ -10,6 +10,7 @@ from fmfbench.scoring.bootstrap import (
     correlation_seconds,
     cut_blocks,
     difference_interval,
+    frame_seconds,
     proportion_interval,
 )
 
@@ -40,12 +41,19 @@ def test_a_gap_leaves_blocks_out_not_empty():
 
 
 @pytest.mark.parametrize(
-    ("correlation", "seconds"),
-    [(0.0, 5.0), (2.0, 12.0), (1000.0, 1000 / 6)],
-    ids=["floor", "six times", "six left"],
+    ("lengths", "correlation", "seconds"),
+    [
+        ((1000, 1500), 0.0, 5.0),
+        ((10_000, 15_000), 0.0, 20.0),
+        ((10_000, 15_000), 4.0, 24.0),
+        ((10_000, 15_000), 1000.0, 1000 / 6),
+        ((1000,) * 25, 0.0, 1000 / 150),
+    ],
+    ids=["floor", "fifty blocks", "six times", "six left", "six a recording"],
 )
-def test_block_length_follows_the_correlation(correlation, seconds):
-    assert make_blocks(seconds=None, correlation=correlation)[2].seconds == pytest.approx(seconds)
+def test_block_length_follows_the_correlation(lengths, correlation, seconds):
+    blocks = make_blocks(lengths, seconds=None, correlation=correlation)[2]
+    assert blocks.seconds == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("tau", [0.4, 2.0, 5.0])
@@ -56,15 +64,17 @@ def test_correlation_time_of_an_autoregression(tau):
     keep = np.exp(-0.04 / tau)
     recording, times, _ = make_blocks((40_000, 40_000))
     series = np.concatenate([lfilter([1], [1, -keep], rng.normal(size=40_000)) for _ in range(2)])
-    assert correlation_seconds(series, recording, times) == pytest.approx(tau, rel=0.25)
+    assert correlation_seconds(series, recording, frame_seconds(recording, times)) == pytest.approx(
+        tau, rel=0.25
+    )
 
 
 def test_correlation_of_nothing():
     recording, times, _ = make_blocks((500, 500))
-    assert correlation_seconds(np.zeros(1000), recording, times) == 0.0
+    assert correlation_seconds(np.zeros(1000), recording, frame_seconds(recording, times)) == 0.0
     noise = np.random.default_rng(0).normal(size=1000)
-    assert correlation_seconds(noise, recording, times) < 0.04
-    assert correlation_seconds(np.ones(1), np.zeros(1, int), np.zeros(1, int)) == 0.0
+    assert correlation_seconds(noise, recording, frame_seconds(recording, times)) < 0.04
+    assert correlation_seconds(np.ones(1), np.zeros(1, int), 0.04) == 0.0
 
 
 def test_sums_and_weights():
@@ -194,9 +204,9 @@ def test_the_last_sample_is_in_the_last_block():
 @pytest.mark.parametrize(
     ("spans", "correlation", "seconds", "apart", "count"),
     [
-        ((400, 600, 1000), 4.0, None, True, 84),  # many blocks a recording
+        ((400, 600, 1000), 4.0, None, True, 50),  # many blocks a recording
         ((400, 600, 1000), 60.0, None, False, 6),  # two: not kept apart
-        ((200,) * 10, 3.0, None, True, 110),
+        ((200,) * 10, 3.0, None, True, 60),
         ((200,) * 10, 16.0, None, False, 10),  # each is a block
         ((200,) * 5, 16.0, None, False, 10),  # fewer than six recordings are cut
         ((200,) * 10, 16.0, 96.0, True, 20),  # as asked for

@@ -13,11 +13,11 @@ from fmfbench.errors import PredictionError
 from fmfbench.exchange.labels import Labels, labels_from_dataset
 from fmfbench.exchange.masks import pack_masks, unpack_masks
 from fmfbench.exchange.predictions import write_predictions
-from fmfbench.scoring.bootstrap import correlation_seconds
+from fmfbench.scoring.bootstrap import correlation_seconds, frame_seconds
 from fmfbench.scoring.evidence import Tally, error_blocks
 from fmfbench.scoring.metrics import COUNT_METRICS, metric
 from fmfbench.scoring.orientation import orientation_ious, orientation_warning
-from fmfbench.scoring.ranks import auroc, rank
+from fmfbench.scoring.ranks import auroc, average_precision, rank
 from fmfbench.scoring.score import score
 from fmfbench.scoring.trivial import trivial_metrics, trivial_predictions, trivial_warnings
 
@@ -251,13 +251,17 @@ def test_blocks_are_as_long_as_the_most_correlated_of_what_metrics_are_sums_of(s
             return sum(a / b for a, b in pairs) / len(pairs)
 
         series.append(by_brute_force(value, np.ones(count)))
-    series.append(by_brute_force(lambda w: auroc(rank(label, p), w), np.ones(count)))
-    known = [correlation_seconds(each.astype(float), labels.recording, labels.frame_time) for each in series]
-    blocks = error_blocks([Tally(frame=frame, pixel=pixel)], labels, None, scores=[p])
+    series += [
+        by_brute_force(lambda w, figure=figure: figure(rank(label, p), w), np.ones(count))
+        for figure in (auroc, average_precision)
+    ]
+    step = frame_seconds(labels.recording, labels.frame_time)
+    known = [correlation_seconds(each.astype(float), labels.recording, step) for each in series]
+    blocks = error_blocks([Tally(frame=frame, pixel=pixel)], labels, None, rankings=[rank(label, p)])
     assert blocks.correlation == pytest.approx(max(known), rel=1e-3)
     alone = error_blocks([Tally(frame=frame, pixel=None)], labels, None)
     assert alone.correlation == pytest.approx(
-        max(k for i, k in enumerate(known) if i not in (1, 6, 7)), rel=1e-3
+        max(k for i, k in enumerate(known) if i not in (1, 6, 7, 8)), rel=1e-3
     )
 
 

@@ -73,8 +73,9 @@ def test_replicates_in_bins_spread_as_those_of_every_threshold(ties, monkeypatch
     weights = rng.multinomial(99, np.full(100, 0.01), size=150) * (100 / 99)
     formulas = {"auroc": ranks.area, "ap": ranks.precision}
     ranking = ranks.rank(label, score)
+    monkeypatch.setattr(ranks, "_MOST_RANKED", len(label))
     exact = ranks.rank_replicates(ranking, block, weights, formulas)
-    monkeypatch.setattr(ranks, "_MOST_RANKED", 1000)
+    monkeypatch.undo()
     binned = ranks.rank_replicates(ranking, block, weights, formulas)
     for name in formulas:
         assert not np.array_equal(binned[name], exact[name])
@@ -82,3 +83,29 @@ def test_replicates_in_bins_spread_as_those_of_every_threshold(ties, monkeypatch
         assert np.corrcoef(binned[name], exact[name])[0, 1] > 0.999
     if ties:  # 101 scores: fewer than bins, so that nothing is joined
         np.testing.assert_allclose(binned["auroc"], exact["auroc"], rtol=2e-3)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_influences_are_the_slopes_of_the_figures(ties, seed):
+    rng = np.random.default_rng(seed)
+    label = np.append([0, 1], rng.integers(0, 2, 60)).astype(np.uint8)
+    score = rng.integers(0, 9, 62) / 9 if ties else rng.random(62)
+    ranking = ranks.rank(label, score)
+    for figure, influence in (
+        (ranks.auroc, ranks.area_influence(ranking)),
+        (ranks.average_precision, ranks.precision_influence(ranking)),
+    ):
+        weight = np.ones(62)
+        for row in range(62):
+            step = np.zeros(62)
+            step[row] = 1e-5
+            slope = (figure(ranking, weight + step) - figure(ranking, weight - step)) / 2e-5
+            assert influence[row] == pytest.approx(slope, abs=1e-8)
+        assert influence.sum() == pytest.approx(0, abs=1e-12)
+
+
+def test_influences_of_one_class_are_none():
+    ranking = ranks.rank(np.ones(4, np.uint8), np.arange(4.0))
+    assert not ranks.area_influence(ranking).any()
+    assert not ranks.precision_influence(ranking).any()
