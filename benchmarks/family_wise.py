@@ -84,6 +84,8 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--models", type=int, default=18)
     parser.add_argument("--only", choices=LENGTHS, help="one row group of the table")
+    parser.add_argument("--tau", type=float, nargs="+", default=[1.0, 4.0])
+    parser.add_argument("--rate", type=float, nargs="+", default=[0.05, 0.20])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print(
@@ -91,7 +93,7 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|")
     chosen = {options.only: LENGTHS[options.only]} if options.only else LENGTHS
-    for (name, lengths), tau, rate in product(chosen.items(), (1.0, 4.0), (0.05, 0.20)):
+    for (name, lengths), tau, rate in product(chosen.items(), options.tau, options.rate):
         rng = np.random.default_rng([options.seed, sum(lengths), int(tau), int(rate * 100)])
         labels = labels_of(lengths)
         rows = np.array(
