@@ -134,7 +134,7 @@ def test_corrupted_input_is_said_loudly(files, tmp_path):
         (["FILE", "--labels", "LABELS", "--data", "LABELS"], "exactly one of"),
         (["none.npz", "--labels", "LABELS"], "none.npz: expected an .npz file, got nothing"),
         (["FILE", "--labels", "none.npz"], "none.npz"),
-        (["FILE", "--labels", "FILE"], "missing; write one with `fmfbench labels export`"),
+        (["FILE", "--labels", "FILE"], "recording, split; write one with `fmfbench labels export`"),
         (["FILE", "--labels", "LABELS", "--split", "train"], "not in split train"),
         (["FILE", "--labels", "LABELS", "--aupro-limit", "0"], "AUPRO limit above 0 and at most 1, got 0"),
         (
