@@ -93,7 +93,7 @@ def rank_figures(ranking: ranks.Ranking | None, blocks: Blocks, weights: Floats)
         return undefined_figures(RANK_METRICS, ranking.one_class)
     block = blocks.of_sample[ranking.order]
     bearing = min(
-        np.count_nonzero(np.bincount(block[side])) for side in (ranking.abnormal, ~ranking.abnormal)
+        int(np.count_nonzero(np.bincount(block[side]))) for side in (ranking.abnormal, ~ranking.abnormal)
     )
     formulas = {name: metric(name).formula for name in RANK_METRICS}
     replicates = ranks.rank_replicates(ranking, blocks.of_sample, weights, formulas)
