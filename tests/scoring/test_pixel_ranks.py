@@ -299,7 +299,7 @@ def test_a_label_file_and_the_written_forms(data, dense, tmp_path):
     assert f"| AUPRO, FPR to 0.2 | {values['aupro']:.6f} |" in text
     assert f"pixel scores: float32, {values['regions']} abnormal regions" in text
     rows = score_csv([result]).splitlines()
-    assert len(rows) == 1 + 14
+    assert len(rows) == 1 + 15
     assert f",aupro,{values['aupro']!r},,," in next(row for row in rows if ",aupro," in row)
     found, rows = read_for(path, data, "test")
     page = write_report(tmp_path / "r.html", result, found, rows, data).read_text("utf-8")
