@@ -313,7 +313,7 @@ def test_without_pixel_scores_nothing_is_said_but_why(data, guess, save):
     assert ranking["pixel_auroc"] is ranking["aupro"] is ranking["regions"] is ranking["pixel_score"] is None
     assert ranking["undefined"] == dict.fromkeys(["pixel_auroc", "aupro"], "no pixel_score in the file")
     assert "AUPRO" not in result.to_markdown() + score_csv([result]) + scores_markdown([result])
-    assert len(score_csv([result]).splitlines()) == 1 + 12
+    assert len(score_csv([result]).splitlines()) == 1 + 13
 
 
 def test_the_table_of_several_has_them_where_one_file_has(data, guess, dense, save):
