@@ -42,14 +42,14 @@ from fmfbench_models.training.step import make_optimiser, make_step
 Array = npt.NDArray[Any]
 
 FRAMES, STRIDE = 2, 18
-SECONDS, HZ = 60, 2  # of current, unless --seconds says otherwise
+SECONDS, HZ = 20, 2  # of current, unless --seconds says otherwise
 LONGEST = 220  # s of current that are drawn
 HORIZONS = (5, 20, 60)
 TRAIN, TEST = 6_000, 1_800  # windows of a seed
-BATCH, RATE = 16, 3e-3
+BATCH, RATE = {"current": 32, "visual": 16, "both": 16}, 3e-3
 SHIFT, JITTER = 8, 0.2
 ALPHA = 0.05  # weight of the class term: few pixels are abnormal, and at 1 their term is drowned
-CURRENT_JITTER, DROPOUT = 0.3, 0.3
+CURRENT_JITTER, DROPOUT = 0.1, 0.2
 BLOCK_SECONDS = 60
 BANDS = (0.0, 0.1, 0.5, 1.01)
 MODALITIES = ("current", "visual", "both")
@@ -153,6 +153,7 @@ def train(
 ) -> tuple[Model, float]:
     """FmFormer nano after `steps` updates, and seconds of processor time a step."""
     torch.manual_seed(seed)
+    size = BATCH[modality]
     lengths = {"num_frames": FRAMES, "size": [64, 64], "current_length": windows["current"].shape[1]}
     model = create_model("fmformer", preset="nano", modality=modality, **lengths)
     rows = np.flatnonzero(windows["split"] == 0)
@@ -163,7 +164,7 @@ def train(
         with torch.no_grad():
             model.decoder.out.bias.copy_(torch.tensor([0.0, np.log(share / (1.0 - share))]))
     recipe = Recipe(
-        batch_size=BATCH,
+        batch_size=size,
         lr=rate,
         lr_steps=(),
         alpha=alpha,
@@ -179,12 +180,12 @@ def train(
     rng = np.random.default_rng(seed)
     started = time.process_time()
     for number in range(steps):
-        if at + BATCH > len(order):
+        if at + size > len(order):
             order, epoch, at = rng.permutation(rows), epoch + 1, 0
         for group in optimiser.param_groups:  # a cosine to 0 after a short rise
             group["lr"] = rate * min(1.0, (number + 1) / 50) * 0.5 * (1.0 + np.cos(np.pi * number / steps))
-        step(augment(batch_of(windows, order[at : at + BATCH]), recipe, seed, epoch, transposed=False))
-        at += BATCH
+        step(augment(batch_of(windows, order[at : at + size]), recipe, seed, epoch, transposed=False))
+        at += size
     return model.eval(), (time.process_time() - started) / steps
 
 

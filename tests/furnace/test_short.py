@@ -1,0 +1,80 @@
+"""The arithmetic of `benchmarks/fmf_sim_short.py`: what its table says of two models, and its controls."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    return importlib.import_module("fmf_sim_short")
+
+
+def judged(score: list[float], label: list[int], visibility: list[float], recording: int) -> dict:
+    return {
+        "score": np.array(score),
+        "label": np.array(label),
+        "visibility": np.array(visibility),
+        "frame": 3000 * np.arange(len(score)),
+        "recording": np.full(len(score), recording),
+    }
+
+
+def test_gain_is_the_difference_in_accuracy_of_a_band_and_its_interval_holds_it(short: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, (2, 400))
+    seen = rng.random((2, 400))
+    right = [rng.random((2, 400)) < share for share in (0.9, 0.7)]
+    first, second = (
+        [judged(np.where(own[k], label[k], 1 - label[k]), label[k], seen[k], k) for k in range(2)]
+        for own in right
+    )
+    value, low, high = short.gain(first, second)
+    assert value == pytest.approx(right[0].mean() - right[1].mean())
+    spread = 1.96 * np.std(right[0].astype(float) - right[1]) / np.sqrt(right[0].size)  # blocks of one window
+    assert (value - low, high - value) == pytest.approx((spread, spread), rel=0.15)
+    hidden = seen < 0.1
+    assert short.gain(first, second, 0.0, 0.1)[0] == pytest.approx(
+        right[0][hidden].mean() - right[1][hidden].mean()
+    )
+    assert short.gain(first, first) == (0.0, 0.0, 0.0)
+
+
+def test_figures_of_known_scores(short: ModuleType) -> None:
+    found = judged([0.9, 0.8, 0.2, 0.6], [1, 1, 0, 0], [0.05, 0.3, 0.7, 0.9], 0)
+    found |= {"pixels": np.array([[3, 5, 7, 9], [1, 3, 5, 7]]), "twin": np.array([0.5, 0.5, 0.5, 0.5])}
+    got = short.figures(found)
+    assert got["accuracy"] == 0.75
+    assert got["auroc"] == 1.0
+    assert got["bands"] == [1.0, 1.0, 0.5]
+    assert got["counts"] == [1, 1, 2]
+    assert got["twin"] == 0.5
+    assert got["moved"] == 0.0  # half a block later every label is the other one
+    assert got["miou"] == pytest.approx((4 / 8 + 12 / 16) / 2)
+
+
+def test_covered_paints_the_place_and_nothing_else(short: ModuleType) -> None:
+    video = np.random.default_rng(1).integers(0, 256, (3, 3, 2, 12, 16)).astype(np.uint8)
+    box = np.array([[2, 3, 7, 9], [0, 0, 16, 12], [15, 11, 16, 12]])
+    got = short.covered({"video": video, "box": box})["video"]
+    for clip, whole, (x0, y0, x1, y1) in zip(got, video, box.tolist(), strict=True):
+        inside = np.zeros((12, 16), dtype=bool)
+        inside[y0:y1, x0:x1] = True
+        np.testing.assert_array_equal(clip[..., ~inside], whole[..., ~inside])
+        mean = whole.reshape(3, 2, -1).mean(axis=2).astype(np.uint8)
+        np.testing.assert_array_equal(clip[..., inside], np.repeat(mean[..., None], inside.sum(), axis=2))
+
+
+def test_cut_keeps_the_end_of_the_current(short: ModuleType) -> None:
+    current = np.arange(2 * 440 * 3).reshape(2, 440, 3)
+    np.testing.assert_array_equal(short.cut({"current": current}, 5)["current"], current[:, 430:])
+    with pytest.raises(SystemExit, match="expected 1 to 220, got 221"):
+        short.cut({"current": current}, 221)
