@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -89,7 +90,11 @@ def joined_cluster(scheduler: str | None = None, processes: int | None = None) -
 
 
 def run_tasks(client: Client, tasks: list[Any], describe: str, unit: str) -> list[Any]:
-    """Results of (function, arguments...) tasks, in order, with a bar; the first error ends the others."""
+    """Results of (function, arguments...) tasks, in order, with a bar.
+
+    The first error ends the others: it is raised when no worker is at one of them any more, so that nothing is written
+    while what they wrote is cleared away.
+    """
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
@@ -100,12 +105,27 @@ def run_tasks(client: Client, tasks: list[Any], describe: str, unit: str) -> lis
                 future.result()
                 bar.update(1)
         return [future.result() for future in futures]
-    except KilledWorker as error:
-        raise FailedError(
-            f"{describe}: {_TRIES} workers died at one task; give them more memory ({error})"
-        ) from None
+    except BaseException as error:
+        client.cancel(futures)
+        _wait_until_idle(client)
+        if isinstance(error, KilledWorker):
+            raise FailedError(
+                f"{describe}: {_TRIES} workers died at one task; give them more memory ({error})"
+            ) from None
+        raise
     finally:
         client.cancel(futures)
+
+
+def _wait_until_idle(client: Client) -> None:
+    """Wait, a minute at most, until no worker is at a task: one that runs cannot be stopped, only be waited for."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until and any(client.run(_tasks_at_work, on_error="ignore").values()):
+        time.sleep(0.05)
+
+
+def _tasks_at_work(dask_worker: Any) -> int:
+    return len(dask_worker.state.executing)
 
 
 def convert_on(

@@ -76,6 +76,23 @@ def test_what_a_cluster_is_asked_for():
         pass
 
 
+def _late(path: Path) -> None:
+    time.sleep(0.7)
+    path.write_text("late")
+
+
+def _wrong() -> None:
+    raise InputError("expected good input, got bad")
+
+
+def test_an_error_is_raised_when_nobody_writes_any_more(client, tmp_path):
+    with pytest.raises(InputError, match="bad"):
+        run_tasks(client, [(_late, tmp_path / "a"), (_wrong,)], "try", "task")
+    written = (tmp_path / "a").exists()  # not, where it had not begun
+    time.sleep(1.0)
+    assert (tmp_path / "a").exists() == written
+
+
 def raw_folder(folder: Path) -> Path:
     """Two raw recordings with their tables, H != W, one of them of variable rate."""
     for number, name in enumerate(("run1.mp4", "run2.mkv")):
