@@ -135,7 +135,10 @@ def test_a_folder_gives_one_table(store, files):
     ("arguments", "words"),
     [
         (("score", "EMPTY", "--data", "STORE"), "got none"),
-        (("score", "FILES", "--data", "STORE", "--bundle", "r.fmfb"), "for one file"),
+        (
+            ("score", "FILES", "--data", "STORE", "--bundle", "r.fmfb"),
+            "expected one prediction file, got the folder",
+        ),
         (("compare", "A", "A", "--data", "STORE", "--report", "r.pdf"), "a name for a page, ending in .html"),
         (("score", "A", "--data", "STORE", "--report", "none/r.html"), "existing folder"),
         (("score", "A", "--data", "NONE"), "NONE"),
@@ -143,7 +146,10 @@ def test_a_folder_gives_one_table(store, files):
         (("score", "A", "--data", "STORE", "--resamples", "0"), "at least 20 resamples"),
         (("score", "A", "--data", "STORE", "--seed", "-1"), "seed of 0 or more"),
         (("score", "A", "--data", "STORE", "--block-seconds", "inf"), "finite time"),
-        (("score", "A", "--data", "STORE", "--protocol", "none"), "protocol 'none'"),
+        (
+            ("score", "A", "--data", "STORE", "--protocol", "none"),
+            "expected one of paper, official, short, got 'none'",
+        ),
         (("score", "A", "--data", "STORE", "--markdown", "FILES"), "got a folder"),
         (("score", "A", "--data", "STORE", "--csv", "FILES"), "got a folder"),
         (("score", "A", "--data", "STORE", "--report", "FILES"), "got a folder"),

@@ -104,7 +104,7 @@ def test_labels_come_close_to_what_is_hot_and_are_not_it(furnace: Furnace) -> No
 
 
 def test_labels_stay_where_nothing_is_seen(furnace: Furnace) -> None:
-    hidden = np.flatnonzero((furnace.mist_depth > 3.0) & (furnace.plan.class_label > 0))[::40]
+    hidden = np.flatnonzero((furnace.mist_depth > 3.0) & (furnace.plan.class_label > 0))[::20]
     assert len(hidden) > 3
     for frame in hidden.tolist():
         label, hot = furnace.draw_labels(frame, frame + 1)[0], furnace.draw_hot(frame, frame + 1)[0]

@@ -74,7 +74,7 @@ def test_what_is_judged_is_kept_when_another_recording_is_opened(awkward_store: 
     run.begin(second, 0)
     for _ in range(100):
         judge.gate.release()
-    wait_for(lambda: run.state()["recording"] == second and run.state()["done"] == run.state()["total"])
+    wait_for(lambda: run.state()["recording"] == second and 0 < run.state()["total"] == run.state()["done"])
     entry, arrays = library.verdicts(first, 0)
     assert before <= entry["samples"] < library.recording(first).num_frames
     known = np.flatnonzero(arrays["pred"] != 255)
