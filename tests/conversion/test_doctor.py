@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from fmfbench_cli.main import main
 
 import fmfbench
-from fmfbench.conversion.doctor import diagnose
+from fmfbench.conversion.doctor import _SHOWN, Diagnosis, FileReport, diagnose
 from fmfbench.sources.kinds import KINDS
 
 DATA = Path(__file__).parents[1] / "data"
@@ -251,3 +251,12 @@ def test_counted_rows_get_the_rate_at_which_they_last_as_long_as_the_video(
         assert "--current-hz" in told.problems[0]
     else:
         assert str(told.command).endswith(f"--current-hz {rate}")
+
+
+@pytest.mark.parametrize("more", [0, 1, 3])
+def test_a_page_of_many_faults_says_how_many_it_leaves_out(more: int) -> None:
+    files = [FileReport(path=f"f{k:03d}", is_="unknown", problem="no use") for k in range(_SHOWN + more)]
+    text = Diagnosis(path="folder", files=files).to_text()
+    assert text.count("  wrong f") == _SHOWN
+    assert ("more files with a problem" in text) == bool(more)
+    assert not more or f"and {more} more files with a problem" in text
