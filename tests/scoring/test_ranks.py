@@ -64,12 +64,16 @@ def test_curves():
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_replicates_in_bins_spread_as_those_of_every_threshold(ties, monkeypatch):
+@pytest.mark.parametrize(
+    "abnormal", [0.002, 0.05, 0.3, 0.98]
+)  # a rare class stands in few places of the order
+@pytest.mark.parametrize("apart", [1.0, 4.0, 7.0])  # well parted, all is decided in few places too
+def test_replicates_in_bins_spread_as_those_of_every_threshold(ties, abnormal, apart, monkeypatch):
     rng = np.random.default_rng(3)
-    label = (rng.random(20_000) < 0.3).astype(np.uint8)
-    score = np.clip(0.4 + 0.2 * label + rng.normal(0, 0.2, len(label)), 0, 1)
-    score = score.round(2) if ties else score
+    label = (rng.random(20_000) < abnormal).astype(np.uint8)
     block = np.repeat(np.arange(100), 200)
+    score = apart * label + rng.normal(0, 1, len(label)) + rng.normal(0, 0.5, 100)[block]
+    score = score.round(1) if ties else score
     weights = rng.multinomial(99, np.full(100, 0.01), size=150) * (100 / 99)
     formulas = {"auroc": ranks.area, "ap": ranks.precision}
     ranking = ranks.rank(label, score)
@@ -78,11 +82,10 @@ def test_replicates_in_bins_spread_as_those_of_every_threshold(ties, monkeypatch
     monkeypatch.undo()
     binned = ranks.rank_replicates(ranking, block, weights, formulas)
     for name in formulas:
-        assert not np.array_equal(binned[name], exact[name])
-        assert np.std(binned[name]) == pytest.approx(np.std(exact[name]), rel=0.01)
-        assert np.corrcoef(binned[name], exact[name])[0, 1] > 0.999
-    if ties:  # 101 scores: fewer than bins, so that nothing is joined
-        np.testing.assert_allclose(binned["auroc"], exact["auroc"], rtol=2e-3)
+        assert np.std(binned[name]) == pytest.approx(np.std(exact[name]), rel=0.03, abs=1e-12)
+        assert np.std(binned[name] - exact[name]) <= 0.05 * np.std(exact[name]) + 1e-12
+    if ties:  # fewer turns than bins
+        np.testing.assert_allclose(binned["auroc"], exact["auroc"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("ties", [False, True])
