@@ -55,7 +55,8 @@ class Metric:
             divided by the number of samples. "events": `formula(drawn)` of an `EventDraw`.
         higher_is_better: the direction.
         undefined: why there is no value where a denominator is 0; one reason for each quotient.
-        official: the value with the smoothing constants of the authors' released code.
+        judges: the classes of which an interval needs to have seen enough (`bearing_blocks`).
+        official: the value with the smoothing constants of the authors' released code; None: it has no such metric.
         share: it lies between 0 and 1.
         overall: it judges both classes: a constant answer is not perfect in it, so it can be held against the trivial
             baselines.
@@ -68,6 +69,7 @@ class Metric:
     higher_is_better: bool
     formula: Callable[..., Any]
     undefined: tuple[str, ...] = ()
+    judges: tuple[Literal["normal", "abnormal"], ...] = ()
     official: Callable[[Confusion], float] | None = None
     share: bool = True
     overall: bool = True
@@ -171,6 +173,7 @@ METRICS: tuple[Metric, ...] = (
         higher_is_better=True,
         formula=_f1,
         undefined=("no sample is labelled or predicted abnormal",),
+        judges=("abnormal",),
         official=_official_f1,
     ),
     Metric(
@@ -181,6 +184,7 @@ METRICS: tuple[Metric, ...] = (
         higher_is_better=False,
         formula=_false_positive_rate,
         undefined=("no sample is normal",),
+        judges=("normal",),
         official=lambda c: c.fp / (c.fp + c.tn + _RATE_EPSILON),
         overall=False,
     ),
@@ -192,6 +196,7 @@ METRICS: tuple[Metric, ...] = (
         higher_is_better=False,
         formula=_miss_rate,
         undefined=("no sample is abnormal",),
+        judges=("abnormal",),
         official=lambda c: c.fn / (c.fn + c.tp + _RATE_EPSILON),
         overall=False,
     ),
@@ -206,6 +211,7 @@ METRICS: tuple[Metric, ...] = (
             "no pixel is normal in labels or predictions",
             "no pixel is abnormal in labels or predictions",
         ),
+        judges=("normal", "abnormal"),
         official=_official_iou,
     ),
     Metric(
@@ -418,13 +424,10 @@ def bearing_blocks(sums: NDArray[Any]) -> dict[str, int]:
         )
         tn, fp, fn, tp = columns[:4] if entry.counted == "frames" else columns[4:]
         classes = {"normal": tn + fp, "abnormal": fn + tp}
-        seen = [int(np.count_nonzero(classes[each] > 0)) for each in _JUDGES.get(name, ())]
+        seen = [int(np.count_nonzero(classes[each] > 0)) for each in entry.judges]
         if seen and min(seen) < 5 and (tn + fp + fn + tp).any():
             found[name] = max(1, min(found[name], *seen))
     return found
-
-
-_JUDGES = {"f1": ("abnormal",), "fdr": ("normal",), "mdr": ("abnormal",), "miou": ("normal", "abnormal")}
 
 
 def official_metrics(frame: Confusion, pixel: Confusion | None) -> dict[str, float | None]:
@@ -433,12 +436,11 @@ def official_metrics(frame: Confusion, pixel: Confusion | None) -> dict[str, flo
     With e = 1e-6: accuracy = (TP+TN)/(N+e), p = TP/(TP+FP+e), r = TP/(TP+FN+e), F1 = 2pr/(p+r+1e-5),
     FDR = FP/(FP+TN+e), MDR = FN/(FN+TP+e); mIoU = mean over both classes of I/(U+1e-5).
     So a perfect score stays below 1, an absent class scores 0, and without positives F1 and MDR read 0.
-    mIoU is None only where there are no masks.
+    mIoU is None only where there are no masks, a metric that the released code lacks always.
     """
     values: dict[str, float | None] = {}
     for name in COUNT_METRICS:
         entry = _BY_NAME[name]
         counts = frame if entry.counted == "frames" else pixel
-        if entry.official is not None:
-            values[name] = None if counts is None else entry.official(counts)
+        values[name] = None if counts is None or entry.official is None else entry.official(counts)
     return values

@@ -25,7 +25,7 @@ from fmfbench.files.remote import Place, parse_place
 from fmfbench.scoring.bootstrap import check_resampling
 from fmfbench.scoring.evidence import Tally, gather_evidence, no_pixels_reason, tally
 from fmfbench.scoring.figures import count_figures
-from fmfbench.scoring.metrics import COUNT_METRICS, Figure, count_metrics, official_metrics
+from fmfbench.scoring.metrics import COUNT_METRICS, Figure, count_metrics, metric, official_metrics
 from fmfbench.scoring.pixel_ranks import AUPRO_LIMIT, check_limit
 from fmfbench.scoring.provenance import provenance_notes
 from fmfbench.scoring.receipt import command_text, make_receipt
@@ -180,7 +180,9 @@ def _plain_figures(counts: Tally, labels: Labels, compat: str | None) -> tuple[F
     frame, pixel = counts.frame_total, counts.pixel_total
     no_pixels = no_pixels_reason(labels)
     if compat == "official":
-        return count_figures(official_metrics(frame, pixel), dict.fromkeys(COUNT_METRICS, no_pixels))
+        lacking = "the authors' released evaluation code has no such metric"
+        reasons = {name: no_pixels if metric(name).official else lacking for name in COUNT_METRICS}
+        return count_figures(official_metrics(frame, pixel), reasons)
     return count_figures(*count_metrics(frame, pixel, no_pixels))
 
 

@@ -3,11 +3,14 @@
 Also tests fmfbench.scoring: counts.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
 from fmfbench.exchange.masks import pack_masks, padding_is_set, unpack_masks
+from fmfbench.scoring import metrics
 from fmfbench.scoring.counts import Confusion, confusion, mask_counts, pixel_confusion
 from fmfbench.scoring.metrics import (
     CALIBRATION_METRICS,
@@ -217,6 +220,16 @@ def test_bearing_blocks_by_hand():
     sums[4, 5] = 1
     assert bearing_blocks(sums) == {"accuracy": 2, "f1": 2, "fdr": 1, "mdr": 1, "miou": 1}
     assert bearing_blocks(np.zeros((3, 8))) == dict.fromkeys(COUNT_METRICS, 0)
+
+
+def test_a_class_that_few_blocks_hold_bears_what_judges_it(monkeypatch):
+    """Nothing is wrong; abnormal samples are in two of nine blocks: a metric of them is carried by these at most."""
+    sums = np.zeros((9, 8), int)
+    sums[:, 0] = sums[:, 4] = 10
+    sums[3:5, 3] = sums[3:5, 7] = 4
+    assert bearing_blocks(sums) == {"accuracy": 0, "f1": 1, "fdr": 0, "mdr": 1, "miou": 1}
+    monkeypatch.setitem(metrics._BY_NAME, "accuracy", replace(metric("accuracy"), judges=("abnormal",)))
+    assert bearing_blocks(sums)["accuracy"] == 1
 
 
 def test_families_of_metrics_are_whole():

@@ -4,6 +4,7 @@ Also tests fmfbench.scoring: receipt, result.
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.metrics import confusion_matrix
 from fmfbench.errors import PredictionError
 from fmfbench.exchange.labels import labels_from_dataset, write_labels
 from fmfbench.exchange.predictions import write_predictions
+from fmfbench.scoring import metrics
 from fmfbench.scoring import score as scoring
 from fmfbench.scoring.receipt import PASSING
 from fmfbench.scoring.score import score
@@ -85,6 +87,16 @@ def test_all_normal_on_an_all_normal_split(data, tmp_path):
     assert official.metrics["miou"] < 0.5
     assert official.metrics["mdr"] == 0.0
     assert official.compat == "official"
+
+
+def test_a_metric_that_the_released_code_lacks_is_undefined_there(data, guess, save, monkeypatch):
+    """As a new one is, whose entry in the table says nothing of the released code."""
+    monkeypatch.setitem(metrics._BY_NAME, "fdr", replace(metrics.metric("fdr"), official=None))
+    result = score(save(guess), data, compat="official")
+    assert result.metrics["fdr"] is None
+    assert result.undefined == {"fdr": "the authors' released evaluation code has no such metric"}
+    assert "no such metric" in result.to_markdown()
+    assert score(save(guess), data).metrics["fdr"] is not None
 
 
 def test_no_mask_leaves_only_miou_undefined(data, guess, save):
