@@ -24,7 +24,7 @@ from tqdm import tqdm
 from fmfbench.conversion.convert import convert_opened, file_stamps, make_options
 from fmfbench.conversion.findings import Report
 from fmfbench.conversion.verify import verify
-from fmfbench.errors import FailedError, InputError, MissingDependencyError
+from fmfbench.errors import FailedError, FmfbenchError, InputError, MissingDependencyError
 from fmfbench.files.atomic import write_text
 from fmfbench.files.lock import target_lock
 from fmfbench.files.remote import Place, RemotePath, parse_place
@@ -60,7 +60,8 @@ def joined_cluster(scheduler: str | None = None, processes: int | None = None) -
         MissingDependencyError: Dask is not installed.
     """
     if (scheduler is None) == (processes is None):
-        raise InputError("expected --scheduler ADDRESS or --processes N, got both")
+        got = "neither" if scheduler is None else "both"
+        raise InputError(f"expected --scheduler ADDRESS or --processes N, got {got}")
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -94,6 +95,9 @@ def run_tasks(client: Client, tasks: list[Any], describe: str, unit: str) -> lis
 
     The first error ends the others: it is raised when no worker is at one of them any more, so that nothing is written
     while what they wrote is cleared away.
+
+    Raises:
+        FailedError: twenty workers died at one task, or the scheduler is gone.
     """
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
@@ -104,28 +108,42 @@ def run_tasks(client: Client, tasks: list[Any], describe: str, unit: str) -> lis
             for future in as_completed(futures):
                 future.result()
                 bar.update(1)
-        return [future.result() for future in futures]
-    except BaseException as error:
+        results = [future.result() for future in futures]
         client.cancel(futures)
-        _wait_until_idle(client)
+    except BaseException as error:
+        gone = not _ended(client, futures)
         if isinstance(error, KilledWorker):
             raise FailedError(
                 f"{describe}: {_TRIES} workers died at one task; give them more memory ({error})"
             ) from None
+        if gone and not isinstance(error, (FmfbenchError, KeyboardInterrupt)):
+            raise FailedError(
+                f"{describe}: expected the cluster's scheduler to answer, got none any more; start it again, and the "
+                "same command resumes"
+            ) from error
         raise
-    finally:
+    return results
+
+
+def _ended(client: Client, futures: list[Any]) -> bool:
+    """Cancel tasks and wait, a minute at most, until no worker is at one; False where no scheduler answers.
+
+    One that runs cannot be stopped, only be waited for; those of other clients of the cluster are not.
+    """
+    keys, until = {future.key for future in futures}, time.monotonic() + 60
+    try:
         client.cancel(futures)
+        while time.monotonic() < until and any(
+            client.run(_tasks_at_work, keys=keys, on_error="ignore").values()
+        ):
+            time.sleep(0.05)
+    except Exception:  # Dask raises OSError, TimeoutError, RuntimeError and others of its own
+        return False
+    return True
 
 
-def _wait_until_idle(client: Client) -> None:
-    """Wait, a minute at most, until no worker is at a task: one that runs cannot be stopped, only be waited for."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until and any(client.run(_tasks_at_work, on_error="ignore").values()):
-        time.sleep(0.05)
-
-
-def _tasks_at_work(dask_worker: Any) -> int:
-    return len(dask_worker.state.executing)
+def _tasks_at_work(dask_worker: Any, keys: set[Any]) -> int:
+    return sum(task.key in keys for task in dask_worker.state.executing)
 
 
 def convert_on(

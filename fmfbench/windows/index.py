@@ -20,7 +20,7 @@ from fmfbench.windows.tracks import Tracks, build_tracks
 
 if TYPE_CHECKING:
     from fmfbench.store.reader import StoreReader
-from fmfbench.store.recording import Recording
+    from fmfbench.store.recording import Recording
 
 __all__ = ["Arrays", "WindowIndex", "window_places"]
 

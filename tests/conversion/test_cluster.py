@@ -18,7 +18,7 @@ import fmfbench
 from fmfbench.conversion import cluster
 from fmfbench.conversion.cluster import convert_on, joined_cluster, run_tasks, verify_on
 from fmfbench.conversion.verify import verify
-from fmfbench.errors import InputError, SourceError, StoreError
+from fmfbench.errors import FailedError, InputError, SourceError, StoreError
 
 # Dask leaves sockets to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -67,11 +67,16 @@ def test_bad_input_leaves_nothing(client, awkward_tree, tmp_path):
 
 
 def test_what_a_cluster_is_asked_for():
-    with pytest.raises(InputError, match="or --processes N, got both"), joined_cluster():
+    with pytest.raises(InputError, match="or --processes N, got neither"), joined_cluster():
         pass
     with (
         pytest.raises(InputError, match="expected a Dask scheduler there"),
         joined_cluster("tcp://127.0.0.1:9"),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match="or --processes N, got both"),
+        joined_cluster("tcp://127.0.0.1:9", processes=2),
     ):
         pass
 
@@ -91,6 +96,42 @@ def test_an_error_is_raised_when_nobody_writes_any_more(client, tmp_path):
     written = (tmp_path / "a").exists()  # not, where it had not begun
     time.sleep(1.0)
     assert (tmp_path / "a").exists() == written
+
+
+def test_tasks_of_others_on_the_cluster_are_not_waited_for(client, tmp_path):
+    from distributed import Client, wait
+
+    with Client(client.scheduler.address) as other:
+        theirs = other.submit(time.sleep, 5, pure=False)
+        begun = time.monotonic()
+        with pytest.raises(InputError, match="bad"):
+            run_tasks(client, [(_wrong,)], "try", "task")
+        assert time.monotonic() - begun < 4
+        assert theirs.status == "pending"
+        wait(theirs)
+
+
+def test_a_scheduler_that_is_gone_is_named(monkeypatch):
+    from distributed import Client, LocalCluster
+    from distributed.client import CancelledError
+
+    local = LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, silence_logs=60
+    )
+    with Client(local) as client:
+
+        def gone(*_: object, **__: object) -> None:
+            raise OSError("Timed out trying to connect")
+
+        def cancelled(*_: object, **__: object) -> None:
+            raise CancelledError("lost")
+
+        monkeypatch.setattr(client, "cancel", gone)
+        monkeypatch.setattr("distributed.as_completed", cancelled)
+        with pytest.raises(FailedError, match=r"try: expected the cluster's scheduler to answer.*resumes"):
+            run_tasks(client, [(_wrong,)], "try", "task")
+        monkeypatch.undo()
+    local.close()
 
 
 def raw_folder(folder: Path) -> Path:

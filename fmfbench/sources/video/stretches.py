@@ -143,11 +143,11 @@ def join_stretches(video: RawVideo, stretches: list[Stretch], folder: Path) -> J
     """The video from its decoded stretches, or None where they are not surely the frames of one pass."""
     if not stretches:
         return None
-    facts = []
-    for number in range(len(stretches)):
-        path = _files(folder, number)[1]
+    facts, size = [], video.size[0] * video.size[1] * 3
+    for number, stretch in enumerate(stretches):
+        frames, path = _files(folder, number)
         found = json.loads(path.read_text()) if path.exists() else None
-        if found is None:
+        if found is None or not frames.exists() or frames.stat().st_size != len(stretch.stamps) * size:
             return None
         facts.append(found)
     for one, other in pairwise(facts):

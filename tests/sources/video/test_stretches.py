@@ -176,6 +176,19 @@ def test_a_stretch_that_is_there_is_kept_and_one_that_is_not_stops_the_join(tmp_
     same(list(joined.timed_blocks(7, [])), ours)
 
 
+@pytest.mark.parametrize("size", [0, -1, None])
+def test_frames_that_a_crash_cut_short_are_not_joined(tmp_path: Path, size: int | None) -> None:
+    write(tmp_path / "v.mp4", "libx264", gop=9, images=pictures(60))
+    video, folder = open_video_file(tmp_path / "v.mp4"), tmp_path / "s"
+    assert joined_blocks(video, folder, 0.4)[1] is not None
+    frames = folder / "00001.rgb"
+    if size is None:
+        frames.unlink()
+    else:
+        frames.write_bytes(frames.read_bytes()[:size])
+    assert join_stretches(video, plan_stretches(video, 0.4), folder) is None
+
+
 def test_a_disk_that_is_full_leaves_the_video_to_one_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
