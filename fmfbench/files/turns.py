@@ -93,10 +93,11 @@ def _take_over(path: Path, own: _Holder, stale: float) -> None:
     holder = _read(path)
     if not _is_dead(path, holder, stale):
         raise BusyError(f"{path}: another process has this turn; wait until it has finished")
-    # Exactly one process can make this file, named after the dead turn: that one alone replaces it.
+    # Exactly one process can make this file, named after the dead turn: that one alone replaces it. One that was killed
+    # before it had done so has left a turn too, a dead one.
     grave = path.with_name(f".{path.name}.{holder.token if holder else 'unreadable'}.over")
     if not _create(grave, own):
-        raise BusyError(f"{path}: another process takes this turn over")
+        _take_over(grave, own, stale)
     try:
         if _read(path) != holder:  # it was replaced, or given back, between our looks
             raise BusyError(f"{path}: another process has taken this turn")
@@ -130,9 +131,9 @@ def _is_dead(path: Path, holder: _Holder | None, stale: float) -> bool:
 def _now(folder: Path) -> float:
     """The time by the clock of the file system, which may be another machine's."""
     probe = folder / f".now.{uuid.uuid4().hex}"
-    probe.touch()
     try:
-        return probe.stat().st_mtime
+        with probe.open("xb") as stream:  # whose handle stays when another process clears the folder
+            return os.fstat(stream.fileno()).st_mtime
     finally:
         probe.unlink(missing_ok=True)
 

@@ -96,6 +96,37 @@ def test_a_file_that_cannot_be_read_is_someones_for_a_while(tmp_path):
         assert live_turns(tmp_path) == ["row"]
 
 
+@pytest.mark.parametrize(("seconds", "free"), [(10, False), (1000, True)])
+def test_one_that_was_killed_while_it_took_over_keeps_nobody_out(tmp_path, seconds, free):
+    path = tmp_path / "row"
+    foreign(path, 1000)
+    foreign(tmp_path / ".row.t.over", seconds)
+    if free:
+        with turn(path):
+            assert json.loads(path.read_text())["process"] == os.getpid()
+        assert list(tmp_path.iterdir()) == []
+    else:
+        with pytest.raises(BusyError), turn(path):
+            pass
+
+
+def test_a_live_turn_stays_one_while_another_process_clears_the_folder(tmp_path):
+    stop = threading.Event()
+
+    def clear():
+        while not stop.is_set():
+            for left in tmp_path.glob(".*"):
+                left.unlink(missing_ok=True)
+
+    thread = threading.Thread(target=clear)
+    with turn(tmp_path / "row"):
+        thread.start()
+        found = [live_turns(tmp_path) for _ in range(2000)]
+        stop.set()
+        thread.join()
+    assert found.count(["row"]) == len(found)
+
+
 def test_of_many_that_find_a_dead_one_a_single_one_takes_over(tmp_path):
     path = tmp_path / "row"
     foreign(path, 1000)
@@ -135,11 +166,3 @@ def test_it_is_kept_fresh_and_never_removed_under_another(tmp_path):
         assert time.time() - path.stat().st_mtime < 100
         foreign(path)  # as if this machine had stood still, and another had taken over
     assert json.loads(path.read_text())["host"] == "elsewhere"
-
-
-def test_a_kill_amid_taking_over_leaves_a_message_that_names_the_file(tmp_path):
-    path = tmp_path / "row"
-    foreign(path, 1000)
-    (tmp_path / ".row.t.over").touch()
-    with pytest.raises(BusyError, match="takes this turn over"), turn(path):
-        pass
