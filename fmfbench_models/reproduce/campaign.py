@@ -383,7 +383,7 @@ class Campaign:
                 f"made in {clock(spent)} what was expected to take {clock(wished)}: {spent / wished:.2f} times"
             )
         with ExitStack() as held:
-            for _ in range(int(START_WAIT / WAIT)):
+            while True:  # a turn whose process was killed is dead before long
                 try:
                     held.enter_context(turn(self.place.turns / "page"))
                     break

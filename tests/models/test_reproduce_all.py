@@ -243,6 +243,29 @@ def test_a_row_that_another_process_makes_is_waited_for_and_not_made_again(
     assert [u["status"] for u in found["units"]] == ["done", "done"]
 
 
+def test_the_page_waits_for_the_process_that_writes_it(made, sim_store, monkeypatch):
+    out, _ = made
+    page, waited = out / "index.html", []
+    before = page.stat().st_mtime_ns
+    held = turn(out / "turns" / "page")
+    held.__enter__()
+    sleep = time.sleep
+
+    def other_finishes(seconds):
+        if seconds != campaign.WAIT:
+            sleep(seconds)
+            return
+        waited.append(seconds)
+        assert page.stat().st_mtime_ns == before
+        if len(waited) == 30:
+            held.__exit__(None, None, None)
+
+    monkeypatch.setattr(campaign.time, "sleep", other_finishes)
+    Campaign(data=sim_store, out=out, **ASKED).run()
+    assert len(waited) == 30
+    assert page.stat().st_mtime_ns > before
+
+
 def test_time_that_is_up_leaves_rows_not_reached(sim_store, tmp_path, monkeypatch):
     out = tmp_path / "out"
     asked = {"models": ["itransformer", "conv1d"], "seeds": (0,), "per_second": True, **TINY}
