@@ -235,11 +235,7 @@ class Campaign:
         """
         parts, place = self.parts, self.place
         place.check(parts[0].work.data)
-        counted = self._estimated(measure=False)
-        total = total_seconds(counted)
-        if measure or (measure is None and total is not None and total > MEASURE_FROM):
-            counted = self._estimated(measure=True)
-            total = total_seconds(counted)
+        planned = self._planned(measure)
         first = parts[0].work
         return {
             "table": "all",
@@ -253,9 +249,9 @@ class Campaign:
             "out": str(place.out),
             "backbones": {},
             "left_out_problem": self.left_out_problem(parts[0]),
-            "steps": [step for _, step in counted],
+            "steps": [step for _, step in planned],
             "estimate": self._origin,
-            "estimated_seconds": total,
+            "estimated_seconds": total_seconds(planned),
         }
 
     @property
@@ -299,12 +295,12 @@ class Campaign:
         spent, compared = self._make_all([unit for unit, _ in plan], expected, began)
         return self._finish(spent, compared, tell)
 
-    def _planned(self) -> list[tuple[Unit, dict[str, Any]]]:
+    def _planned(self, measure: bool | None = None) -> list[tuple[Unit, dict[str, Any]]]:
+        if measure is not None:
+            return self._estimated(measure=measure)
         counted = self._estimated(measure=False)
         total = total_seconds(counted)
-        if total is not None and total > MEASURE_FROM:
-            return self._estimated(measure=True)
-        return counted
+        return self._estimated(measure=True) if total is not None and total > MEASURE_FROM else counted
 
     def _make_all(
         self, units: Sequence[Unit], expected: dict[str, float | None], began: float
