@@ -31,7 +31,7 @@ from .options import (
     "fixed (0.5).",
 )
 @out_option("A checkpoint to write instead of changing the run's.", required=False)
-@click.option("--batch-size", type=int, default=64, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @device_option()
 @readers_option()
 @cache_option()

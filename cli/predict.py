@@ -59,7 +59,7 @@ from .options import (
     help="What runs the model: torch, ONNX Runtime (on the CPU), or torch.compile.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
-@click.option("--batch-size", type=int, default=64, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @device_option()
 @readers_option()
 @cluster_options()

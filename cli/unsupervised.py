@@ -22,7 +22,7 @@ def learning_options(*, preset: str, epochs: int, lr: float) -> Callable[[Decora
     options = (
         click.option("--preset", default=preset, show_default=True, help="Of ST-MAE, e.g. paper-base."),
         click.option("--epochs", type=int, default=epochs, show_default=True, help="Passes over the images."),
-        click.option("--batch-size", type=int, default=8, show_default=True),
+        click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True),
         click.option("--lr", type=float, default=lr, show_default=True, help="Learning rate."),
         seed_option("Of everything that is drawn."),
         click.option(

@@ -159,8 +159,9 @@ def _is_torch_file(path: Path) -> bool:
 
 def load_official(path: str | os.PathLike[str]) -> Model:
     """A released FmFormer state dict (`torch.save`d, read with weights_only=True) as a model of preset `official`."""
+    found = read_torch_file(path)
     try:
-        state = _unwrapped(read_torch_file(path))
+        state = _unwrapped(found)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if not is_official(state):

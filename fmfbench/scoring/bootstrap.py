@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import InputError
+from fmfbench.files.wording import counted
 
 __all__ = [
     "Blocks",
@@ -292,13 +293,13 @@ def proportion_interval(
         return Interval(low=None, high=None, reason=refused)
     variance = long_run_variance(replicates, blocks)
     if bearing is not None and 0 < bearing < FEWEST_BEARING:
-        return Interval(low=None, high=None, reason=_borne_by(bearing, blocks))
+        return Interval(low=None, high=None, reason=borne_by(bearing, blocks))
     size = min(blocks.duration / (2 * LONGEST_CORRELATION_SECONDS), float(len(blocks)))
     if 0 < value < 1 and variance > 0:
         if bearing is None:
             degrees = degrees_of_freedom(replicates, blocks)
         elif bearing < FEWEST_BEARING:
-            return Interval(low=None, high=None, reason=_borne_by(bearing, blocks))
+            return Interval(low=None, high=None, reason=borne_by(bearing, blocks))
         else:
             degrees = float(min(blocks.degrees, bearing - 1))
         quantile = float(stdtrit(degrees, (1 + LEVEL) / 2))
@@ -330,7 +331,7 @@ def rate_interval(
         return Interval(low=0.0, high=-log((1 - LEVEL) / 2) / hours)
     refused = _too_little(replicates, blocks)
     if refused is None and bearing < FEWEST_BEARING:
-        refused = _borne_by(bearing, blocks)
+        refused = borne_by(bearing, blocks)
     if refused:
         return Interval(low=None, high=None, reason=refused)
     rate, tail = count / hours, (1 - LEVEL) / 2
@@ -342,9 +343,12 @@ def rate_interval(
     return Interval(low=low, high=high)
 
 
-def _borne_by(bearing: int, blocks: Blocks) -> str:
-    reason = f"cannot be had: only {bearing} blocks of {blocks.seconds:.1f} s carry it, expected "
-    return f"{reason}at least {FEWEST_BEARING}"
+def borne_by(bearing: int, blocks: Blocks) -> str:
+    """Why there is no interval of what so few blocks carry."""
+    return (
+        f"cannot be had: carried by {counted(bearing, 'block')} of {blocks.seconds:.1f} s, "
+        f"expected at least {FEWEST_BEARING}"
+    )
 
 
 def difference_interval(value: float, replicates: NDArray[np.float64], blocks: Blocks) -> Interval:
@@ -382,7 +386,7 @@ def degrees_of_freedom(replicates: NDArray[np.float64], blocks: Blocks) -> float
 
 def _too_little(replicates: NDArray[np.float64], blocks: Blocks) -> str | None:
     if blocks.degrees < 2:
-        return f"only {len(blocks)} blocks of {blocks.seconds:.1f} s"
+        return f"only {counted(len(blocks), 'block')} of {blocks.seconds:.1f} s"
     if np.isfinite(replicates).mean() < 0.5:
         return "undefined in most resamples"
     return None

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import InputError
+from fmfbench.files.wording import counted
 from fmfbench.scoring.bootstrap import (
     FEWEST_BEARING,
     LEVEL,
     Blocks,
+    borne_by,
     degrees_of_freedom,
     long_run_variance,
     proportion_interval,
@@ -107,11 +109,11 @@ def _ece(gaps: Floats, count: Floats, blocks: Blocks, weights: Floats) -> Figure
     formula = metric("ece").formula
     value = float(formula(found))
     if blocks.degrees < 2:
-        reason = f"only {len(blocks)} blocks of {blocks.seconds:.1f} s"
+        reason = f"only {counted(len(blocks), 'block')} of {blocks.seconds:.1f} s"
         return Figure(name="ece", value=value, reason=reason)
     bearing = int(np.count_nonzero(np.abs(gaps).max(axis=1) > 0))
     if bearing < FEWEST_BEARING:
-        reason = _borne_by(bearing, blocks)
+        reason = borne_by(bearing, blocks)
         return Figure(name="ece", value=value, reason=reason)
     drawn = (weights @ gaps) / (weights @ count.sum(axis=1))[:, None]
     replicates = formula(drawn)
@@ -143,20 +145,13 @@ def _share_intervals(
             duration=blocks.duration * float(n.sum() / count.sum()),
         )
         if held.sum() < FEWEST_BEARING:
-            found.append({"low": None, "high": None, "reason": _borne_by(int(held.sum()), blocks)})
+            found.append({"low": None, "high": None, "reason": borne_by(int(held.sum()), blocks)})
             continue
         with np.errstate(divide="ignore", invalid="ignore"):
             replicates = (weights @ a) / (weights @ n)
         bearing = min(int(np.count_nonzero(a)), int(np.count_nonzero(n > a)))
         found.append(proportion_interval(float(a.sum() / n.sum()), replicates, own, bearing).as_dict())
     return found
-
-
-def _borne_by(bearing: int, blocks: Blocks) -> str:
-    return (
-        f"cannot be had: only {bearing} blocks of {blocks.seconds:.1f} s carry it, "
-        f"expected at least {FEWEST_BEARING}"
-    )
 
 
 def fit_temperature(label: NDArray[np.integer[Any]], margin: NDArray[np.floating[Any]]) -> float:

@@ -283,7 +283,7 @@ def interval_words(figure: Figure) -> str:
     """The interval in the value's digits, or that it cannot be had; empty where nobody asked or there is no value.
 
     Example:
-        >>> interval_words(Figure(name="f1", value=0.98, reason="cannot be had: only 3 blocks of 5.0 s carry it"))
+        >>> interval_words(Figure(name="f1", value=0.98, reason="cannot be had: carried by 3 blocks of 5.0 s"))
         'cannot be had'
     """
     if figure.value is None or figure.reason in (None, NOT_ASKED):

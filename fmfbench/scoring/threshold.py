@@ -173,7 +173,10 @@ def alarm_threshold(
         drawn = as_drawn(match_events(labels.class_label, decision, labels.recording, labels.frame_time))
         rate, share = float(false_alarm_rate(drawn)[0]), float(share_of_time(drawn)[0])
         if not np.isfinite(rate):
-            raise InputError("expected normal time to count false alarms in, got none")
+            raise InputError(
+                "expected normal time between events and 2 s from them, to count false alarms in, got none; take "
+                "another rule (f1, fdr), or more samples"
+            )
         if rate > alarms_per_hour or share > alarm_time:
             break
         best = candidate

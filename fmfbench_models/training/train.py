@@ -99,8 +99,9 @@ def train(
 
     Raises:
         InputError: unknown keys, backbone weights that do not fit, a run folder that holds another run, recordings too
-            short for validation, `normal_only` without a normal sample, or a run that cannot be lengthened.
-        TrainingError: nothing to train on, or a loss that is not finite.
+            short for validation, nothing to train on (with the fold's name), `normal_only` without a normal sample, or
+            a run that cannot be lengthened.
+        TrainingError: a loss that is not finite.
     """
     if not isinstance(data, Dataset):
         data = fmfbench.open_dataset(parse_place(data))
@@ -199,9 +200,10 @@ class _Run:
         self.pool = fit
         fit = used_ids(fit, self.data.class_labels(fit), self.recipe)
         if not len(fit):
-            raise TrainingError(
-                f"{self.data.path}: expected training samples, got none; is there a train split?"
-            )
+            where, remedy = str(self.data.path), "is there a train split?"
+            if self.kept is not None:
+                where, remedy = f"{where}: {self.settings.fold}", "take more folds, or another recording"
+            raise InputError(f"{where}: expected training samples, got none; {remedy}")
         return fit, held, validation
 
     def _count_masks(self) -> int:

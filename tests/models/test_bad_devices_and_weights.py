@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from fmfbench_cli.main import main
 
 from fmfbench.errors import InputError
+from fmfbench_models.checkpoint import load_official
 from fmfbench_models.parts.torch_file import read_torch_file
 
 
@@ -88,6 +89,17 @@ def test_random_bytes_never_end_in_a_traceback(tmp_path):
         assert "\n" not in said
 
 
+def test_predictions_given_as_weights_are_named_for_what_they_are(tmp_path):
+    np.savez(tmp_path / "p.npz", sample_id=np.arange(3), class_score=np.zeros(3))
+    with pytest.raises(
+        InputError, match=r"p\.npz: expected .* got an \.npz archive \(sample_id\.npy, class_score"
+    ):
+        read_torch_file(tmp_path / "p.npz")
+    with pytest.raises(InputError) as caught:
+        load_official(tmp_path / "p.npz")
+    assert str(caught.value).count("p.npz") == 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(furnace_store, tmp_path):
     for arguments in (
@@ -99,3 +111,10 @@ def test_a_gpu_that_is_not_there(furnace_store, tmp_path):
         assert result.exit_code == 2, result.output
         assert "expected a GPU, got none" in result.output
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [("predict", "run", "--data", "x"), ("calibrate", "run", "--data", "x")])
+def test_no_batch_without_a_window(command, tmp_path):
+    found = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "p.npz"), "--batch-size", "0"])
+    assert found.exit_code == 2
+    assert "'--batch-size': 0 is not in the range x>=1" in found.output

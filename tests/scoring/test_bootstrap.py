@@ -180,7 +180,10 @@ def test_too_few_episodes_have_no_interval(bearing):
     replicates = 0.9 + 0.02 * norm.ppf((np.arange(1000) + 0.5) / 1000)
     found = proportion_interval(0.9, replicates, blocks, bearing)
     assert found.low is None
-    assert found.reason == f"cannot be had: only {bearing} blocks of 10.0 s carry it, expected at least 5"
+    assert (
+        found.reason
+        == f"cannot be had: carried by {bearing} block{'s' * (bearing != 1)} of 10.0 s, expected at least 5"
+    )
 
 
 def test_none_at_all_has_the_one_sided_bound():
@@ -246,7 +249,7 @@ def test_a_rate_has_the_gamma_interval_of_as_many_happenings_as_its_spread_leave
     assert (none.low, none.high) == (0.0, pytest.approx(chi2.ppf(0.975, 2) / 2 / 2.0))
     few = rate_interval(4, 2.0, rng.random(200), blocks, 4)
     assert few.low is None
-    assert "only 4 blocks" in few.reason
+    assert "carried by 4 blocks" in few.reason
 
 
 @pytest.mark.parametrize(("name", "column"), [("f1", 3), ("mdr", 3), ("fdr", 0)])

@@ -121,7 +121,7 @@ def test_what_cannot_be_had_says_why(kind):
         found = judged(label, label.astype(float))
         assert found.ece.value == 0
         assert found.ece.low is None
-        assert "only 0 blocks" in found.ece.reason
+        assert "carried by 0 blocks" in found.ece.reason
 
 
 @pytest.mark.parametrize("seed", range(6))
