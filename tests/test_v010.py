@@ -41,7 +41,7 @@ def test_the_store_is_sound_and_the_same():
 @pytest.mark.parametrize("against", ["store.zarr", "labels.npz"])
 def test_the_predictions_score_as_they_did(against):
     scored = score(OLD / "predictions.npz", OLD / against, resamples=100)
-    assert dict(scored.metrics) == EXPECTED["metrics"]
+    assert scored.metrics.items() >= EXPECTED["metrics"].items()
     assert scored.num_samples == EXPECTED["num_samples"]
     found = scored.to_dict()
     assert found["counts"] == EXPECTED["counts"]

@@ -8,6 +8,7 @@ from fmfbench_cli.score import command
 
 import fmfbench
 from fmfbench.exchange.labels import Labels, write_labels
+from fmfbench.scoring.metrics import COUNT_METRICS
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_json_is_one_document_and_nothing_else(files):
     result = CliRunner().invoke(command, [str(file), "--labels", str(labels), "--json"])
     assert result.exit_code == 0
     document = json.loads(result.stdout)
-    assert set(document["metrics"]) == {"accuracy", "f1", "fdr", "mdr", "miou"}
+    assert set(document["metrics"]) == set(COUNT_METRICS)
     assert document["metrics"]["accuracy"] == accuracy
     assert document["metrics"]["miou"] is None
     assert document["undefined"]["miou"] == "no mask in the file"

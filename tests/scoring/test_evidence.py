@@ -242,7 +242,7 @@ def test_blocks_are_as_long_as_the_most_correlated_of_what_metrics_are_sums_of(s
     frame[np.arange(count), 2 * label + (p > 0.5)] = 1
     pixel = np.repeat(rng.integers(1, 30, (count // 20, 4)), 20, axis=0)
     labels = labels_of(np.repeat([0, 1], count // 2), label)
-    series = [frame[:, 1] + frame[:, 2], pixel[:, 1] + pixel[:, 2]]
+    series = {"frames": [frame[:, 1] + frame[:, 2]], "pixels": [pixel[:, 1] + pixel[:, 2]], "scores": []}
     for name in COUNT_METRICS:
         table = frame if metric(name).counted == "frames" else pixel
 
@@ -250,19 +250,20 @@ def test_blocks_are_as_long_as_the_most_correlated_of_what_metrics_are_sums_of(s
             pairs = metric(name).formula(*(weights @ table))
             return sum(a / b for a, b in pairs) / len(pairs)
 
-        series.append(by_brute_force(value, np.ones(count)))
-    series += [
+        series[metric(name).counted].append(by_brute_force(value, np.ones(count)))
+    series["scores"] += [
         by_brute_force(lambda w, figure=figure: figure(rank(label, p), w), np.ones(count))
         for figure in (auroc, average_precision)
     ]
     step = frame_seconds(labels.recording, labels.frame_time)
-    known = [correlation_seconds(each.astype(float), labels.recording, step) for each in series]
+    known = {
+        kind: max(correlation_seconds(each.astype(float), labels.recording, step) for each in group)
+        for kind, group in series.items()
+    }
     blocks = error_blocks([Tally(frame=frame, pixel=pixel)], labels, None, rankings=[rank(label, p)])
-    assert blocks.correlation == pytest.approx(max(known), rel=1e-3)
+    assert blocks.correlation == pytest.approx(max(known.values()), rel=1e-3)
     alone = error_blocks([Tally(frame=frame, pixel=None)], labels, None)
-    assert alone.correlation == pytest.approx(
-        max(k for i, k in enumerate(known) if i not in (1, 6, 7, 8)), rel=1e-3
-    )
+    assert alone.correlation == pytest.approx(known["frames"], rel=1e-3)
 
 
 def labels_of(recording, label):

@@ -26,6 +26,14 @@ from fmfbench.scoring.metrics import (
     official_metrics,
 )
 
+OFFICIAL = {
+    "accuracy",
+    "f1",
+    "fdr",
+    "mdr",
+    "miou",
+}  # the benchmark's own, of which the released code has constants
+
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_five_equal_scikit_learn_to_the_last_bit(seed):
@@ -40,13 +48,17 @@ def test_the_five_equal_scikit_learn_to_the_last_bit(seed):
     assert pixel == Confusion(tn=ptn, fp=pfp, fn=pfn, tp=ptp)
     values, reasons = count_metrics(frame, pixel)
     assert not reasons
-    assert values == {
-        "accuracy": (tn + tp) / (tn + fp + fn + tp),
-        "f1": 2 * tp / (2 * tp + fp + fn),
-        "fdr": fp / (fp + tn),
-        "mdr": fn / (fn + tp),
-        "miou": (ptn / (ptn + pfp + pfn) + ptp / (ptp + pfp + pfn)) / 2,
-    }
+    assert (
+        values
+        | {
+            "accuracy": (tn + tp) / (tn + fp + fn + tp),
+            "f1": 2 * tp / (2 * tp + fp + fn),
+            "fdr": fp / (fp + tn),
+            "mdr": fn / (fn + tp),
+            "miou": (ptn / (ptn + pfp + pfn) + ptp / (ptp + pfp + pfn)) / 2,
+        }
+        == values
+    )
     assert values["f1"] == pytest.approx(f1_score(label, pred), rel=1e-14)
     assert values["miou"] == pytest.approx(
         jaccard_score(true_mask.ravel(), pred_mask.ravel(), average="macro"), rel=1e-14
@@ -56,7 +68,7 @@ def test_the_five_equal_scikit_learn_to_the_last_bit(seed):
 def test_a_perfect_prediction_scores_exactly_one():
     perfect = Confusion(tn=7, fp=0, fn=0, tp=3)
     values, reasons = count_metrics(perfect, perfect)
-    assert values == {"accuracy": 1.0, "f1": 1.0, "fdr": 0.0, "mdr": 0.0, "miou": 1.0}
+    assert values == {name: float(metric(name).higher_is_better) for name in COUNT_METRICS}
     assert not reasons
 
 
@@ -72,7 +84,8 @@ def test_a_perfect_prediction_scores_exactly_one():
 )
 def test_a_zero_denominator_is_undefined_and_says_why(frame, pixel, undefined):
     values, reasons = count_metrics(frame, pixel, "no mask")
-    assert {name for name, value in values.items() if value is None} == undefined == set(reasons)
+    assert {name for name, value in values.items() if value is None} == set(reasons)
+    assert undefined == set(reasons) & (undefined | OFFICIAL)
     assert all(reasons.values())
 
 
@@ -86,7 +99,9 @@ def test_the_documented_numbers_of_the_released_code():
     assert values["f1"] == 0.0
     assert values["mdr"] == 0.0
     empty = Confusion(tn=0, fp=0, fn=0, tp=0)
-    assert official_metrics(empty, empty) == dict.fromkeys(COUNT_METRICS, 0.0)
+    assert official_metrics(empty, empty) == {
+        name: 0.0 if name in OFFICIAL else None for name in COUNT_METRICS
+    }
 
 
 def test_the_released_code_stepwise():
@@ -96,7 +111,8 @@ def test_the_released_code_stepwise():
     r = matrix[1, 1] / (matrix[1].sum() + 1e-6)
     iou = np.diag(matrix) / (matrix.sum(0) + matrix.sum(1) - np.diag(matrix) + 1e-5)
     counts = Confusion(tn=tn, fp=fp, fn=fn, tp=tp)
-    assert official_metrics(counts, counts) == pytest.approx(
+    found = official_metrics(counts, counts)
+    assert {name: found[name] for name in OFFICIAL} == pytest.approx(
         {
             "accuracy": np.trace(matrix) / (matrix.sum() + 1e-6),
             "f1": 2 * p * r / (p + r + 1e-5),
@@ -218,7 +234,7 @@ def test_bearing_blocks_by_hand():
     sums[:, 4] = 50
     sums[2:, 7] = 5
     sums[4, 5] = 1
-    assert bearing_blocks(sums) == {"accuracy": 2, "f1": 2, "fdr": 1, "mdr": 1, "miou": 1}
+    assert bearing_blocks(sums).items() >= {"accuracy": 2, "f1": 2, "fdr": 1, "mdr": 1, "miou": 1}.items()
     assert bearing_blocks(np.zeros((3, 8))) == dict.fromkeys(COUNT_METRICS, 0)
 
 
@@ -227,7 +243,7 @@ def test_a_class_that_few_blocks_hold_bears_what_judges_it(monkeypatch):
     sums = np.zeros((9, 8), int)
     sums[:, 0] = sums[:, 4] = 10
     sums[3:5, 3] = sums[3:5, 7] = 4
-    assert bearing_blocks(sums) == {"accuracy": 0, "f1": 1, "fdr": 0, "mdr": 1, "miou": 1}
+    assert bearing_blocks(sums).items() >= {"accuracy": 0, "f1": 1, "fdr": 0, "mdr": 1, "miou": 1}.items()
     monkeypatch.setitem(metrics._BY_NAME, "accuracy", replace(metric("accuracy"), judges=("abnormal",)))
     assert bearing_blocks(sums)["accuracy"] == 1
 

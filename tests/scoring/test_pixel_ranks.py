@@ -19,6 +19,7 @@ from fmfbench.exchange.predictions import read_predictions, write_predictions
 from fmfbench.plots.report import write_report
 from fmfbench.scoring import pixel_ranks
 from fmfbench.scoring.bootstrap import block_weights, cut_blocks
+from fmfbench.scoring.metrics import METRICS, PIXEL_RANK_METRICS
 from fmfbench.scoring.pixel_ranks import rank_pixels, region_sizes, replicate_areas
 from fmfbench.scoring.receipt import PASSING
 from fmfbench.scoring.score import read_for, score
@@ -299,7 +300,7 @@ def test_a_label_file_and_the_written_forms(data, dense, tmp_path):
     assert f"| AUPRO, FPR to 0.2 | {values['aupro']:.6f} |" in text
     assert f"pixel scores: float32, {values['regions']} abnormal regions" in text
     rows = score_csv([result]).splitlines()
-    assert len(rows) == 1 + 15
+    assert len(rows) == 1 + len(METRICS)
     assert f",aupro,{values['aupro']!r},,," in next(row for row in rows if ",aupro," in row)
     found, rows = read_for(path, data, "test")
     page = write_report(tmp_path / "r.html", result, found, rows, data).read_text("utf-8")
@@ -313,7 +314,7 @@ def test_without_pixel_scores_nothing_is_said_but_why(data, guess, save):
     assert ranking["pixel_auroc"] is ranking["aupro"] is ranking["regions"] is ranking["pixel_score"] is None
     assert ranking["undefined"] == dict.fromkeys(["pixel_auroc", "aupro"], "no pixel_score in the file")
     assert "AUPRO" not in result.to_markdown() + score_csv([result]) + scores_markdown([result])
-    assert len(score_csv([result]).splitlines()) == 1 + 13
+    assert len(score_csv([result]).splitlines()) == 1 + len(METRICS) - len(PIXEL_RANK_METRICS)
 
 
 def test_the_table_of_several_has_them_where_one_file_has(data, guess, dense, save):
