@@ -1,12 +1,12 @@
-"""What FmFormer learns of FMF-Sim within minutes: video, current and both on windows drawn one by one.
+"""What FmFormer learns of FMF-Sim within 2,000 steps: video, current and both on windows drawn one by one.
 
-    python benchmarks/fmf_sim_short.py train --seeds 5,6,7 --modality visual --out results     likewise current, both
+    python benchmarks/fmf_sim_short.py train --seeds 5,6,7 --row visual --out results     likewise the other rows
     python benchmarks/fmf_sim_short.py table --seeds 5,6,7 --out results
 
-One model of each kind is trained on the train windows of all the seeds, and judged on the test windows of each. A
-window has FRAMES frames, SECONDS s of current. Windows are spread evenly over train and test of all recordings of
-preset full and drawn directly, without a store; sensor noise is that of single frames, all else is what `fmfbench
-simulate` writes.
+One model of each row is trained on the train windows of all the seeds, and judged on the test windows of each; rows of
+both modalities whole, with the video lost and with the current lost. A window has FRAMES frames, SECONDS s of current.
+Windows are spread evenly over train and test of all recordings of preset full and drawn directly, without a store;
+sensor noise is that of single frames, all else is what `fmfbench simulate` writes.
 Beside FmFormer stand boosting on the current and two constants. Controls: `twin` shows the same times of a furnace
 without anomaly and signature, `covered` paints over the place of the nearest event in every frame, `moved` sets the
 labels half a test block later. Intervals: resamples of blocks of BLOCK_SECONDS of test time, of all seeds pooled.
@@ -36,7 +36,9 @@ from fmfbench.furnace.plan import PRESETS, Plan, make_plan
 from fmfbench_models import create_model
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.augmentation import augment
+from fmfbench_models.parts.blocks import TokenDecoder
 from fmfbench_models.recipe import Recipe
+from fmfbench_models.training.average import WeightAverage
 from fmfbench_models.training.step import make_optimiser, make_step
 
 Array = npt.NDArray[Any]
@@ -46,13 +48,24 @@ SECONDS, HZ = 20, 2  # of current, unless --seconds says otherwise
 LONGEST = 220  # s of current that are drawn
 HORIZONS = (5, 20, 60)
 TRAIN, TEST = 6_000, 1_800  # windows of a seed
-BATCH, RATE = {"current": 32, "visual": 16, "both": 16}, 3e-3
+BATCH, RATE, WARMUP = 64, 6e-3, 100  # steps in which the rate rises
+CLIP, EMA = 1.0, 0.995  # of the gradient's norm, of the weights that are judged
+CURVE = 50  # steps over which the losses kept are averaged
 SHIFT, JITTER = 8, 0.2
 ALPHA = 0.05  # weight of the class term: few pixels are abnormal, and at 1 their term is drowned
-CURRENT_JITTER, DROPOUT = 0.1, 0.2
+CURRENT_JITTER, DROPOUT = 0.1, 0.3
 BLOCK_SECONDS = 60
 BANDS = (0.0, 0.1, 0.5, 1.01)
-MODALITIES = ("current", "visual", "both")
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "current": ("fmformer", {"modality": "current"}),
+    "visual": ("fmformer", {"modality": "visual"}),
+    "both": ("fmformer", {"modality": "both", "use_validity": True}),
+    "late_fusion": ("late_fusion", {}),
+    "gated": ("gated", {}),
+}
+SINGLE = ("current", "visual")
+WORLDS = {"whole": "", "video lost": "video", "current lost": "current"}  # and what is lost there
+MARGIN = 0.02  # accuracy that a row may lose to the better single modality of a world
 
 
 def draw(seed: int, folder: Path, *, twin: bool = False) -> dict[str, Array]:
@@ -128,43 +141,48 @@ def cut(windows: dict[str, Array], seconds: int) -> dict[str, Array]:
     return windows | {"current": windows["current"][:, -seconds * HZ :]}
 
 
-def batch_of(windows: dict[str, Array], rows: Array) -> dict[str, torch.Tensor]:
+def batch_of(windows: dict[str, Array], rows: Array, lost: str = "") -> dict[str, torch.Tensor]:
+    """A batch as the loader makes it; of the modality `lost` ("video", "current") zeros, of which nothing is valid."""
     names = {"video": "video", "mask": "mask", "current": "current", "class_label": "label"}
     batch = {name: torch.from_numpy(windows[source][rows]) for name, source in names.items()}
     count = len(rows)
-    return batch | {
+    batch |= {
         "video_valid": torch.ones(count, FRAMES, dtype=torch.bool),
         "current_valid": torch.ones(batch["current"].shape[:2], dtype=torch.bool),
         "mask_valid": torch.ones(count, dtype=torch.bool),
         "sample_id": torch.from_numpy(rows.astype(np.int64)),
     }
+    gone = (lost, f"{lost}_valid") if lost else ()
+    return batch | {name: torch.zeros_like(batch[name]) for name in gone}
 
 
 def train(
     windows: dict[str, Array],
-    modality: str,
+    row: str,
     seed: int,
     steps: int,
     *,
     rate: float = RATE,
+    batch: int = BATCH,
     alpha: float = ALPHA,
     current_jitter: float = CURRENT_JITTER,
     dropout: float = DROPOUT,
-) -> tuple[Model, float]:
-    """FmFormer nano after `steps` updates, and seconds of processor time a step."""
+) -> tuple[Model, float, Array]:
+    """A model after `steps` updates, seconds of processor time a step, and the mean class loss of each CURVE steps."""
     torch.manual_seed(seed)
-    size = BATCH[modality]
+    name, options = ROWS[row]
     lengths = {"num_frames": FRAMES, "size": [64, 64], "current_length": windows["current"].shape[1]}
-    model = create_model("fmformer", preset="nano", modality=modality, **lengths)
+    model = create_model(name, preset="nano", **options, **lengths)
     rows = np.flatnonzero(windows["split"] == 0)
     known = windows["current"][rows].reshape(-1, 3)
     model.input_norm.set_current(known.mean(0).tolist(), known.std(0).tolist())
-    if modality != "current":  # else hundreds of steps pass until it says that most pixels are normal
+    if model.dense:  # else hundreds of steps pass until it says that most pixels are normal
         share = float(windows["mask"][rows].mean())
+        decoder = next(part for part in model.modules() if isinstance(part, TokenDecoder))
         with torch.no_grad():
-            model.decoder.out.bias.copy_(torch.tensor([0.0, np.log(share / (1.0 - share))]))
+            decoder.out.bias.copy_(torch.tensor([0.0, np.log(share / (1.0 - share))]))
     recipe = Recipe(
-        batch_size=size,
+        batch_size=batch,
         lr=rate,
         lr_steps=(),
         alpha=alpha,
@@ -172,30 +190,42 @@ def train(
         jitter=JITTER,
         current_jitter=current_jitter,
         shuffle_phases=True,
-        modality_dropout=dropout if modality == "both" else 0.0,
+        modality_dropout=dropout if row not in SINGLE else 0.0,
+        clip=CLIP,
     )
     optimiser = make_optimiser(model, recipe)
     step = make_step(model.train(), optimiser, recipe)
+    average = WeightAverage(model, EMA)
     order, epoch, at = np.zeros(0, int), -1, 0
-    rng = np.random.default_rng(seed)
+    rng, losses = np.random.default_rng(seed), np.zeros(steps)
     started = time.process_time()
     for number in range(steps):
-        if at + size > len(order):
+        if at + batch > len(order):
             order, epoch, at = rng.permutation(rows), epoch + 1, 0
         for group in optimiser.param_groups:  # a cosine to 0 after a short rise
-            group["lr"] = rate * min(1.0, (number + 1) / 50) * 0.5 * (1.0 + np.cos(np.pi * number / steps))
-        step(augment(batch_of(windows, order[at : at + size]), recipe, seed, epoch, transposed=False))
-        at += size
-    return model.eval(), (time.process_time() - started) / steps
+            rising = min(1.0, (number + 1) / WARMUP)
+            group["lr"] = rate * rising * 0.5 * (1.0 + np.cos(np.pi * number / steps))
+        terms = step(
+            augment(batch_of(windows, order[at : at + batch]), recipe, seed, epoch, transposed=False)
+        )
+        average.update(number + 1)
+        losses[number] = float(terms["class_loss"])
+        at += batch
+    average.keep()
+    curve = losses[: steps // CURVE * CURVE].reshape(-1, CURVE).mean(1)
+    return model.eval(), (time.process_time() - started) / steps, curve
 
 
 @torch.no_grad()
-def judge(model: Model, windows: dict[str, Array]) -> dict[str, Array]:
-    """Scores of the test windows, and pixels of either class that label and prediction share, and that either has."""
+def judge(model: Model, windows: dict[str, Array], lost: str = "") -> dict[str, Array]:
+    """Scores of the test windows, and pixels of either class that label and prediction share, and that either has.
+
+    lost: the modality that is taken away, "video" or "current".
+    """
     rows = np.flatnonzero(windows["split"] == 1)
     scores, pixels = [], []
     for part in np.array_split(rows, -(-len(rows) // 64)):
-        batch = batch_of(windows, part)
+        batch = batch_of(windows, part, lost)
         output = model(**model.takes(batch))
         scores.append(output.scores().numpy())
         if output.pixel_logits is not None:
@@ -219,20 +249,21 @@ def train_one(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     parts = {seed: draw(seed, options.out) for seed in options.seeds}
-    if options.modality == "draw":  # the twins too, so that trainings that follow need not
+    if options.row == "draw":  # the twins too, so that trainings that follow need not
         for seed in options.seeds if options.controls else []:
             draw(seed, options.out, twin=True)
         return
     parts = {seed: cut(own, options.seconds) for seed, own in parts.items()}
-    model, seconds = train(
+    model, seconds, curve = train(
         {
             name: np.concatenate([own[name][own["split"] == 0] for own in parts.values()])
             for name in ("video", "mask", "current", "label", "split")
         },
-        options.modality,
+        options.row,
         options.seeds[0],
         options.steps,
         rate=options.rate,
+        batch=options.batch,
         alpha=options.alpha,
         current_jitter=options.current_jitter,
         dropout=options.dropout,
@@ -241,24 +272,29 @@ def train_one(options: argparse.Namespace) -> None:
     for seed, windows in parts.items():
         found = judge(model, windows)
         extra = {}
+        if options.row not in SINGLE:
+            extra = {
+                f"without_{lost}": judge(model, windows, lost)["score"] for lost in WORLDS.values() if lost
+            }
         if options.controls:
             twin = cut(draw(seed, options.out, twin=True), options.seconds)
             extra["twin"] = judge(model, twin | {"split": np.ones_like(twin["split"])})["score"]
-            if options.modality != "current":
+            if options.row != "current":
                 extra["covered"] = judge(model, covered(windows))["score"]
         test = windows["split"] == 1
         kept = {name: windows[name][test] for name in ("label", "visibility", "frame", "recording")}
         np.savez(
-            options.out / f"{options.modality}{seen}-{seed}.npz",
+            options.out / f"{options.row}{seen}-{seed}.npz",
             steps=options.steps,
             seconds=seconds,
+            curve=curve,
             **found,
             **kept,
             **extra,
         )
         right = ((found["score"] > 0.5) == kept["label"]).mean()
         print(
-            f"{options.modality}{seen} {seed}: accuracy {right:.3f}, {seconds:.3f} s of processor a step",
+            f"{options.row}{seen} {seed}: accuracy {right:.3f}, {seconds:.3f} s of processor a step",
             flush=True,
         )
 
@@ -312,17 +348,52 @@ def gain(
     return float(value.mean()), float(least), float(most)
 
 
+def worlds(found: dict[str, list[dict[str, Array]]]) -> list[dict[str, Any]]:
+    """What each row of both modalities is worth whole, with the video lost and with the current lost.
+
+    Args:
+        found: of each row its judged test windows, seed by seed.
+
+    Returns:
+        For each row and world `accuracy`, of all seeds pooled, and `less`: (difference, low, high) of `gain` to each
+        row of one modality that still has its input there; `holds`: no more than MARGIN below the better of them.
+    """
+    left = {"whole": SINGLE, "video lost": ("current",), "current lost": ("visual",)}
+    out = []
+    for name in found.keys() - set(SINGLE) - {"boosting"}:
+        for world, lost in WORLDS.items():
+            own = [row if not lost else row | {"score": row[f"without_{lost}"]} for row in found[name]]
+            right = np.concatenate([(row["score"] > 0.5) == row["label"] for row in own])
+            less = {single: gain(own, found[single]) for single in left[world]}
+            out.append(
+                {
+                    "row": name,
+                    "world": world,
+                    "accuracy": float(right.mean()),
+                    "less": less,
+                    "holds": min(value for value, _, _ in less.values()) >= -MARGIN,
+                }
+            )
+    return sorted(out, key=lambda own: (list(ROWS).index(own["row"]), list(WORLDS).index(own["world"])))
+
+
 def table(options: argparse.Namespace) -> None:
-    found: dict[str, list[dict[str, Array]]] = {name: [] for name in (*MODALITIES, "boosting")}
+    there = [
+        name
+        for name in ROWS
+        if name in SINGLE or all((options.out / f"{name}-{seed}.npz").exists() for seed in options.seeds)
+    ]
+    found: dict[str, list[dict[str, Array]]] = {name: [] for name in (*there, "boosting")}
     for seed in options.seeds:
-        for name in MODALITIES:
+        for name in there:
             with np.load(options.out / f"{name}-{seed}.npz") as file:
                 found[name].append(dict(file))
         windows = draw(seed, options.out)
         kept = {key: value for key, value in found["current"][-1].items() if key != "twin"}
         found["boosting"].append(kept | {"score": boosting(windows)})
-    for name in MODALITIES:
+    for name in there:
         print(f"{name}: {found[name][0]['steps']} steps, {found[name][0]['seconds']:.3f} s of processor each")
+        print("  class loss, mean of each", CURVE, "steps:", np.round(found[name][0]["curve"], 3).tolist())
     print(f"{NAME} {VERSION}, preset full (simulated)\n")
     print(
         "| seed | model | accuracy | AUROC | mIoU | visibility < 0.1 | 0.1 to 0.5 | > 0.5 "
@@ -339,15 +410,24 @@ def table(options: argparse.Namespace) -> None:
                 + f" | {own['constant']:.3f} | {text(own.get('twin'))} | {text(own.get('covered'))} "
                 f"| {own['moved']:.3f} |"
             )
-    for first, second in (("both", "visual"), ("both", "current"), ("current", "boosting")):
+    crossing = [name for name in there if name not in SINGLE]
+    for first, second in [(row, single) for row in crossing for single in SINGLE] + [("current", "boosting")]:
         value, low, high = gain(found[first], found[second])
         print(f"\n{first} less {second}, accuracy, all seeds: {value:+.4f} [{low:+.4f}, {high:+.4f}]")
         for band in pairwise(BANDS):
             value, low, high = gain(found[first], found[second], *band)
             print(f"  visibility {band[0]} to {min(band[1], 1.0)}: {value:+.4f} [{low:+.4f}, {high:+.4f}]")
+    print("\nthree worlds, accuracy, all seeds pooled:")
+    for own in worlds(found):
+        less = ", ".join(
+            f"less {single} {value:+.4f} [{low:+.4f}, {high:+.4f}]"
+            for single, (value, low, high) in own["less"].items()
+        )
+        print(f"  {own['row']}, {own['world']}: {own['accuracy']:.4f}; {less}; holds: {own['holds']}")
     print("\nmean of the seeds:")
     for name, rows in found.items():
         each = [figures(row) for row in rows]
+        bands = np.mean([own["bands"] for own in each], axis=0)
         print(
             f"  {name}: "
             + ", ".join(
@@ -355,6 +435,7 @@ def table(options: argparse.Namespace) -> None:
                 for key in ("accuracy", "auroc", "miou", "twin", "covered", "moved")
                 if all(key in own for own in each)
             )
+            + f", by visibility {', '.join(f'{value:.3f}' for value in bands)}"
         )
     for name, lengths in by_seconds(options.seeds, options.out).items():
         print(f"  {name} by the current it was trained on, accuracy: {lengths}")
@@ -393,14 +474,15 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("train")
     one.add_argument("--seeds", type=seeds_of, required=True, help="one model is trained on all of them")
-    one.add_argument("--modality", choices=[*MODALITIES, "draw"], required=True)
-    one.add_argument("--steps", type=int, default=600)
+    one.add_argument("--row", choices=[*ROWS, "draw"], required=True)
+    one.add_argument("--steps", type=int, default=2_000)
+    one.add_argument("--batch", type=int, default=BATCH)
     one.add_argument("--seconds", type=int, default=SECONDS, help="of current that is seen")
     one.add_argument("--rate", type=float, default=RATE, help="greatest learning rate")
     one.add_argument("--alpha", type=float, default=ALPHA, help="weight of the class term")
     one.add_argument("--current-jitter", type=float, default=CURRENT_JITTER)
     one.add_argument(
-        "--dropout", type=float, default=DROPOUT, help="share of both's windows without one of the two"
+        "--dropout", type=float, default=DROPOUT, help="share of windows without one of two modalities"
     )
     one.add_argument("--controls", action="store_true")
     one.set_defaults(run=train_one)

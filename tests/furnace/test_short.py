@@ -78,3 +78,83 @@ def test_cut_keeps_the_end_of_the_current(short: ModuleType) -> None:
     np.testing.assert_array_equal(short.cut({"current": current}, 5)["current"], current[:, 430:])
     with pytest.raises(SystemExit, match="expected 1 to 220, got 221"):
         short.cut({"current": current}, 221)
+
+
+def test_worlds_hold_a_row_to_the_rows_that_still_have_their_input(short: ModuleType) -> None:
+    label = np.tile([0, 1], 50)
+    wrong = {
+        name: np.arange(100) < count for name, count in {"all": 0, "1": 1, "2": 2, "3": 3, "30": 30}.items()
+    }
+
+    def row(whole: str, **lost: str) -> list[dict]:
+        def score(name: str) -> np.ndarray:
+            return np.where(wrong[name], 1 - label, label).astype(float)
+
+        own = judged(score(whole).tolist(), label.tolist(), [0.9] * 100, 0)
+        return [own | {f"without_{name}": score(value) for name, value in lost.items()}]
+
+    found = {
+        "current": row("30"),
+        "visual": row("1"),
+        "both": row("all", video="30", current="3"),  # loses 2 points without the current: held
+        "gated": row("3", video="3", current="30"),  # whole it is 2 points below video
+    }
+    got = {(own["row"], own["world"]): own for own in short.worlds(found)}
+    assert list(got) == [(name, world) for name in ("both", "gated") for world in short.WORLDS]
+    assert got["both", "whole"]["accuracy"] == 1.0
+    assert got["both", "whole"]["less"]["visual"][0] == pytest.approx(0.01)
+    assert got["both", "whole"]["less"]["current"][0] == pytest.approx(0.3)
+    assert set(got["both", "video lost"]["less"]) == {"current"}
+    assert set(got["both", "current lost"]["less"]) == {"visual"}
+    assert got["gated", "video lost"]["less"]["current"][0] == pytest.approx(0.27)
+    assert got["gated", "current lost"]["less"]["visual"][0] == pytest.approx(-0.29)
+    assert {key: own["holds"] for key, own in got.items()} == {
+        ("both", "whole"): True,
+        ("both", "video lost"): True,
+        ("both", "current lost"): True,
+        ("gated", "whole"): True,
+        ("gated", "video lost"): True,
+        ("gated", "current lost"): False,
+    }
+
+
+def test_what_is_lost_is_zero_and_not_valid(short: ModuleType) -> None:
+    rng = np.random.default_rng(2)
+    windows = {
+        "video": rng.integers(1, 256, (5, 3, 2, 8, 16)).astype(np.uint8),
+        "mask": np.ones((5, 8, 16), np.uint8),
+        "current": rng.normal(9000, 10, (5, 40, 3)).astype(np.float32),
+        "label": np.array([0, 1, 1, 0, 1]),
+    }
+    rows = np.array([3, 1])
+    whole = short.batch_of(windows, rows)
+    assert all(whole[f"{name}_valid"].all() for name in ("video", "current", "mask"))
+    for lost, other in (("video", "current"), ("current", "video")):
+        got = short.batch_of(windows, rows, lost)
+        assert not got[lost].any()
+        assert not got[f"{lost}_valid"].any()
+        np.testing.assert_array_equal(got[other], windows[other][rows])
+        assert got[f"{other}_valid"].all()
+
+
+def test_rows_train_and_are_judged_in_each_world(short: ModuleType) -> None:
+    rng = np.random.default_rng(3)
+    windows = {
+        "video": rng.integers(0, 256, (12, 3, 2, 64, 64)).astype(np.uint8),
+        "mask": (rng.random((12, 64, 64)) < 0.01).astype(np.uint8),
+        "current": rng.normal(9000, 100, (12, 10, 3)).astype(np.float32),
+        "label": np.tile([0, 1], 6),
+        "split": np.repeat([0, 1], 6),
+    }
+    for name in ("current", "both", "gated"):
+        model, seconds, curve = short.train(windows, name, 0, 2, batch=4)
+        assert seconds > 0
+        assert curve.size == 0  # fewer than CURVE steps
+        scores = {lost: short.judge(model, windows, lost)["score"] for lost in ("", "video", "current")}
+        assert all(value.shape == (6,) and np.isfinite(value).all() for value in scores.values())
+        if name == "current":
+            np.testing.assert_array_equal(scores[""], scores["video"])
+        else:
+            assert np.ptp(scores["current"]) > 0  # what is left is seen
+            other = windows | {"video": 255 - windows["video"]}
+            np.testing.assert_array_equal(short.judge(model, other, "video")["score"], scores["video"])
