@@ -31,7 +31,9 @@ from .options import (
 @labels_option()
 @split_option()
 @context_option("As for score.", default=None)
-@protocol_option("The window protocol of a strict sample set [default: paper].", default=None)
+@protocol_option(
+    "Window protocol of a strict sample set, and of the guard before val [default: paper].", default=None
+)
 @resamples_option()
 @block_seconds_option()
 @seed_option("Of the bootstrap.")

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 @labels_option()
 @split_option()
 @context_option("strict asks only for the samples whose windows stay inside the split.", default=None)
-@protocol_option("The window protocol of a strict sample set [default: paper].", default=None)
+@protocol_option(
+    "Window protocol of a strict sample set, and of the guard before val [default: paper].", default=None
+)
 @click.option(
     "--compat",
     type=click.Choice(["official"]),

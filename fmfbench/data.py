@@ -32,8 +32,8 @@ class Dataset(StoreReader):
         """Synchronised causal windows of a split's samples.
 
         Args:
-            split: train, test, unused, all, or one derived from train (val, fit, ...), of the default split or, as in
-                `derived:test`, of another.
+            split: train, test, unused, all, or one derived from train (val, fit, ...) with a guard as long as the
+                protocol's windows look back; of the default split or, as in `derived:test`, of another.
             protocol: "paper", "official", "short", or a `WindowProtocol`.
             context: "full", "masked" or "strict": what a window may see of other splits.
             every: each k-th sample of the split.

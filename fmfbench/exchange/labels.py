@@ -19,7 +19,7 @@ from fmfbench.files.npz import NpzFile, writing_npz
 from fmfbench.files.problems import check_target
 from fmfbench.store.reader import StoreReader
 from fmfbench.store.split_names import SOURCE, parse_split
-from fmfbench.store.splits import derived_rows
+from fmfbench.store.splits import GUARD_SECONDS, derived_rows, has_guard
 
 __all__ = ["Labels", "labels_from_dataset", "read_labels", "write_labels"]
 
@@ -110,8 +110,8 @@ class Labels:
         taken = {name: value[rows] for name in arrays if (value := getattr(self, name)) is not None}
         return replace(self, **taken)
 
-    def select(self, split: str) -> Labels:
-        """The labels of a split: train, test, unused, all, or one derived from train (val, fit, ...).
+    def select(self, split: str, *, guard_seconds: float = GUARD_SECONDS) -> Labels:
+        """The labels of a split: train, test, unused, all, or one derived from train (val, fit, ...) with a guard.
 
         Raises:
             PredictionError: the name is none of these, there is too little train time to carve from, or these
@@ -133,22 +133,28 @@ class Labels:
         if split in SPLITS:
             return replace(self.take(self.split == SPLITS[split]), of_split=split)
         try:
-            rows = derived_rows(split, self.recording, self.frame_time, self.split, self.recordings)
+            rows = derived_rows(
+                split, self.recording, self.frame_time, self.split, self.recordings, guard_seconds
+            )
         except WindowError as error:
             raise PredictionError(str(error)) from None
         return replace(self.take(rows), of_split=split)
 
 
-def labels_from_dataset(data: StoreReader, split: str = "all", masks: bool = True) -> Labels:
+def labels_from_dataset(
+    data: StoreReader, split: str = "all", masks: bool = True, *, guard_seconds: float = GUARD_SECONDS
+) -> Labels:
     """Take the labels of a split of an open data set, masks packed as they are read.
 
     Args:
         data: what `fmfbench.open_dataset` returns.
         split: any split name of the data set.
         masks: False leaves the masks unread.
+        guard_seconds: of a split derived from train.
     """
     data, split = data.divided(split)
-    ids = np.asarray(data.sample_ids(split), np.int64)
+    options = {"guard_seconds": guard_seconds} if has_guard(split) else {}
+    ids = np.asarray(data.sample_ids(split, **options), np.int64)
     recording, frame = data.locate(ids)
     names = tuple(data.recordings)
     frame_time = np.empty(len(ids), np.int64)

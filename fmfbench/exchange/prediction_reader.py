@@ -31,7 +31,8 @@ class Target:
 
     `sample_id` (N,) int64, ascending; `mask_shape` (H, W), or None where masks cannot be scored;
     `fingerprint` of the data; `strict_protocol` names the protocol of a strict sample set, None asks for all;
-    `per_second` says that only the last sample of each second is asked for.
+    `per_second` says that only the last sample of each second is asked for; `guard_seconds` is the guard of a derived
+    split that depends on one.
     """
 
     sample_id: NDArray[np.int64]
@@ -40,6 +41,7 @@ class Target:
     fingerprint: str | None = None
     strict_protocol: str | None = None
     per_second: bool = False
+    guard_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -384,6 +386,13 @@ class PredictionReader:
             self.problems.add(
                 f"says that it was made for split {ascii(made_of)[1:-1][:80]}; score it with that --split"
             )
+        guard = meta.get("guard_seconds")
+        if self.problems.found and _differs(guard, target.guard_seconds):
+            self.problems.add(
+                f"was made with a guard of {guard:g} s, and the samples asked for have one of "
+                f"{target.guard_seconds:g} s; score it with the protocol it was made with: --protocol NAME, or, with "
+                f"fields of its own, in Python as protocol=meta['protocol_fields']"
+            )
         every_second = meta.get("sample_set") == "per-second"
         if every_second and not target.per_second:
             self.problems.add("holds the per-second sample set; ask for it with --per-second")
@@ -466,6 +475,10 @@ def _in_order(found: Predictions) -> Predictions:
     if found.pixel_score is not None:
         sorted_rows["pixel_score"] = found.pixel_score.reordered(order)
     return replace(found, **sorted_rows)
+
+
+def _differs(stated: Any, asked: float | None) -> bool:
+    return asked is not None and isinstance(stated, (int, float)) and stated != asked
 
 
 def _fingerprint(meta: Mapping[str, Any]) -> str | None:

@@ -33,7 +33,9 @@ from fmfbench.scoring.result import Score
 from fmfbench.scoring.sensitivity import strict_part
 from fmfbench.scoring.threshold import threshold_of
 from fmfbench.store.reader import StoreReader
-from fmfbench.store.splits import per_second_rows
+from fmfbench.store.split_names import parse_split
+from fmfbench.store.splits import has_guard, per_second_rows
+from fmfbench.windows.division import reach_seconds
 from fmfbench.windows.protocol import get_protocol
 from fmfbench.windows.reader import strict_ids
 
@@ -78,7 +80,8 @@ def score(
             `derived:test`, of another.
         context: None, "full" or "masked" ask for every sample of the split; "strict" for those whose window
             under `protocol` stays inside the split.
-        protocol: the window protocol of a strict sample set, by name or itself.
+        protocol: the window protocol of a strict sample set, by name or itself; and that whose windows look back as
+            long as the guard of val, fit and kfold-fit.
         compat: "official" adds the smoothing constants of the authors' released code.
         evidence: False leaves out all but the five metrics, as `compat` does.
         resamples: bootstrap resamples behind the intervals.
@@ -202,8 +205,6 @@ def read_for(
     """
     if context not in (None, "full", "masked", "strict"):
         raise PredictionError(f"context: expected full, masked or strict, got {context!r}")
-    if protocol is not None:
-        get_protocol(protocol)  # its name stands in the result even where no window is needed
     labels = scored_labels(data, split, context, protocol)
     if per_second:
         labels = labels.take(per_second_rows(labels.recording, labels.frame_time))
@@ -214,6 +215,9 @@ def read_for(
         fingerprint=labels.fingerprint,
         strict_protocol=protocol_name(protocol) if context == "strict" else None,
         per_second=per_second,
+        guard_seconds=reach_seconds(get_protocol(protocol or "paper"))
+        if has_guard(parse_split(split)[1])
+        else None,
     )
     found = read_predictions(predictions, target)
     if "outliers" in found.meta:
@@ -231,18 +235,18 @@ def scored_labels(data: StoreReader | Labels, split: str, context: str | None, p
         PredictionError: there are no labels, some samples are unlabelled, or windows would be needed.
         WindowError: no such protocol.
     """
-    if isinstance(protocol, str):
-        get_protocol(protocol)  # a name that is none must not stand in a score, whether or not it is used
+    chosen = get_protocol(protocol or "paper")  # a name that is none must not stand in a score, used or not
+    guard = reach_seconds(chosen)
     if isinstance(data, Labels):
         if context == "strict":
             raise PredictionError(
                 "context strict: expected a store, for its samples depend on the windows, got a label file"
             )
-        labels = data.select(split)
+        labels = data.select(split, guard_seconds=guard)
     else:
-        labels = labels_from_dataset(data, split)
+        labels = labels_from_dataset(data, split, guard_seconds=guard)
         if context == "strict":
-            ids = strict_ids(data, split, get_protocol(protocol or "paper"))
+            ids = strict_ids(data, split, chosen)
             labels = labels.take(np.isin(labels.sample_id, ids))
     if labels.class_label is None:
         raise PredictionError(

@@ -28,6 +28,7 @@ __all__ = [
     "Found",
     "derived_rows",
     "fold_rows",
+    "has_guard",
     "parse_derived",
     "parse_fold",
     "per_second_rows",
@@ -119,7 +120,8 @@ class Derived:
         if self.kind == "validation" and not found.val:
             raise WindowError(
                 f"split {self.name!r}: expected a recording with train time for a guard of {guard_seconds:g} s before "
-                f"its last fifth and as much again before that, got none; validate on loro-val:NAME"
+                f"its last fifth and as much again before that, got none; a shorter protocol has a shorter "
+                f"guard, and whole recordings need none (loro-val:NAME)"
             )
         if self.kind == "kfold" and not (found.val if self.part == "val" else found.fit):
             needed = "train frames"
@@ -149,6 +151,15 @@ def parse_derived(name: str, names: Sequence[str]) -> Derived:
             f"split: expected one of train, test, unused, all, {', '.join(DERIVED)}, got {name!r}"
         )
     return Derived(name=name, kind="validation", part=name)
+
+
+def has_guard(part: str) -> bool:
+    """Whether which samples a part of a split has depends on the length of a guard.
+
+    >>> has_guard("val"), has_guard("kfold-fit:1/5"), has_guard("kfold-val:1/5"), has_guard("loro-fit:val")
+    (True, True, False, False)
+    """
+    return part in ("val", "fit") or part.startswith("kfold-fit:")
 
 
 def parse_fold(text: str, name: str) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from fmfbench.files.html import html_table
 from fmfbench.store.ids import SampleIds
 from fmfbench.store.shards import ArrayReader
 from fmfbench.windows.batch import WindowBatch
+from fmfbench.windows.division import reach_seconds
 from fmfbench.windows.frames import ChunkCache, KeptChunks
 from fmfbench.windows.index import Arrays, WindowIndex, window_places
 from fmfbench.windows.loaded import LoadedWindows
@@ -95,7 +96,7 @@ class Windows(Sequence[WindowBatch]):
         self.modality = modality
         self.left_out: NDArray[np.int64] = np.empty(0, np.int64)
         if sample_ids is None:
-            ids = dataset.sample_set(part)
+            ids = dataset.sample_set(part, guard_seconds=reach_seconds(protocol))
             if context == "strict":
                 foreign = WindowIndex(dataset, ids, protocol, context).foreign
                 self.left_out = ids[np.flatnonzero(foreign)]

@@ -22,9 +22,10 @@ from fmfbench.exchange.pixel_scores import PIXEL_TYPES
 from fmfbench.exchange.predictions import write_predictions
 from fmfbench.files.problems import check_target
 from fmfbench.files.remote import Place, parse_place
-from fmfbench.store.split_names import SOURCE
-from fmfbench.store.splits import per_second_rows
+from fmfbench.store.split_names import SOURCE, parse_split
+from fmfbench.store.splits import has_guard, per_second_rows
 from fmfbench.torch import WindowDataset, make_loader
+from fmfbench.windows.division import reach_seconds
 from fmfbench.windows.injected import InjectedWindows
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench.windows.reader import Windows
@@ -212,6 +213,7 @@ class PredictionJob:
             "reinterpretation": provenance.get("reinterpretation", False),
             "versions": versions(),
             **({} if self.outliers is None else {"outliers": dict(self.outliers.meta)}),
+            **({"guard_seconds": reach_seconds(windows.protocol)} if _guarded(windows) else {}),
             **({"sample_set": "per-second"} if self.per_second else {}),
             **({} if self.engine == "torch" else {"engine": self.engine}),
             **(self.meta or {}),
@@ -262,6 +264,11 @@ def _seen_in_training(model: Model, windows: Windows) -> dict[str, int]:
         ids = np.setdiff1d(ids, divided.sample_ids(left_out_of(fold), guard_seconds=0.0))
     seen = int(np.isin(windows.sample_ids, ids).sum())
     return {"seen_in_training": seen} if seen else {}
+
+
+def _guarded(windows: Windows) -> bool:
+    """Whether its samples depend on how far its windows look back."""
+    return has_guard(parse_split(windows.split)[1])
 
 
 def last_of_each_second(windows: Windows) -> Windows:

@@ -19,7 +19,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 import fmfbench
-from fmfbench.errors import InputError
+from fmfbench.errors import InputError, PredictionError, StoreError
+from fmfbench.exchange.labels import labels_from_dataset
 from fmfbench.exchange.predictions import read_predictions
 from fmfbench.scoring.score import score
 from fmfbench.windows.division import split_store
@@ -97,6 +98,31 @@ def test_it_is_what_scikit_learn_finds_on_the_validation_samples(run, noisy_stor
     best = max(f1_score(label, cooled > t) for t in [0, *cooled])
     assert facts["validation"]["f1"] == best
     assert f1_score(label, cooled > facts["threshold"]) == best
+
+
+def test_what_is_predicted_and_scored_as_val_are_the_same_samples(run, noisy_store, tmp_path):
+    data = fmfbench.open_dataset(noisy_store)
+    facts = calibrate(run, data, **CPU)
+    path = predict(run, data, tmp_path / "val.npz", split="val", **CPU)
+    found = read_predictions(path)
+    recording, _ = data.locate(found.sample_id)
+    assert (len(found.sample_id), set(recording)) == (facts["samples"], {0, 1})
+    assert found.meta["guard_seconds"] == 0.7
+    asked = found.meta["protocol_fields"]
+    for source in (data, labels_from_dataset(data)):
+        scored = score(path, source, split="val", protocol=asked, resamples=50)
+        assert scored.metrics["f1"] == facts["validation"]["f1"]
+        # a guard of 21 s leaves the shorter recording no validation samples
+        told = r"a guard of 0.7 s, and the samples asked for have one of 21 s; score it with the protocol"
+        with pytest.raises(PredictionError, match=told):
+            score(path, source, split="val", protocol="short")
+        with pytest.raises(
+            (StoreError, PredictionError), match=r"guard of 221 s .*got none; a shorter protocol"
+        ):
+            score(path, source, split="val")
+    assert set(data.locate(data.windows("val", "short").sample_ids)[0]) == {0}
+    test = read_predictions(predict(run, data, tmp_path / "test.npz", **CPU))
+    assert "guard_seconds" not in test.meta
 
 
 @pytest.mark.parametrize("rule", ["f1", "fdr:0.05", "alarms:0.5", "fixed"])
