@@ -20,34 +20,28 @@ import torch
 from torch import Tensor, nn
 
 from fmfbench.errors import InputError
-from fmfbench_models.interface import Batch, Model, Output
-from fmfbench_models.parts.blocks import INIT_STD
+from fmfbench_models.interface import Batch, Output
 from fmfbench_models.parts.losses import supervised_loss
 from fmfbench_models.registry import Registration
-from fmfbench_models.zoo.late_fusion import branch, branch_losses, present, share_norm
+from fmfbench_models.zoo.late_fusion import (
+    NANO_BRANCHES,
+    TINY_BRANCHES,
+    BranchesConfig,
+    TwoBranches,
+    branch_losses,
+)
 
 __all__ = ["REGISTRATION", "Gated", "GatedConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatedConfig:
-    """num_frames T, size (H, W), current_length Tc: of the input. gate_dim: inside the gate. branch_weight: of the
-    branches' own losses beside that of the fused logits.
+class GatedConfig(BranchesConfig):
+    """gate_dim: inside the gate. branch_weight: of the branches' own losses beside that of the fused logits. All else
+    is of the branches.
     """
 
-    num_frames: int = 10
-    size: tuple[int, int] = (64, 64)
-    current_length: int = 440
-    dim: int = 96
-    depth: int = 6
-    heads: int = 3
-    mlp_dim: int = 384
-    dense_task: bool = True
-    decoder_channels: tuple[int, int, int] = (128, 64, 32)
     gate_dim: int = 32
     branch_weight: float = 0.5
-    init_std: float = INIT_STD
-    use_validity: bool = True
 
     def __post_init__(self) -> None:
         if self.branch_weight < 0 or self.gate_dim < 1:
@@ -75,19 +69,12 @@ class Gate(nn.Module):
         return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
-class Gated(Model):
+class Gated(TwoBranches):
     """Two branches, the gate, the weighted sum of logits."""
 
-    validity = ("video_valid", "current_valid")
-
     def __init__(self, config: GatedConfig) -> None:
-        super().__init__(modality="both", dense=config.dense_task)
+        super().__init__(config)
         self.config = config
-        self.use_validity = config.use_validity
-        self.video = branch(config, "visual", config.dense_task)
-        self.current = branch(config, "current", False)
-        for part in (self.video, self.current):
-            share_norm(part, self.input_norm)
         self.gate = Gate(config.dim, config.gate_dim)
 
     def forward(
@@ -103,23 +90,11 @@ class Gated(Model):
         aux: the branches' own logits (B, 2), whether their modality is there (B, 1), and `trust` (B, 2): the weights
         of video and current, which sum to 1, or are 0 where both are lost.
         """
-        seen, video_feature = self.video.judge(video=video, video_valid=video_valid)
-        heard, current_feature = self.current.judge(current=current, current_valid=current_valid)
-        assert seen.logits is not None
-        assert heard.logits is not None
-        there = torch.cat([present(seen.logits, video_valid), present(heard.logits, current_valid)], 1)
-        trust = self.gate(video_feature, current_feature, there)
-        logits = 2 * (trust[:, :1] * seen.logits + trust[:, 1:] * heard.logits)
-        aux = {
-            "video_logits": seen.logits,
-            "current_logits": heard.logits,
-            "video_present": there[:, :1],
-            "current_present": there[:, 1:],
-            "trust": trust,
-        }
-        return Output(logits, seen.pixel_logits, aux)
-
-    smooths_labels = True
+        heard = self.hear(video, current, video_valid, current_valid)
+        seen_logits, heard_logits = heard.logits
+        trust = self.gate(*heard.features, torch.cat(heard.there, 1))
+        logits = 2 * (trust[:, :1] * seen_logits + trust[:, 1:] * heard_logits)
+        return Output(logits, heard.pixel_logits, {**heard.aux(), "trust": trust})
 
     def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:
         terms = supervised_loss(output.logits, output.pixel_logits, batch, alpha, self.smoothing)
@@ -135,19 +110,8 @@ REGISTRATION = Registration(
     dense=True,
     config=GatedConfig,
     build=Gated,
-    tiny={
-        "num_frames": 4,
-        "size": [16, 24],
-        "current_length": 32,
-        "dim": 24,
-        "depth": 1,
-        "mlp_dim": 48,
-        "gate_dim": 8,
-        "decoder_channels": [24, 16, 8],
-    },
-    presets={
-        "nano": {"dim": 48, "depth": 2, "mlp_dim": 96, "gate_dim": 16, "decoder_channels": [48, 32, 16]}
-    },
+    tiny={**TINY_BRANCHES, "gate_dim": 8},
+    presets={"nano": {**NANO_BRANCHES, "gate_dim": 16}},
     recipe={"modality_dropout": 0.3},
     source="after the idea of asymmetry-aware routing, arXiv 2512.24755 (its text could not be had)",
     provenance={

@@ -12,8 +12,8 @@ branch's attention.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,22 +25,22 @@ from fmfbench_models.registry import Registration
 from fmfbench_models.zoo.fmformer import FmFormer, FmFormerConfig
 
 __all__ = [
+    "NANO_BRANCHES",
     "REGISTRATION",
+    "TINY_BRANCHES",
+    "BranchesConfig",
     "LateFusion",
     "LateFusionConfig",
-    "branch",
+    "TwoBranches",
     "branch_losses",
-    "present",
-    "share_norm",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LateFusionConfig:
-    """num_frames T, size (H, W), current_length Tc: of the input. trained: jointly, by the loss of the summed logits;
-    or apart, by the sum of each branch's own loss, which is two networks trained side by side.
+class BranchesConfig:
+    """num_frames T, size (H, W), current_length Tc: of the input. The rest are sizes of both branches.
 
-    init_std, use_validity: as of FmFormer; use_validity is on, as a lost modality is what this model is there for.
+    init_std, use_validity: as of FmFormer; use_validity is on, as a lost modality is what such a model is there for.
     """
 
     num_frames: int = 10
@@ -52,27 +52,36 @@ class LateFusionConfig:
     mlp_dim: int = 384
     dense_task: bool = True
     decoder_channels: tuple[int, int, int] = (128, 64, 32)
-    trained: Literal["jointly", "apart"] = "jointly"
     init_std: float = INIT_STD
     use_validity: bool = True
 
 
-SHARED = (
-    "num_frames",
-    "size",
-    "current_length",
-    "dim",
-    "depth",
-    "heads",
-    "mlp_dim",
-    "decoder_channels",
-    "init_std",
-)
+TINY_BRANCHES: dict[str, Any] = {
+    "num_frames": 4,
+    "size": [16, 24],
+    "current_length": 32,
+    "dim": 24,
+    "depth": 1,
+    "mlp_dim": 48,
+    "decoder_channels": [24, 16, 8],
+}
+NANO_BRANCHES: dict[str, Any] = {"dim": 48, "depth": 2, "mlp_dim": 96, "decoder_channels": [48, 32, 16]}
+NOT_OF_A_BRANCH = ("dense_task", "use_validity")
 
 
-def branch(config: object, modality: Literal["visual", "current"], dense: bool) -> FmFormer:
+@dataclass(frozen=True, kw_only=True)
+class LateFusionConfig(BranchesConfig):
+    """trained: jointly, by the loss of the summed logits; or apart, by the sum of each branch's own loss, which is two
+    networks trained side by side. All else is of the branches.
+    """
+
+    trained: Literal["jointly", "apart"] = "jointly"
+
+
+def branch(config: BranchesConfig, modality: Literal["visual", "current"], dense: bool) -> FmFormer:
     """FmFormer of one modality, in the sizes of `config`, without dilated tokens."""
-    sizes = {name: getattr(config, name) for name in SHARED}
+    names = (own.name for own in fields(BranchesConfig) if own.name not in NOT_OF_A_BRANCH)
+    sizes = {name: getattr(config, name) for name in names}
     return FmFormer(FmFormerConfig(modality=modality, dilated=False, dense_task=dense, **sizes))
 
 
@@ -108,19 +117,65 @@ def branch_losses(aux: dict[str, Tensor], batch: Batch, smoothing: float = 0.0) 
     return losses
 
 
-class LateFusion(Model):
-    """Two branches, and the sum of their logits."""
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What both branches say of a batch. logits, features (the class tokens) and there (whether the modality is there,
+    (B, 1)) are of video and of current."""
+
+    logits: tuple[Tensor, Tensor]
+    features: tuple[Tensor, Tensor]
+    there: tuple[Tensor, Tensor]
+    pixel_logits: Tensor | None
+
+    def aux(self) -> dict[str, Tensor]:
+        """The branches' own logits (B, 2) each, and whether their modality is there (B, 1)."""
+        return {
+            "video_logits": self.logits[0],
+            "current_logits": self.logits[1],
+            "video_present": self.there[0],
+            "current_present": self.there[1],
+        }
+
+
+class TwoBranches(Model):
+    """A model with a branch for each modality; what becomes of their logits is its own."""
 
     validity = ("video_valid", "current_valid")
+    smooths_labels = True
 
-    def __init__(self, config: LateFusionConfig) -> None:
+    def __init__(self, config: BranchesConfig) -> None:
         super().__init__(modality="both", dense=config.dense_task)
-        self.config = config
         self.use_validity = config.use_validity
         self.video = branch(config, "visual", config.dense_task)
         self.current = branch(config, "current", False)
         for part in (self.video, self.current):
             share_norm(part, self.input_norm)
+
+    def hear(
+        self,
+        video: Tensor | None,
+        current: Tensor | None,
+        video_valid: Tensor | None,
+        current_valid: Tensor | None,
+    ) -> Heard:
+        seen, video_feature = self.video.judge(video=video, video_valid=video_valid)
+        heard, current_feature = self.current.judge(current=current, current_valid=current_valid)
+        assert seen.logits is not None
+        assert heard.logits is not None
+        return Heard(
+            logits=(seen.logits, heard.logits),
+            features=(video_feature, current_feature),
+            there=(present(seen.logits, video_valid), present(heard.logits, current_valid)),
+            pixel_logits=seen.pixel_logits,
+        )
+
+
+class LateFusion(TwoBranches):
+    """Two branches, and the sum of their logits."""
+
+    def __init__(self, config: LateFusionConfig) -> None:
+        super().__init__(config)
+        self.config = config
 
     def forward(
         self,
@@ -130,21 +185,11 @@ class LateFusion(Model):
         video_valid: Tensor | None = None,
         current_valid: Tensor | None = None,
     ) -> Output:
-        """aux: the branches' own logits (B, 2) each, and whether their modality is there (B, 1)."""
-        seen = self.video(video=video, video_valid=video_valid)
-        heard = self.current(current=current, current_valid=current_valid)
-        assert seen.logits is not None
-        assert heard.logits is not None
-        there = present(seen.logits, video_valid), present(heard.logits, current_valid)
-        aux = {
-            "video_logits": seen.logits,
-            "current_logits": heard.logits,
-            "video_present": there[0],
-            "current_present": there[1],
-        }
-        return Output(there[0] * seen.logits + there[1] * heard.logits, seen.pixel_logits, aux)
-
-    smooths_labels = True
+        """The judgement of a batch, with the `aux` of `Heard`."""
+        heard = self.hear(video, current, video_valid, current_valid)
+        (seen_logits, heard_logits), there = heard.logits, heard.there
+        logits = there[0] * seen_logits + there[1] * heard_logits
+        return Output(logits, heard.pixel_logits, heard.aux())
 
     def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:
         terms = supervised_loss(output.logits, output.pixel_logits, batch, alpha, self.smoothing)
@@ -163,17 +208,9 @@ REGISTRATION = Registration(
     dense=True,
     config=LateFusionConfig,
     build=LateFusion,
-    tiny={
-        "num_frames": 4,
-        "size": [16, 24],
-        "current_length": 32,
-        "dim": 24,
-        "depth": 1,
-        "mlp_dim": 48,
-        "decoder_channels": [24, 16, 8],
-    },
+    tiny=TINY_BRANCHES,
     presets={
-        "nano": {"dim": 48, "depth": 2, "mlp_dim": 96, "decoder_channels": [48, 32, 16]},
+        "nano": NANO_BRANCHES,
         "apart": {"trained": "apart"},
     },
     source="linear fusion of Wu et al., IEEE TCSVT 35(3), 2025 (Tables IV and V)",
