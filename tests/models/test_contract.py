@@ -6,6 +6,7 @@ Also tests fmfbench_models: checkpoint, interface.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from dataclasses import fields, is_dataclass
@@ -321,6 +322,90 @@ def test_what_is_not_valid_has_no_influence(name):
                     parts, [v for v in (plain.logits, plain.pixel_logits) if v is not None], strict=True
                 )
             )
+
+
+def trained(model, steps, optimiser):
+    """State of the model after updates on the batches of `steps`, each with the random draws of its number."""
+    for step in steps:
+        torch.manual_seed(step)
+        batch = batch_of(model.meta.name, 4, seed=step)
+        loss = model.train().objective(model(**model.takes(batch)), batch, 1.0)["loss"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return copy.deepcopy(model.state_dict())
+
+
+def optimiser_of(model):
+    return torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=1e-3)
+
+
+def assert_same_state(one, other):
+    assert one.keys() == other.keys()
+    assert [key for key in one if not torch.equal(one[key], other[key])] == []
+
+
+def test_resumes_from_the_state_between_two_steps(name):
+    """All that training changes is in the state; what is fitted is the same when fitted again."""
+    if registration(name).training != "gradient":
+        assert_same_state(tiny_model(name).state_dict(), tiny_model(name).state_dict())
+    if registration(name).training == "fitted":
+        return
+    torch.manual_seed(0)
+    model = create_model(name, **registration(name).tiny)
+    optimiser = optimiser_of(model)
+    halfway = trained(model, range(2), optimiser), copy.deepcopy(optimiser.state_dict())
+    whole = trained(model, range(2, 4), optimiser)
+    torch.manual_seed(1)
+    other = create_model(name, **registration(name).tiny)
+    again = optimiser_of(other)
+    other.load_state_dict(halfway[0])
+    again.load_state_dict(halfway[1])
+    assert_same_state(trained(other, range(2, 4), again), whole)
+
+
+def test_masks_that_are_missing_are_not_learned_from(name):
+    """Whatever stands where a window has no mask; and none at all may be there."""
+    labelled = torch.tensor([True, False, True, False])
+    for valid in (labelled, torch.zeros(4, dtype=torch.bool)):
+        batch = batch_of(name, 4) | {"mask_valid": valid}
+        other = batch | {"mask": torch.where(valid[:, None, None], batch["mask"], 1 - batch["mask"])}
+        if name in FITTED:
+            fitted = [tiny_model(name) for _ in range(2)]
+            for model, shown in zip(fitted, (batch, other), strict=True):
+                model.fit(FitData(train=[shown], held_out=[shown], validation=[shown]))
+            assert_same(run(fitted[0], batch), run(fitted[1], batch))
+        if registration(name).training == "fitted":
+            continue
+        terms = []
+        for shown in (batch, other):
+            torch.manual_seed(0)
+            model = create_model(name, **registration(name).tiny).train()
+            torch.manual_seed(1)
+            terms.append(model.objective(model(**model.takes(shown)), shown, 1.0))
+        assert all(torch.isfinite(value).all() for value in terms[0].values())
+        assert terms[0].keys() == terms[1].keys()
+        assert all(torch.equal(value, terms[1][key]) for key, value in terms[0].items())
+
+
+@pytest.mark.parametrize("lost", ["video", "current"])
+def test_a_window_that_lost_a_modality_is_still_judged(name, lost):
+    """As `--corrupt video-missing` and `current-missing` show it; a model of the other modality sees no difference."""
+    model, batch = tiny_model(name), batch_of(name)
+    without = batch | {
+        lost: torch.zeros_like(batch[lost]),
+        f"{lost}_valid": torch.zeros_like(batch[f"{lost}_valid"]),
+    }
+    model.eval()
+    for use in {False, bool(model.validity)}:
+        model.use_validity = use
+        with torch.no_grad():
+            whole, output = model(**model.takes(batch)), model(**model.takes(without))
+            assert_same(output, model(**model.takes(without)))
+        assert torch.isfinite(output.scores()).all()
+        assert ((output.scores() >= 0) & (output.scores() <= 1)).all()
+        if model.modality == {"video": "current", "current": "visual"}[lost]:
+            assert_same(output, whole)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
