@@ -162,7 +162,6 @@ def check_recording(
     if class_label is not None:
         _check_values(class_label, (0, 1, UNLABELLED), f"{base}/class_label", findings)
     default = attributes.get("fmfbench.default_layer") if attributes is not None else None
-    complete = attributes is not None and shape is not None and split is not None and class_label is not None
     for path in sorted(reader.specs):
         if path.startswith(f"{base}/labels/") and path != f"{base}/labels/{default}":
             for _ in _mask_blocks(reader, path, findings, []):
@@ -173,7 +172,7 @@ def check_recording(
     layer = f"{base}/labels/{default}"
     flags: list[NDArray[np.bool_]] = []
     masks = _mask_blocks(reader, layer, findings, flags) if layer in reader.specs else iter(())
-    if not complete or split is None or class_label is None or shape is None or named is None:
+    if attributes is None or shape is None or split is None or class_label is None or named is None:
         for _ in masks:
             pass
         return False

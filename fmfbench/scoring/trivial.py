@@ -100,7 +100,8 @@ def _all_set(labels: Labels) -> NDArray[np.uint8] | None:
 def _metrics(labels: Labels, baseline: TrivialPrediction) -> dict[str, float | None]:
     assert labels.class_label is not None
     pixel = None
-    if labels.no_mask is None and labels.mask_bits is not None and baseline.mask_bits is not None:
-        height, width = labels.mask_shape or (0, 0)
-        pixel = pixel_confusion(mask_counts(labels.mask_bits, baseline.mask_bits), height * width)
+    bits, shape = labels.mask_bits, labels.mask_shape
+    if labels.no_mask is None and bits is not None and shape is not None and baseline.mask_bits is not None:
+        height, width = shape
+        pixel = pixel_confusion(mask_counts(bits, baseline.mask_bits), height * width)
     return count_metrics(confusion(labels.class_label, baseline.decision), pixel)[0]

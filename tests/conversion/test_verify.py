@@ -22,6 +22,7 @@ from fmfbench.conversion.findings import Report
 from fmfbench.conversion.verify import _own_words, verify
 from fmfbench.errors import SourceError, StoreError
 from fmfbench.store.digest import file_names, seal
+from fmfbench.store.named_splits import write_split
 from fmfbench.store.schema import mask_spec, parse_array, parse_group
 from fmfbench.store.shards import ArrayReader, encode_shard
 from fmfbench.store.writer import write_document
@@ -219,6 +220,27 @@ def test_arrays_that_do_not_go_together_are_damage(store: Path) -> None:
     assert [(f.where, f.check) for f in verify(store).damage] == [
         (f"{RECORDING}/labels/other/zarr.json", "schema")
     ]
+
+
+@pytest.mark.parametrize("part", ["split", "class_label", "splits/mine", "video"])
+def test_without_all_that_the_fingerprint_covers_it_is_not_judged(part: str, store: Path) -> None:
+    """The one damage is said, and what else is wrong with the masks, but not that the fingerprint differs."""
+    rows = {"b-long": np.arange(75) % 3, "a.short": np.arange(25) % 3}
+    write_split(store, "mine", {name: row.astype(np.uint8) for name, row in rows.items()}, {})
+    rewrite(store, f"{RECORDING}/labels/source", set_at(8, 2, 3, value=255))
+    if part == "video":
+        (store / RECORDING / part / "zarr.json").write_text("[]")
+    else:
+        (shard,) = (path for path in (store / RECORDING / part / "c").rglob("*") if path.is_file())
+        shard.write_bytes(shard.read_bytes()[:-1])
+    report = verify(store)
+    named = {
+        (f.where.removeprefix(f"{RECORDING}/").split("/c/")[0].removesuffix("/zarr.json"), f.check)
+        for f in report.damage
+    }
+    assert ("labels/source", "labels") in named
+    assert part in {where for where, _ in named}
+    assert "fingerprint" not in {check for _, check in named}
 
 
 def test_remarks_on_what_was_recorded(tmp_path: Path) -> None:

@@ -156,6 +156,9 @@ def test_the_trivial_baselines_by_hand(data):
     assert baselines["train prior"] == baselines["always normal"]
     assert trivial_metrics(labels, 0.6)["train prior"]["accuracy"] == label.mean()
     assert "train prior" not in trivial_metrics(labels, None)
+    share = data.test_masks().mean()  # of pixels that are abnormal: the one class's IoU, the other's is 0
+    assert baselines["always abnormal"]["miou"] == pytest.approx(share / 2)
+    assert baselines["always normal"]["miou"] == pytest.approx((1 - share) / 2)
     guess = trivial_predictions(labels, None)["last-second persistence"]
     masks = unpack_masks(guess.mask_bits, labels.mask_shape)
     truth = data.test_masks()

@@ -39,6 +39,15 @@ def test_tracks_equal_the_plain_plan(name: str, masked: bool) -> None:
         assert min(shares) < 1  # stretched histories have none
 
 
+def test_official_windows_have_a_track_unless_they_stretch_a_short_history() -> None:
+    """Two rows a second from the start: 16 rows are there for the first time in second 7."""
+    frame_time, current_time = np.arange(0, 20 * NS, NS // 25), np.arange(0, 20 * NS, NS // 2)
+    line = Timeline("f", frame_time, np.zeros(500, np.uint8), current_time, np.ones(40, bool))
+    start = build_tracks(line, PROTOCOLS["official, 8 s"], False, 0).start
+    assert set(start[: 7 * 25].tolist()) == {-1}
+    np.testing.assert_array_equal(start[7 * 25 :], 2 * (np.arange(7 * 25, 500) // 25 - 7))
+
+
 def test_frames_off_every_grid_go_without_a_track() -> None:
     lines = [random_line(seed, jitter=True) for seed in range(12)]
     shares = [check(line, PROTOCOLS["paper"], False) for line in lines]
