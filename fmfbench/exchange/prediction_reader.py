@@ -12,36 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.errors import PredictionError
-from fmfbench.exchange.masks import pack_masks, packed_length, padding_is_set
+from fmfbench.exchange.mask_stream import pack_stream
+from fmfbench.exchange.masks import packed_length, padding_is_set
 from fmfbench.exchange.pixel_scores import PixelScores, check_header, wrong_rows
+from fmfbench.exchange.target import Target, check_meta, fingerprint_in
 from fmfbench.files.npz import Header, NpzFile
 from fmfbench.files.problems import Problems
 
 __all__ = ["PredictionReader", "Predictions", "Target"]
 
 _KNOWN = ("sample_id", "score", "pred", "mask", "mask_bits", "mask_shape", "pixel_score", "meta")
+_BUNDLE = {"predictions.npz", "receipt.json"}  # members of what `fmfbench score --bundle` writes
 _MAX_META_BYTES = 1 << 22
 _MAX_BYTES = 1 << 33
 _INT64_MAX = np.iinfo(np.int64).max
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """What a file is asked to cover.
-
-    `sample_id` (N,) int64, ascending; `mask_shape` (H, W), or None where masks cannot be scored;
-    `fingerprint` of the data; `strict_protocol` names the protocol of a strict sample set, None asks for all;
-    `per_second` says that only the last sample of each second is asked for; `guard_seconds` is the guard of a derived
-    split that depends on one.
-    """
-
-    sample_id: NDArray[np.int64]
-    split: str
-    mask_shape: tuple[int, int] | None = None
-    fingerprint: str | None = None
-    strict_protocol: str | None = None
-    per_second: bool = False
-    guard_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +56,7 @@ class Predictions:
     @property
     def fingerprint(self) -> str | None:
         """The fingerprint of the data that the file says it was made for."""
-        return _fingerprint(self.meta)
+        return fingerprint_in(self.meta)
 
 
 class PredictionReader:
@@ -94,6 +78,11 @@ class PredictionReader:
                 problems.add(str(error))
 
     def read(self) -> Predictions | None:
+        if set(self.archive.names) >= _BUNDLE:
+            self.problems.add(
+                "expected a prediction file, got a bundle; `fmfbench board` scores bundles again"
+            )
+            return None
         ids = self._sample_ids()
         score = self._score(ids)
         pred = self._pred(ids)
@@ -248,7 +237,7 @@ class PredictionReader:
         if not self._mask_fits("mask", length, (height, width), header, ids):
             return None, None
         try:
-            bits, wrong = _pack_stream(self.archive, header)
+            bits, wrong = pack_stream(self.archive, header)
         except PredictionError as error:
             self.problems.add(str(error))
             return None, None
@@ -359,7 +348,7 @@ class PredictionReader:
             return {}
         meta = self._parsed_meta(array.reshape(-1)[0] if text_like else array.tobytes())
         if self.target is not None:
-            self._check_meta(meta, self.target)
+            check_meta(meta, self.target, self.problems)
         return meta
 
     def _parsed_meta(self, text: str | bytes) -> dict[str, Any]:
@@ -373,48 +362,6 @@ class PredictionReader:
             self.problems.add(f"meta is a JSON {type(meta).__name__}; write an object")
             return {}
         return meta
-
-    def _check_meta(self, meta: dict[str, Any], target: Target) -> None:
-        made_for = _fingerprint(meta)
-        if target.fingerprint is not None and made_for not in (None, target.fingerprint):
-            self.problems.add(
-                f"was made for the data with fingerprint {ascii(made_for)[1:-1][:64]}, these have "
-                f"{target.fingerprint}; score it on the data it was made for"
-            )
-        made_of = meta.get("split")
-        if self.problems.found and isinstance(made_of, str) and made_of != target.split:
-            self.problems.add(
-                f"says that it was made for split {ascii(made_of)[1:-1][:80]}; score it with that --split"
-            )
-        guard = meta.get("guard_seconds")
-        if self.problems.found and _differs(guard, target.guard_seconds):
-            self.problems.add(
-                f"was made with a guard of {guard:g} s, and the samples asked for have one of "
-                f"{target.guard_seconds:g} s; score it with the protocol it was made with: --protocol NAME, or, with "
-                f"fields of its own, in Python as protocol=meta['protocol_fields']"
-            )
-        every_second = meta.get("sample_set") == "per-second"
-        if every_second and not target.per_second:
-            self.problems.add("holds the per-second sample set; ask for it with --per-second")
-        if target.per_second and meta.get("sample_set", "per-second") != "per-second":
-            self.problems.add(
-                f"was made for sample set {ascii(meta['sample_set'])[:40]}; expected per-second"
-            )
-        strict = meta.get("context") == "strict"
-        protocol = _protocol(meta)
-        if strict and target.strict_protocol is None:
-            self.problems.add(
-                f"holds the strict sample set of protocol {protocol}; ask for it with --context strict "
-                f"--protocol {protocol}"
-            )
-        if target.strict_protocol is not None:
-            if meta.get("context", "strict") != "strict":
-                self.problems.add(f"was made with context {ascii(meta['context'])[:40]}; expected strict")
-            elif "protocol" in meta and protocol != target.strict_protocol:
-                self.problems.add(
-                    f"was made with protocol {protocol}, the strict samples asked for are those of "
-                    f"{target.strict_protocol}; name the same protocol"
-                )
 
     def _array(self, name: str, header: Header) -> NDArray[Any] | None:
         try:
@@ -436,36 +383,6 @@ class PredictionReader:
         return 2 * len(self.target.sample_id) + 10_000 if self.target else 1 << 28
 
 
-def _pack_stream(archive: NpzFile, header: Header) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Pack an (N,H,W) member as it is read; also says which rows hold anything but 0 and 1."""
-    length, height, width = header.shape
-    if header.fortran:
-        return _pack_fortran(archive, header)
-    bits = np.empty((length, packed_length(height, width)), np.uint8)
-    wrong = np.zeros(length, bool)
-    for part, block in archive.blocks("mask", header):
-        if block.size and not 0 <= block.min() <= block.max() <= 1:
-            wrong[part] = ((block != 0) & (block != 1)).any(axis=(1, 2))
-        bits[part] = pack_masks(block)
-    return bits, wrong
-
-
-def _pack_fortran(archive: NpzFile, header: Header) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The same for Fortran order, where a pixel's samples lie together: holds one byte a pixel meanwhile."""
-    length, height, width = header.shape
-    planes = np.empty((width, height, length), np.bool_)
-    wrong = np.zeros(length, bool)
-    for part, block in archive.blocks("mask", header):
-        if block.size and not 0 <= block.min() <= block.max() <= 1:
-            wrong |= ((block != 0) & (block != 1)).any(axis=(0, 1))
-        planes[part] = block != 0
-    bits = np.empty((length, packed_length(height, width)), np.uint8)
-    for start in range(0, length, 256):
-        part = slice(start, start + 256)
-        bits[part] = pack_masks(np.ascontiguousarray(planes[:, :, part].transpose(2, 1, 0)))
-    return bits, wrong
-
-
 def _in_order(found: Predictions) -> Predictions:
     order = np.argsort(found.sample_id, kind="stable")
     if np.array_equal(order, np.arange(len(order))):
@@ -475,17 +392,3 @@ def _in_order(found: Predictions) -> Predictions:
     if found.pixel_score is not None:
         sorted_rows["pixel_score"] = found.pixel_score.reordered(order)
     return replace(found, **sorted_rows)
-
-
-def _differs(stated: Any, asked: float | None) -> bool:
-    return asked is not None and isinstance(stated, (int, float)) and stated != asked
-
-
-def _fingerprint(meta: Mapping[str, Any]) -> str | None:
-    value = meta.get("fingerprint", meta.get("dataset_fingerprint"))
-    return None if value is None else str(value)
-
-
-def _protocol(meta: Mapping[str, Any]) -> str:
-    value = meta.get("protocol", "paper")
-    return ascii(str(value.get("name", "?") if isinstance(value, dict) else value)[:40])[1:-1]

@@ -266,8 +266,8 @@ def _metric_rows(score: Score) -> list[tuple[str, str, str]]:
 def _evidence_lines(score: Score, evidence: Evidence) -> list[str]:
     events, boot = evidence.event_facts, evidence.bootstrap
     lines = [
-        f"events: {events['detected']} of {events['events']} detected; {events['alarms']} alarms, of which "
-        f"{events['false_alarms']} false ones count in {events['normal_hours']:.3f} h of normal time",
+        f"events: {events['detected']} of {events['events']} detected; {counted(events['alarms'], 'alarm')}; "
+        f"{counted(events['false_alarms'], 'false alarm')} in {events['normal_hours']:.3f} h of normal time",
         f"threshold: {_threshold(evidence.threshold)}",
         f"bootstrap: {boot['blocks']} blocks of {boot['block_seconds']:.1f} s, errors correlated over "
         f"{boot['correlation_seconds']:.2f} s",

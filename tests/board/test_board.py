@@ -113,6 +113,14 @@ def test_csv_and_markdown_say_the_same(board):
     assert "cannot be told apart" in text
 
 
+def test_a_bundle_that_is_scored_as_predictions_names_the_board(bundles, board_data):
+    with pytest.raises(
+        PredictionError, match="got a bundle; `fmfbench board` scores bundles again"
+    ) as caught:
+        score(bundles[0], board_data, "test")
+    assert "sample_id" not in str(caught.value)
+
+
 def test_labels_alone_are_enough(bundles, board_labels, tmp_path):
     made = make_board(bundles[:2], board_labels, tmp_path / "b", reports=False, resamples=40)
     assert not (tmp_path / "b" / "reports").exists()

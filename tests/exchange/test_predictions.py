@@ -1,6 +1,6 @@
 """Prediction files of every form that numpy writes, and what is refused of them.
 
-Also tests fmfbench.exchange: arrays, masks.
+Also tests fmfbench.exchange: arrays, mask_stream, masks, target.
 Also tests fmfbench.files: problems.
 """
 

@@ -107,6 +107,15 @@ def test_a_metric_that_the_released_code_lacks_is_undefined_there(data, guess, s
     assert score(save(guess), data).metrics["fdr"] is not None
 
 
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "1 alarm; 1 false alarm in "), (2, "2 alarms; 2 false alarms in ")]
+)
+def test_alarms_are_counted_in_words(data, guess, save, count, words):
+    found = score(save(guess), data, resamples=50)
+    facts = dict(found.evidence.event_facts) | {"alarms": count, "false_alarms": count}
+    assert words in replace(found, evidence=replace(found.evidence, event_facts=facts)).to_markdown()
+
+
 def test_no_mask_leaves_only_miou_undefined(data, guess, save):
     del guess["mask"]
     result = score(save(guess), data)
