@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fmfbench.errors import InputError
 from fmfbench.exchange.labels import Labels
-from fmfbench.exchange.masks import unpack_masks
 from fmfbench.exchange.prediction_reader import Predictions
 from fmfbench.files.markdown import number
 from fmfbench.files.problems import check_target
 from fmfbench.files.wording import counted
-from fmfbench.plots.page import metric_rows, page, studio_link, table_html, write_page
-from fmfbench.plots.palette import PHASE_NAMES, legend_html
-from fmfbench.plots.svg import (
-    Column,
-    bar_chart,
-    curve_plot,
-    heat_frame,
-    marked_frame,
-    reliability_plot,
-    timeline_plot,
-)
+from fmfbench.plots.page import metric_rows, page, table_html, write_page
+from fmfbench.plots.svg import bar_chart, curve_plot, reliability_plot
+from fmfbench.plots.timelines import timelines
+from fmfbench.plots.worst_errors import worst_errors
 from fmfbench.scoring import ranks
-from fmfbench.scoring.events import EventCounts, match_events
+from fmfbench.scoring.events import match_events
+from fmfbench.scoring.evidence_rows import (
+    count_titles,
+    occlusion_caption,
+    occlusion_head,
+    occlusion_rows,
+    onset_rows,
+    reliability_head,
+    reliability_rows,
+)
 from fmfbench.scoring.figures import figure_text, interval_text
 from fmfbench.scoring.metrics import COUNT_METRICS
 from fmfbench.scoring.provenance import corruption_of
 from fmfbench.scoring.result import (
     INTERVAL_WORTH,
     Score,
-    count_titles,
-    occlusion_caption,
-    occlusion_head,
-    occlusion_rows,
-    onset_rows,
     pixel_facts,
-    reliability_head,
-    reliability_rows,
     sensitivity_head,
     sensitivity_rows,
     title_of,
@@ -52,10 +45,6 @@ from fmfbench.scoring.result import (
 from fmfbench.scoring.trivial import trivial_warnings
 
 __all__ = ["write_report"]
-
-_NS = 1_000_000_000
-_MOST_PICTURES = 8
-_APART_NS = 5 * _NS
 
 
 def write_report(
@@ -91,13 +80,13 @@ def write_report(
     parts = [
         _head(score),
         _metrictable_html(score),
-        _timelines(found, labels, matched, data, studio),
+        timelines(found, labels, matched, data, studio),
         _curves(found, labels, score),
         _reliability(score),
         _recordings(score),
         _circumstances(score),
         _sensitivity(score),
-        _worst_errors(found, labels, data, studio),
+        worst_errors(found, labels, data, studio),
         _confusions(score),
         _about(score),
     ]
@@ -295,147 +284,6 @@ def _sensitivity(score: Score) -> str:
         "the model says of the others is the same under full, masked and strict. Its figures under masked on "
         "all "
         f"samples need its predictions under masked.</p>{table_html(sensitivity_head(), rows)}"
-    )
-
-
-def _timelines(
-    found: Predictions, labels: Labels, matched: EventCounts, data: Any, studio: str | None
-) -> str:
-    parts = [
-        "<h2>Timelines</h2>"
-        + legend_html(("labelled abnormal", "predicted abnormal", "false alarm or missed event"))
-        + legend_html(("train", "unused", "gap", *PHASE_NAMES))
-    ]
-    if data is None:
-        parts.append("<p>Scored without the store: no currents and no other splits are shown.</p>")
-    for index in np.unique(labels.recording).tolist():
-        name = labels.recordings[index]
-        recording = None if data is None else data.recordings[name]
-        parts.append(
-            f"<h3>{studio_link(studio, name, _first_event(index, labels, matched))}</h3>"
-            f'<div class="timeline">{_timeline(index, found, labels, matched, recording)}</div>'
-        )
-    return "".join(parts)
-
-
-def _first_event(index: int, labels: Labels, matched: EventCounts) -> int:
-    """The frame at which a recording's first event begins, or its first scored frame."""
-    rows = [row for row in matched.events[:, 0].tolist() if labels.recording[row] == index]
-    return int(labels.frame[rows[0]] if rows else labels.frame[labels.recording == index][0])
-
-
-def _timeline(index: int, found: Predictions, labels: Labels, matched: EventCounts, recording: Any) -> str:
-    (rows,) = np.nonzero(labels.recording == index)
-    origin = int(labels.frame_time[rows[0]]) if recording is None else int(recording.frame_time[0])
-
-    def seconds(times: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.asarray((times - origin) / _NS, np.float64)
-
-    own = seconds(labels.frame_time[rows])
-    margin = 0.04 * (own[-1] - own[0]) + 1
-    all_times = own if recording is None else seconds(recording.frame_time)
-    all_splits = labels.split[rows] if recording is None else recording.split
-    column = Column(max(own[0] - margin, all_times[0]), min(own[-1] + margin, all_times[-1]))
-
-    def spans(ends: NDArray[np.intp], flags: NDArray[np.bool_]) -> list[tuple[float, float, bool]]:
-        mine = labels.recording[ends[:, 0]] == index if len(ends) else np.zeros(0, bool)
-        times = seconds(labels.frame_time[ends[mine]]).tolist()
-        return [(a, b, bool(flag)) for (a, b), flag in zip(times, flags[mine], strict=True)]
-
-    (late,) = np.nonzero(np.diff(all_times) > 1.0)
-    edges = np.flatnonzero(np.diff(all_splits)) + 1
-    bounds = zip([0, *edges.tolist()], [*edges.tolist(), len(all_splits)], strict=True)
-    current = None
-    if recording is not None and len(recording.current):
-        current = seconds(recording.current_time), np.asarray(recording.current, np.float64)
-    return timeline_plot(
-        column,
-        splits=[(int(all_splits[a]), all_times[a], all_times[min(b, len(all_times) - 1)]) for a, b in bounds],
-        gaps=[(all_times[i], all_times[i + 1]) for i in late],
-        truth=spans(matched.events, np.isfinite(matched.delay)),
-        alarms=[(a, b) for a, b, _ in spans(matched.alarms, np.ones(len(matched.alarms), bool))],
-        false=[(a, b) for a, b, _ in spans(matched.false_spans, np.ones(len(matched.false_spans), bool))],
-        score=None if found.score is None else (own, np.asarray(found.score[rows], np.float64)),
-        current=current,
-    )
-
-
-def _worst_errors(found: Predictions, labels: Labels, data: Any, studio: str | None) -> str:
-    if data is None:
-        return "<h2>Worst errors</h2><p>Scored without the store: no pictures.</p>"
-    assert labels.class_label is not None
-    confidence = found.decision.astype(float) if found.score is None else found.score.astype(float)
-    missed = np.flatnonzero((labels.class_label == 1) & (found.decision == 0))
-    called = np.flatnonzero((labels.class_label == 0) & (found.decision == 1))
-    parts = [
-        '<h2>Worst errors</h2><p class="key">At least 5 s apart. Truth outlined in green, prediction in blue.</p>'
-    ]
-    for title, rows in (
-        ("Misses, lowest score first", missed[np.argsort(confidence[missed], kind="stable")]),
-        ("False alarms, highest score first", called[np.argsort(-confidence[called], kind="stable")]),
-    ):
-        chosen = _spread(rows, labels)
-        heats = _heat_maps(found, chosen)
-        pictures = (
-            "".join(_picture(row, found, labels, data, heats, studio) for row in chosen) or "<p>None.</p>"
-        )
-        parts.append(f'<h3>{title}</h3><div class="row">{pictures}</div>')
-    return "".join(parts)
-
-
-def _spread(rows: NDArray[np.intp], labels: Labels) -> list[int]:
-    """The first rows of those that lie 5 s or more from every one chosen before."""
-    chosen: list[int] = []
-    for row in rows.tolist():
-        near = [
-            other
-            for other in chosen
-            if labels.recording[other] == labels.recording[row]
-            and abs(labels.frame_time[other] - labels.frame_time[row]) < _APART_NS
-        ]
-        if not near:
-            chosen.append(row)
-        if len(chosen) == _MOST_PICTURES:
-            break
-    return chosen
-
-
-def _heat_maps(found: Predictions, rows: Sequence[int]) -> dict[int, NDArray[np.float64]]:
-    """Pixel scores (H, W) in [0, 1] of some rows, in one pass over the file; empty without them."""
-    if found.pixel_score is None:
-        return {}
-    maps = {}
-    for places, block in found.pixel_score.blocks():
-        for place, scores in zip(places.tolist(), block, strict=True):
-            if place in rows:
-                maps[place] = scores.astype(np.float64) / (255 if scores.dtype == np.uint8 else 1)
-    return maps
-
-
-def _picture(
-    row: int,
-    found: Predictions,
-    labels: Labels,
-    data: Any,
-    heats: Mapping[int, NDArray[np.float64]],
-    studio: str | None,
-) -> str:
-    name = labels.recordings[labels.recording[row]]
-    frame = int(labels.frame[row])
-    image = data.recordings[name].read_video(frame, frame + 1)[0]
-    shape = labels.mask_shape or image.shape[:2]
-    masks = [
-        None if bits is None else unpack_masks(bits[row : row + 1], shape)[0]
-        for bits in (labels.mask_bits if labels.no_mask is None else None, found.mask_bits)
-    ]
-    score = "" if found.score is None else f", score {float(found.score[row]):.3f}"
-    heat = ""
-    if row in heats:
-        heat = f'<img src="{heat_frame(image, heats[row])}" alt="pixel scores of frame {frame}">'
-    return (
-        f'<figure><img src="{marked_frame(image, masks[0], masks[1])}" alt="frame {frame}">{heat}'
-        f"<figcaption>{studio_link(studio, name, frame, f'{name}, frame {frame}')}, sample "
-        f"{labels.sample_id[row]}{score}</figcaption></figure>"
     )
 
 

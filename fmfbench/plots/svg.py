@@ -33,7 +33,6 @@ PLAIN = INK
 SHADES = {0: SPLITS["train"], 2: SPLITS["unused"]}
 _WIDTH, _LEFT, _RIGHT = 1100, 110, 10
 _PLOT = _WIDTH - _LEFT - _RIGHT
-_NS = 1_000_000_000
 
 Spans = Sequence[tuple[float, float]]
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.clock import NS
 from fmfbench.errors import InputError
 from fmfbench.files.wording import counted
 
@@ -53,7 +54,6 @@ LONGEST_CORRELATION_SECONDS = 16.0
 FEWEST_RESAMPLES = 20
 MOST_WEIGHTS = 25_000_000  # 200 MB
 MOST_DRAWN = 1_000_000  # at once
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ def cut_blocks(
     """
     step = frame_seconds(recording, frame_time)
     runs = _runs(recording)
-    spans = [float(frame_time[part][-1] - frame_time[part][0]) / _NS + step for part in runs]
+    spans = [float(frame_time[part][-1] - frame_time[part][0]) / NS + step for part in runs]
     seconds = block_seconds
     if seconds is None:
         longest = max(sum(spans) / FEWEST_BLOCKS, SHORTEST_BLOCK_SECONDS)
@@ -216,7 +216,7 @@ def cut_blocks(
     owner: list[int] = []
     for part, span in zip(runs, spans, strict=True):
         count = max(1, round(span / seconds))
-        elapsed = (frame_time[part] - frame_time[part][0]) / _NS
+        elapsed = (frame_time[part] - frame_time[part][0]) / NS
         place = np.minimum((elapsed * (count / span)).astype(np.intp), count - 1)
         used, local = np.unique(place, return_inverse=True)
         of_sample[part] = len(owner) + local
@@ -400,4 +400,4 @@ def _runs(recording: NDArray[np.int64]) -> list[slice]:
 def frame_seconds(recording: NDArray[np.int64], frame_time: NDArray[np.int64]) -> float:
     """The usual time between samples of one recording, in seconds; 0.04 where none has two."""
     steps = np.diff(frame_time)[np.diff(recording) == 0]
-    return float(np.median(steps)) / _NS if len(steps) else 0.04
+    return float(np.median(steps)) / NS if len(steps) else 0.04

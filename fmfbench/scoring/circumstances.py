@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.clock import NS
 from fmfbench.exchange.labels import Labels
 from fmfbench.exchange.truth import Truth
 
@@ -32,7 +33,6 @@ _TITLES = {
     "glare": "glare (grey levels)",
     "reflections": "red reflections",
 }
-_NS = 1_000_000_000
 
 Metrics = Callable[[NDArray[np.bool_]], dict[str, Any]]
 
@@ -59,7 +59,7 @@ def around_onset(
     known = nearest < len(onset)
     nearest = np.minimum(nearest, len(onset) - 1)
     known &= labels.recording[onset[nearest]] == labels.recording
-    distance = (labels.frame_time - labels.frame_time[onset[nearest]]) / _NS
+    distance = (labels.frame_time - labels.frame_time[onset[nearest]]) / NS
     right = decision == labels.class_label
     table = []
     for edges, of_class in ((BEFORE_ONSET, ~abnormal), (SINCE_ONSET, abnormal)):

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.clock import NS
+
 __all__ = [
     "EventCounts",
     "EventDraw",
@@ -27,7 +29,6 @@ __all__ = [
 EVENT_JOIN_SECONDS = 1.0
 ALARM_HOLD_SECONDS = 2.0
 REPEAT_SECONDS = 10.0  # an alarm that is never acknowledged calls again
-_NS = 1_000_000_000
 
 Floats = NDArray[np.float64]
 
@@ -128,7 +129,7 @@ def segments(
     (rows,) = np.nonzero(active)
     if not len(rows):
         return np.empty((0, 2), np.intp)
-    apart = (np.diff(recording[rows]) != 0) | (np.diff(frame_time[rows]) >= round(join * _NS))
+    apart = (np.diff(recording[rows]) != 0) | (np.diff(frame_time[rows]) >= round(join * NS))
     return np.stack([rows[np.append(True, apart)], rows[np.append(apart, True)]], axis=1)
 
 
@@ -153,7 +154,7 @@ def match_events(
     stretch = _normal_stretches(events, recording, frame_time, hold)
     inside = stretch >= 0
     spans = segments(on & inside, stretch, frame_time, hold)
-    lasted = (frame_time[spans[:, 1]] - frame_time[spans[:, 0]]) / _NS
+    lasted = (frame_time[spans[:, 1]] - frame_time[spans[:, 0]]) / NS
     counts = (1 + np.floor(lasted / REPEAT_SECONDS)).astype(np.int64)
     unit = _units(events, recording)
     size = int(unit[-1]) + 1 if len(unit) else 0
@@ -179,7 +180,7 @@ def _delays(events: NDArray[np.intp], on: NDArray[np.bool_], frame_time: NDArray
     place = np.searchsorted(rows, events[:, 0])
     hit = place < len(rows)
     hit[hit] = rows[place[hit]] <= events[hit, 1]
-    delay[hit] = (frame_time[rows[place[hit]]] - frame_time[events[hit, 0]]) / _NS
+    delay[hit] = (frame_time[rows[place[hit]]] - frame_time[events[hit, 0]]) / NS
     return delay
 
 
@@ -197,7 +198,7 @@ def _normal_stretches(
     steps[events[:, 0]] += 1
     steps[events[:, 1] + 1] -= 1
     in_event = np.cumsum(steps[:-1]) > 0
-    hold_ns = round(hold * _NS)
+    hold_ns = round(hold * NS)
     linked = (np.diff(recording) == 0) & (np.diff(frame_time) < hold_ns)
     (first,) = np.nonzero(~in_event & np.append(True, ~linked | in_event[:-1]))
     (last,) = np.nonzero(~in_event & np.append(~linked | in_event[1:], True))
@@ -227,7 +228,7 @@ def _units(events: NDArray[np.intp], recording: NDArray[np.int64]) -> NDArray[np
 
 def _frame_hours(recording: NDArray[np.int64], frame_time: NDArray[np.int64]) -> float:
     steps = np.diff(frame_time)[np.diff(recording) == 0]
-    return (float(np.median(steps)) / _NS if len(steps) else 0.04) / 3600
+    return (float(np.median(steps)) / NS if len(steps) else 0.04) / 3600
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:

@@ -39,6 +39,7 @@ __all__ = [
     "rank_figures",
     "undefined_figures",
     "with_interval",
+    "with_interval_text",
 ]
 
 FEWEST_EVENTS = 5
@@ -277,6 +278,12 @@ def interval_text(figure: Figure) -> str:
         return ""
     decimals = _decimals(figure)
     return f"{figure.low:.{decimals}f} to {figure.high:.{decimals}f}"
+
+
+def with_interval_text(figure: Figure) -> str:
+    """The value and, where there is one, its interval behind it: '0.789 (0.715 to 0.851)'."""
+    interval = interval_text(figure)
+    return f"{figure_text(figure)} ({interval})" if interval else figure_text(figure)
 
 
 def interval_words(figure: Figure) -> str:

@@ -9,10 +9,18 @@ from typing import Any
 
 from fmfbench.files.markdown import number, table
 from fmfbench.files.wording import counted
-from fmfbench.scoring.circumstances import band_title, onset_title
 from fmfbench.scoring.counts import Confusion
 from fmfbench.scoring.evidence import Evidence
-from fmfbench.scoring.figures import figure_text, interval_text, interval_words
+from fmfbench.scoring.evidence_rows import (
+    count_titles,
+    occlusion_caption,
+    occlusion_head,
+    occlusion_rows,
+    onset_rows,
+    reliability_head,
+    reliability_rows,
+)
+from fmfbench.scoring.figures import figure_text, interval_text, interval_words, with_interval_text
 from fmfbench.scoring.metrics import COUNT_METRICS, PIXEL_RANK_METRICS, Figure, metric
 from fmfbench.scoring.provenance import corruption_of
 from fmfbench.scoring.sensitivity import strict_rows
@@ -20,16 +28,9 @@ from fmfbench.scoring.sensitivity import strict_rows
 __all__ = [
     "INTERVAL_WORTH",
     "Score",
-    "count_titles",
     "heading",
-    "occlusion_caption",
-    "occlusion_head",
-    "occlusion_rows",
-    "onset_rows",
     "pixel_facts",
     "receipt_lines",
-    "reliability_head",
-    "reliability_rows",
     "score_markdown",
     "score_text",
     "sensitivity_head",
@@ -153,11 +154,6 @@ class Score:
     @property
     def _counted(self) -> list[Figure]:
         return [figure for figure in self.figures if figure.name in COUNT_METRICS]
-
-
-def count_titles() -> tuple[str, ...]:
-    """The titles of the metrics of counts."""
-    return tuple(metric(name).title for name in COUNT_METRICS)
 
 
 def title_of(score: Score, name: str) -> str:
@@ -298,23 +294,6 @@ def _evidence_lines(score: Score, evidence: Evidence) -> list[str]:
     return lines
 
 
-def reliability_head() -> tuple[str, ...]:
-    return ("score", "samples", "mean score", "share abnormal", "95 % interval")
-
-
-def reliability_rows(evidence: Evidence) -> list[tuple[str, ...]]:
-    """The bins that hold samples; empty where the file has no scores."""
-    rows: list[tuple[str, ...]] = []
-    for row in evidence.bins:
-        if row["samples"]:
-            edges = row["interval"]
-            told = edges.get("reason") or f"{edges['low']:.4f} to {edges['high']:.4f}"
-            name = f"{row['low']:.1f} to {row['high']:.1f}"
-            shares = number(row["mean_score"]), number(row["abnormal"])
-            rows.append((name, str(row["samples"]), *shares, told))
-    return rows
-
-
 def sensitivity_head() -> tuple[str, ...]:
     return ("samples", "number", *count_titles())
 
@@ -335,12 +314,7 @@ def sensitivity_rows(score: Score) -> list[tuple[str, ...]]:
             figures,
         ),
     )
-    return [(name, str(count), *(_with_interval(f) for f in shown)) for name, count, shown in rows]
-
-
-def _with_interval(figure: Figure) -> str:
-    interval = interval_text(figure)
-    return f"{figure_text(figure)} ({interval})" if interval else figure_text(figure)
+    return [(name, str(count), *(with_interval_text(f) for f in shown)) for name, count, shown in rows]
 
 
 def sensitivity_line(score: Score) -> str | None:
@@ -351,7 +325,7 @@ def sensitivity_line(score: Score) -> str | None:
     strict = score.evidence.sensitivity["strict"]
     named = {figure.name: figure for figure in figures}
     told = ", ".join(
-        f"{metric(name).short} {_with_interval(named[name])}"
+        f"{metric(name).short} {with_interval_text(named[name])}"
         for name in ("accuracy", "miou")
         if named[name].value is not None
     )
@@ -359,39 +333,6 @@ def sensitivity_line(score: Score) -> str | None:
         f"strict: {strict['num_samples']} samples see nothing of other splits"
         f"{', all of them' if not strict['left_out'] else f': {told}'}"
     )
-
-
-def onset_rows(evidence: Evidence) -> list[tuple[str, str, str]]:
-    """Time from the onset, frames, accuracy."""
-    return [(onset_title(row), str(row["frames"]), number(row["accuracy"])) for row in evidence.around_onset]
-
-
-def occlusion_head() -> tuple[str, ...]:
-    return ("samples with", "normal", "abnormal", *count_titles())
-
-
-def occlusion_caption(evidence: Evidence) -> str:
-    """What the bands are, and that they are of simulated data."""
-    assert evidence.occlusion is not None
-    return (
-        f"By what hides the anomaly, as the simulator knows it ({evidence.occlusion['source']}; not a "
-        "measurement on a furnace). Accuracy of abnormal samples is 1 - MDR, of normal ones 1 - FDR. Few "
-        "episodes make a band: no intervals."
-    )
-
-
-def occlusion_rows(evidence: Evidence) -> list[tuple[str, ...]]:
-    """One row a band of a hidden quantity."""
-    assert evidence.occlusion is not None
-    return [
-        (
-            band_title(row),
-            str(row["num_samples"] - row["abnormal"]),
-            str(row["abnormal"]),
-            *(number(row["metrics"][name]) for name in COUNT_METRICS),
-        )
-        for row in evidence.occlusion["bands"]
-    ]
 
 
 def pixel_facts(score: Score) -> str | None:

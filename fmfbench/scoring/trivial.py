@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.clock import NS
 from fmfbench.exchange.labels import Labels
 from fmfbench.scoring.counts import confusion, mask_counts, pixel_confusion
 from fmfbench.scoring.metrics import COUNT_METRICS, count_metrics, metric
@@ -15,7 +16,6 @@ from fmfbench.scoring.metrics import COUNT_METRICS, count_metrics, metric
 __all__ = ["TrivialPrediction", "trivial_metrics", "trivial_predictions", "trivial_warnings"]
 
 PERSISTENCE_SECONDS = 1.0
-_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def _persistence(labels: Labels) -> TrivialPrediction:
     for index in np.unique(labels.recording):
         (rows,) = np.nonzero(labels.recording == index)
         times = labels.frame_time[rows]
-        before = np.searchsorted(times, times - round(PERSISTENCE_SECONDS * _NS), side="right") - 1
+        before = np.searchsorted(times, times - round(PERSISTENCE_SECONDS * NS), side="right") - 1
         known = before >= 0
         decision[rows[known]] = labels.class_label[rows[before[known]]]
         if bits is not None and labels.mask_bits is not None:

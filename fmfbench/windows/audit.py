@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.clock import NS
 from fmfbench.errors import WindowError
 from fmfbench.files.markdown import table
 from fmfbench.windows.protocol import get_protocol
@@ -20,7 +21,6 @@ from fmfbench.windows.protocol import get_protocol
 __all__ = ["Audit", "Reach", "audit", "border_twins", "window_reach"]
 
 NAMES = {0: "train", 1: "test"}
-_NS = 1_000_000_000
 _BORDER_FRAMES = 50
 _NEVER = np.iinfo(np.int64).max
 
@@ -163,7 +163,7 @@ def window_reach(recording: Any, own: int, protocol: Any) -> Reach:
         current=all_current,
         video_positions=protocol.num_frames * len(everyone),
         current_positions=protocol.num_current * len(everyone),
-        seconds=float((times[frames[reached]] - oldest[reached]).max()) / _NS if reached.any() else 0.0,
+        seconds=float((times[frames[reached]] - oldest[reached]).max()) / NS if reached.any() else 0.0,
     )
 
 
@@ -235,13 +235,13 @@ def _spans_foreign(
     if len(row_split):
         rows = recording.current_time
         moments = recording.frame_time[frames]
-        reach = round(max(protocol.current_seconds, 1.0) * _NS)
+        reach = round(max(protocol.current_seconds, 1.0) * NS)
         if protocol.alignment == "official":  # counted in seconds that have rows, however far back these lie
-            distinct = np.unique(rows // _NS)
-            last = np.searchsorted(distinct, moments // _NS, side="right")
+            distinct = np.unique(rows // NS)
+            last = np.searchsorted(distinct, moments // NS, side="right")
             begin = distinct[np.maximum(last - protocol.num_current // 2, 0)]
-            oldest = np.searchsorted(rows // _NS, begin, side="left")
-            newest = np.searchsorted(rows // _NS, moments // _NS, side="right")
+            oldest = np.searchsorted(rows // NS, begin, side="left")
+            newest = np.searchsorted(rows // NS, moments // NS, side="right")
         else:
             oldest = np.maximum(np.searchsorted(rows, moments - reach, side="right") - 1, 0)
             newest = np.searchsorted(rows, moments, side="right")
@@ -264,13 +264,13 @@ def _current_positions(
     moments, rows = recording.frame_time[frames], recording.current_time
     if protocol.alignment != "official":
         for back in range(protocol.num_current):
-            lag = round(back * _NS / protocol.current_hz)
+            lag = round(back * NS / protocol.current_hz)
             yield np.searchsorted(rows, moments - lag, side="right") - 1
         return
     # the released loader: the rows of the last stamped seconds, the sample's own included, stretched
-    seconds = rows // _NS
+    seconds = rows // NS
     distinct = np.unique(seconds)
-    last = np.searchsorted(distinct, moments // _NS, side="right")
+    last = np.searchsorted(distinct, moments // NS, side="right")
     begin = np.maximum(last - protocol.num_current // 2, 0)
     bounds = np.append(np.searchsorted(seconds, distinct), len(rows))
     start, count = bounds[begin], bounds[last] - bounds[begin]
@@ -292,7 +292,7 @@ def _smallest_gap(recording: Any) -> float | None:
     gaps = [
         recording.frame_time[right] - recording.frame_time[left] for left, right in _borders(recording.split)
     ]
-    return float(min(gaps)) / _NS if gaps else None
+    return float(min(gaps)) / NS if gaps else None
 
 
 def _borders(split: NDArray[np.uint8]) -> list[tuple[int, int]]:

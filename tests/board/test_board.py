@@ -1,6 +1,6 @@
 """A board scores again, compares, and writes pages that stand alone.
 
-Also tests fmfbench.board: page, several.
+Also tests fmfbench.board: comparison, page, several.
 Also tests fmfbench_cli: board.
 """
 

@@ -1,6 +1,6 @@
 """Conversion: every sample file to its documented content, read back by plain zarr and by xarray.
 
-Also tests fmfbench.conversion: summary.
+Also tests fmfbench.conversion: recordings, work.
 Also tests fmfbench.sources: v1.
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fmfbench
-from fmfbench.conversion import convert as conversion
+from fmfbench.conversion import recordings
 from fmfbench.conversion.verify import verify
 from fmfbench.store import schema
 from fmfbench.store.digest import file_names
@@ -53,7 +53,7 @@ def test_interrupted_after_any_shard_the_same_command_gives_the_same_store(
     def content(store: Path) -> dict[str, bytes]:
         return {n: (store / n).read_bytes() for n in file_names(store) if n != "zarr.json"}
 
-    commit: Callable[..., Any] = conversion._commit
+    commit: Callable[..., Any] = recordings._commit
     for stop in (1, 4, 9, 11):
         left = stop
 
@@ -65,11 +65,11 @@ def test_interrupted_after_any_shard_the_same_command_gives_the_same_store(
             commit(*arguments)
 
         target = tmp_path / f"{stop}.zarr"
-        monkeypatch.setattr(conversion, "_commit", failing)
+        monkeypatch.setattr(recordings, "_commit", failing)
         with pytest.raises(KeyboardInterrupt):
             fmfbench.convert(folder, target, workers=1)
         assert not target.exists()
-        monkeypatch.setattr(conversion, "_commit", commit)
+        monkeypatch.setattr(recordings, "_commit", commit)
         fmfbench.convert(folder, target, workers=2)
         assert content(target) == content(whole)
 

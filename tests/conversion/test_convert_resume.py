@@ -17,6 +17,7 @@ import pytest
 
 import fmfbench
 from fmfbench.conversion import convert as conversion
+from fmfbench.conversion import recordings
 from fmfbench.conversion.verify import verify
 from fmfbench.errors import FailedError, SourceError, StoreError
 from fmfbench.store.digest import file_names
@@ -147,7 +148,7 @@ def test_killed_before_it_tidied_up_the_same_command_does(
 def test_the_resumed_store_is_the_undisturbed_one_in_all_but_times(
     source: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit, left = conversion._commit, 3
+    commit, left = recordings._commit, 3
 
     def fails_at_the_fourth(*arguments: object) -> None:
         nonlocal left
@@ -156,10 +157,10 @@ def test_the_resumed_store_is_the_undisturbed_one_in_all_but_times(
             raise OSError(5, "Input/output error")
         commit(*arguments)
 
-    monkeypatch.setattr(conversion, "_commit", fails_at_the_fourth)
+    monkeypatch.setattr(recordings, "_commit", fails_at_the_fourth)
     with pytest.raises(FailedError, match=r"Input/output error; .* same command resumes"):
         fmfbench.convert(source, tmp_path / "o.zarr", workers=1)
-    monkeypatch.setattr(conversion, "_commit", commit)
+    monkeypatch.setattr(recordings, "_commit", commit)
     before = committed(tmp_path / "o.zarr")
     assert before
     store = fmfbench.convert(source, tmp_path / "o.zarr", workers=3)
@@ -273,7 +274,7 @@ def test_a_source_that_changes_is_said_and_leaves_nothing(
 ) -> None:
     copy = tmp_path / "source"
     shutil.copytree(source, copy)
-    write_recording = conversion._write_recording
+    write_recording = conversion.write_recording
 
     def and_change(*arguments: object) -> object:
         done = write_recording(*arguments)
@@ -286,7 +287,7 @@ def test_a_source_that_changes_is_said_and_leaves_nothing(
             second.unlink(missing_ok=True)
         return done
 
-    monkeypatch.setattr(conversion, "_write_recording", and_change)
+    monkeypatch.setattr(conversion, "write_recording", and_change)
     with pytest.raises(FailedError, match="changed while it was read|No such file"):
         fmfbench.convert(copy, tmp_path / "o.zarr")
     assert [p.name for p in tmp_path.iterdir()] in (["source"], ["source", "o.zarr.part"])

@@ -1,7 +1,7 @@
 """The report's page stands alone and says what the score says.
 
 Also tests fmfbench.files: html, markdown.
-Also tests fmfbench.plots: page, picture, svg.
+Also tests fmfbench.plots: page, picture, svg, timelines, worst_errors.
 Also tests fmfbench.scoring: tables.
 """
 

@@ -1,6 +1,7 @@
 """What the simulator knows beside the score: bands of visibility, and truths that do not belong.
 
 Also tests fmfbench.exchange: truth.
+Also tests fmfbench.scoring: evidence_rows.
 """
 
 import json
@@ -19,8 +20,8 @@ from fmfbench.exchange.predictions import write_predictions
 from fmfbench.exchange.truth import QUANTITIES, read_truth
 from fmfbench.scoring.circumstances import BANDS, around_onset, onset_title
 from fmfbench.scoring.events import match_events
+from fmfbench.scoring.evidence_rows import occlusion_rows
 from fmfbench.scoring.metrics import COUNT_METRICS
-from fmfbench.scoring.result import occlusion_rows
 from fmfbench.scoring.score import score
 
 
