@@ -128,8 +128,10 @@ class Model(nn.Module):
         self.input_norm = InputNorm(identity=raw_input)
 
     def forward(self, video: Tensor | None = None, current: Tensor | None = None) -> Output:
-        """video (B, 3, T, H, W) uint8 or float, 0..255; current (B, Tc, 3) in A. What is not used is
-        ignored."""
+        """video (B, 3, T, H, W) uint8 or float, 0..255; current (B, Tc, 3) in A.
+
+        What is not used is ignored.
+        """
         raise NotImplementedError
 
     def objective(self, output: Output, batch: Batch, alpha: float) -> dict[str, Tensor]:

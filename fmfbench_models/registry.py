@@ -1,5 +1,6 @@
-"""Models by name. Each file of `zoo` states one `REGISTRATION`; others' packages add theirs by an entry
-point.
+"""Models by name.
+
+Each file of `zoo` states one `REGISTRATION`; others' packages add theirs by an entry point.
 
 [project.entry-points."fmfbench.models"]
 mymodel = "mypackage.mymodel:REGISTRATION"

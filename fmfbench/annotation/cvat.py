@@ -261,9 +261,8 @@ def _events(track: CvatTrack, task: Task) -> list[Track]:
 def _of_task(box: CvatBox, task: Task) -> CvatBox:
     """The box with the frame number of the task's video, clipped to the frame."""
     frame, frames = box.frame - task.offset, task.frames
-    closes_at_the_end = (
-        box.outside and frame == frames.stop
-    )  # CVAT closes a track there that is visible to the end
+    # CVAT closes a track there that is visible to the end
+    closes_at_the_end = box.outside and frame == frames.stop
     if frame not in frames and not closes_at_the_end:
         which = "the job" if task.is_job else f"task {task.name!r}"
         counted = f", numbered on from {task.offset} in this project" if task.offset else ""

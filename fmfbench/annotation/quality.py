@@ -23,9 +23,8 @@ _BLOCK = 512
 class Agreement:
     """Pixel counts of a layer against a reference, pooled over everything added."""
 
-    counts: NDArray[np.int64] = field(
-        default_factory=lambda: np.zeros((2, 2), np.int64)
-    )  # [reference, layer]
+    # [reference, layer]
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, 2), np.int64))
 
     def add(self, masks: NDArray[np.uint8], reference: NDArray[np.uint8]) -> None:
         """Both (n, H, W) of 0 and 1."""

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PHASE_COLOURS", "Moment", "draw_gallery", "find_moments", "make_furnace", "parse_picture_path"]
 
+# those of fmfbench.plots.palette, which stands after this room
 PHASE_COLOURS = (
     "#e07b00",
     "#7b45c4",
     "#6b4a2f",
-)  # those of fmfbench.plots.palette, which stands after this room
+)
 
 
 @dataclass(frozen=True)

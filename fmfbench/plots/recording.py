@@ -111,9 +111,8 @@ def draw_currents(axes: Axes, recording: Recording, frames: NDArray[np.int64] | 
         axes.text(0.5, 0.5, "no currents", transform=axes.transAxes, ha="center", color="#888888")
         axes.set_yticks([])
     period = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 0.04
-    ends = np.minimum(
-        np.r_[seconds[1:], np.inf], seconds + period
-    )  # a frame lasts until the next, but not a gap
+    # a frame lasts until the next, but not a gap
+    ends = np.minimum(np.r_[seconds[1:], np.inf], seconds + period)
     for name, code in SPLITS.items():
         for k, (a, b) in enumerate(runs(recording.split == code)):
             axes.axvspan(seconds[a], ends[b - 1], color=SPLIT_SHADES[name], lw=0,

@@ -69,8 +69,10 @@ def curve_plot(
 
 
 def reliability_plot(bins: Sequence[Mapping[str, Any]], title: str) -> str:
-    """An SVG of the share of abnormal samples over their mean score, with its interval, bin by bin, and as bars at the
-    bottom the share of all samples in each bin.
+    """A reliability diagram as SVG.
+
+    The share of abnormal samples over their mean score, with its interval, bin by bin, and as bars at the bottom the
+    share of all samples in each bin.
 
     Args:
         bins: of `scoring.calibration.Reliability`.

@@ -115,9 +115,8 @@ class Area:
     def __init__(self, normal: int, abnormal: int, regions: int, limit: float) -> None:
         self.normal, self.abnormal, self.regions, self.limit = normal, abnormal, regions, limit
         self._pairs = 0  # twice the pairs in which the abnormal pixel scores higher
-        self._above = np.zeros(
-            4, np.int64
-        )  # normal, abnormal, and both parts of the share, above the next cell
+        # normal, abnormal, and both parts of the share, above the next cell
+        self._above = np.zeros(4, np.int64)
         self._overlap = 0.0
 
     def add(self, cells: Cells) -> None:
@@ -203,8 +202,10 @@ class _Count:
         return Cells((total[0] - total[1])[::-1], total[1][::-1], share[::-1])
 
     def _some_levels(self, lowest: int, highest: int, normals: int, abnormals: int) -> Iterator[Cells]:
-        """The pixels of some levels, sorted. Normal ones between two values of abnormal ones may share a cell:
-        neither area can tell."""
+        """The pixels of some levels, sorted.
+
+        Normal ones between two values of abnormal ones may share a cell: neither area can tell.
+        """
         normal = np.empty(normals, np.uint32)
         abnormal = np.empty(abnormals, np.uint64)  # the key, and below it the size of the pixel's region
         n = a = 0
@@ -221,9 +222,8 @@ class _Count:
         for stop in range(len(first), 0, -_VALUES):
             groups = first[max(0, stop - _VALUES) : stop]
             end = int(first[stop]) if stop < len(first) else len(abnormal)
-            edges = np.empty(
-                2 * len(groups) + 1, np.int64
-            )  # below a value, up to it, below the next one, ...
+            # below a value, up to it, below the next one, ...
+            edges = np.empty(2 * len(groups) + 1, np.int64)
             edges[:-1:2] = np.searchsorted(normal, values[groups], side="left")
             edges[1::2] = np.searchsorted(normal, values[groups], side="right")
             edges[-1], above = above, int(edges[0])

@@ -41,8 +41,11 @@ class Rule:
         return self.name == "f1"
 
     def threshold(self, labels: Labels, score: NDArray[np.floating[Any]]) -> float:
-        """The threshold for (N,) scores of the samples of `labels`: a number that float32 holds exactly, where it can
-        be in the middle between the two scores that it parts, so that rounding elsewhere does not move a sample."""
+        """The threshold for (N,) scores of the samples of `labels`: a number that float32 holds exactly.
+
+        Where it can be it is in the middle between the two scores that it parts, so that rounding elsewhere does not
+        move a sample.
+        """
         assert labels.class_label is not None
         if self.name == "fixed":
             return 0.5

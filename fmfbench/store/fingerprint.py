@@ -16,8 +16,11 @@ _SOURCE = "source"
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFacts:
-    """What the fingerprint covers of one recording. `masks` yields blocks (n,H,W) of 0/1, in order; `split` is the
-    source's, `named` are the others, each of which has a fingerprint of its own."""
+    """What the fingerprint covers of one recording.
+
+    `masks` yields blocks (n,H,W) of 0/1, in order; `split` is the source's, `named` are the others, each of which has a
+    fingerprint of its own.
+    """
 
     name: str
     num_frames: int

@@ -160,8 +160,10 @@ class Api:
         return JSONResponse({"aside": aside.name})
 
     async def refine(self, request: Request) -> Response:
-        """`{"frame": f, "tracks": [...], "radius": "box/3"}`: the refined mask of one frame, H*W bytes, then its
-        margin, float32 H*W."""
+        """The refined mask of one frame, H*W bytes, then its margin, float32 H*W.
+
+        Asked for with `{"frame": f, "tracks": [...], "radius": "box/3"}`.
+        """
         body = await _body(request)
         name, frame, tracks = request.path_params["name"], body.get("frame"), body.get("tracks")
         recording = self.library.recording(name)

@@ -16,8 +16,11 @@ __all__ = ["Applying", "Wish"]
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What to write: names of the layers (`refined` None: the boxes alone), whether they become the default, and the
-    radius, as of `annotate`."""
+    """What to write.
+
+    Names of the layers (`refined` None: the boxes alone), whether they become the default, and the radius, as of
+    `annotate`.
+    """
 
     boxes: str
     refined: str | None

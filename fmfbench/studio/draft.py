@@ -57,8 +57,9 @@ class Conflict:
 
 
 class Draft:
-    """The tracks of every labelled recording, safe on the disk after every change. Methods may be called from any
-    thread.
+    """The tracks of every labelled recording, safe on the disk after every change.
+
+    Methods may be called from any thread.
 
     Args:
         path: `keyframes.json`, read if it is there.

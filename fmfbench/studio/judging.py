@@ -22,8 +22,10 @@ _COARSE = 25
 
 
 class Judge(Protocol):
-    """What gives scores: `name` of the model, the `threshold` above which they are abnormal, and a call for some
-    samples of a store."""
+    """What gives scores.
+
+    `name` of the model, the `threshold` above which they are abnormal, and a call for some samples of a store.
+    """
 
     name: str
     threshold: float

@@ -38,6 +38,7 @@ _NONE = 255
 
 class Library:
     """A store, opened anew when it changes on the disk, with prediction files and FMF-Sim's hidden states beside it.
+
     Methods may be called from any thread.
 
     Args:
@@ -198,8 +199,10 @@ class Library:
         return self.recording(name).read_masks(start, stop, layer)
 
     def predicted_masks(self, name: str, k: int, start: int, stop: int) -> NDArray[np.uint8]:
-        """(n,H,W) uint8 0/1 of prediction file k, or of the run after them; 255 where it has none. InputError where a
-        file has no masks at all."""
+        """(n,H,W) uint8 0/1 of prediction file k, or of the run after them; 255 where it has none.
+
+        InputError where a file has no masks at all.
+        """
         r = self.recording(name)
         if len(self.predictions) <= k < len(self.predictions) + len(self.runs):
             return self._judged_masks(r, self.runs[k - len(self.predictions)], start, stop)

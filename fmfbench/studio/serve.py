@@ -83,8 +83,10 @@ def run_server(
 def serving(
     app: Any, bound: socket.socket, host: str, name: str, tell: Callable[[str], object], open_browser: bool
 ) -> Iterator[threading.Event]:
-    """Serve beside the body of a `with`, and stop when it ends. Arguments as of `run_server`; the event is set once a
-    browser has taken the address."""
+    """Serve beside the body of a `with`, and stop when it ends.
+
+    Arguments as of `run_server`; the event is set once a browser has taken the address.
+    """
     server, address = _server(app, bound, host)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
@@ -129,8 +131,11 @@ def _open(address: str, opened: threading.Event | None = None) -> None:
 
 @contextlib.contextmanager
 def _ending_softly() -> Iterator[None]:
-    """Let SIGTERM end as SIGINT does. The server hands a signal on when it has shut down, and the default would then
-    end the process before anything is saved."""
+    """Let SIGTERM end as SIGINT does.
+
+    The server hands a signal on when it has shut down, and the default would then end the process before anything is
+    saved.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt

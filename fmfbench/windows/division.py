@@ -132,8 +132,10 @@ def plan_split(
     at: Sequence[Stretch] | None = None,
     protocol: str | WindowProtocol = "paper",
 ) -> tuple[dict[str, NDArray[np.uint8]], dict[str, Any]]:
-    """What `split_store` would write: each recording's split (N,) uint8, and the rule that made it. Arguments and
-    errors as there."""
+    """What `split_store` would write: each recording's split (N,) uint8, and the rule that made it.
+
+    Arguments and errors as there.
+    """
     chosen = get_protocol(protocol)
     rules = {"test": test, "by_recording": by_recording, "at": at}
     given = [key for key, value in rules.items() if value is not None]

@@ -31,8 +31,11 @@ class LoadedWindows:
     def __init__(
         self, index: WindowIndex, windows: IntArray, threads: int = 0, *, keep_bytes: int | None = None
     ) -> None:
-        """keep_bytes: of currents that are planned once and kept, at most; without a bound by default, and 0 where
-        the windows are on their way through."""
+        """Load what the windows hold.
+
+        keep_bytes: of currents that are planned once and kept, at most; without a bound by default, and 0 where the
+        windows are on their way through.
+        """
         self._threads = threads
         self.index = index
         self.windows = windows

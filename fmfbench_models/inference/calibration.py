@@ -54,8 +54,11 @@ __all__ = ["Calibration", "calibrate", "calibration_of"]
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What is done to a model's scores: they are those of logits divided by `temperature`, and abnormal is what lies
-    above `threshold`. rule: by which it was chosen; None of a model that was not calibrated."""
+    """What is done to a model's scores.
+
+    They are those of logits divided by `temperature`, and abnormal is what lies above `threshold`. rule: by which it
+    was chosen; None of a model that was not calibrated.
+    """
 
     temperature: float = 1.0
     threshold: float = 0.5

@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["predict_on"]
 
 _BATCHES_A_TASK = 64
+# in the identity by their contents, or a part's own
 _ELSEWHERE = (
     "model",
     "data",
     "out",
     "outliers",
     "part",
-)  # in the identity by their contents, or a part's own
+)
 
 
 def predict_on(

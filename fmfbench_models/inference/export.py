@@ -95,9 +95,8 @@ def export_onnx(
     found = {"logits": output.logits, "pixel_logits": output.pixel_logits}
     outputs = [name for name, value in found.items() if value is not None]
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the tracer warns of each shape that is checked, and of being the older one
+        # the tracer warns of each shape that is checked, and of being the older one
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             _Tensors(model, list(inputs)).eval(),
             tuple(inputs.values()),

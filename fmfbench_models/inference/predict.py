@@ -45,8 +45,10 @@ __all__ = ["PredictionJob", "chosen_windows", "last_of_each_second", "model_prot
 
 
 def model_protocol(model: Model, protocol: str | WindowProtocol | None = None) -> WindowProtocol:
-    """The window rules for a model: those named, else those it was trained with. InputError where it has
-    none."""
+    """The window rules for a model: those named, else those it was trained with.
+
+    InputError where it has none.
+    """
     if protocol is not None:
         return get_protocol(protocol)
     if model.meta.protocol is None:

@@ -27,8 +27,10 @@ def intensity(rebuilt: Tensor, original: Tensor) -> Tensor:
 
 
 def orientation(rebuilt: Tensor, original: Tensor) -> Tensor:
-    """One minus the cosine over the last axis, eqs. (7) and (9): (..., c) twice -> (...) in [0, 2]; 1 where
-    either vector is 0."""
+    """One minus the cosine over the last axis: (..., c) twice -> (...) in [0, 2].
+
+    Eqs. (7) and (9); 1 where either vector is 0.
+    """
     return (1 - F.cosine_similarity(rebuilt, original, dim=-1)).clamp(min=0)
 
 

@@ -69,9 +69,8 @@ def flip_windows(
     which = torch.from_numpy(np.flatnonzero(drawn < probability)).to(batch["video"].device)
     for name in ("video", "mask"):
         if name in batch and len(which):
-            horizontal = (
-                -2 if transposed else -1
-            )  # transposed windows hold a frame's columns in their second last axis
+            # transposed windows hold a frame's columns in their second last axis
+            horizontal = -2 if transposed else -1
             batch[name][which] = batch[name][which].flip(horizontal)
     return batch
 

@@ -1,5 +1,7 @@
-"""Blocks that several models use unchanged. A block that differs stands in its model's file under its own
-name."""
+"""Blocks that several models use unchanged.
+
+A block that differs stands in its model's file under its own name.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +66,8 @@ class InputNorm(nn.Module):
     def __init__(self, identity: bool = False, imagenet: bool = False) -> None:
         super().__init__()
         self.identity, self.imagenet = identity, imagenet
-        self.register_buffer(
-            "like", torch.zeros(()), persistent=False
-        )  # follows the model's dtype and device
+        # follows the model's dtype and device
+        self.register_buffer("like", torch.zeros(()), persistent=False)
         if not identity:
             self.register_buffer("current_mean", torch.full((3,), CURRENT_MEAN_AMPERES))
             self.register_buffer("current_std", torch.full((3,), CURRENT_STD_AMPERES))
@@ -427,8 +428,10 @@ def class_head(dim: int, hidden: int | None = None, classes: int = 2) -> nn.Sequ
 
 
 class ConvUnit(nn.Module):
-    """paper: ReLU(BN(conv3x3 x)). official: r = ReLU(x); conv3x3(BN(r)) + r, its skip being of ReLU(x), not
-    of x."""
+    """A convolution with its norm, as the paper has it or as the released code.
+
+    paper: ReLU(BN(conv3x3 x)). official: r = ReLU(x); conv3x3(BN(r)) + r, its skip being of ReLU(x), not of x.
+    """
 
     def __init__(self, channels: int, style: Literal["paper", "official"]) -> None:
         super().__init__()

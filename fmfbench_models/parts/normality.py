@@ -28,9 +28,11 @@ STRIDE = 4  # pixels of the frame per place of the feature grid, as ST-MAE has i
 
 @dataclass(frozen=True, kw_only=True)
 class NormalityConfig:
-    """size (H, W): of the frames, of which the clip's last is judged. max_frames: normal frames that are learned at
-    most, evenly spread over the training samples. sigma: of the smoothing, pixels. pixel_quantile, image_quantile: of
-    normal validation samples, which the thresholds are.
+    """Settings of Normality.
+
+    size (H, W): of the frames, of which the clip's last is judged. max_frames: normal frames that are learned at most,
+    evenly spread over the training samples. sigma: of the smoothing, pixels. pixel_quantile, image_quantile: of normal
+    validation samples, which the thresholds are.
     """
 
     size: tuple[int, int] = (64, 64)

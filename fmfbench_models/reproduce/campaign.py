@@ -199,8 +199,10 @@ class Campaign:
         )
 
     def units(self) -> Iterator[Unit]:
-        """All that is to be made, each once, in order: the first rows, all of Table II, the other tables, more seeds of
-        the first rows, recordings left out."""
+        """All that is to be made, each once, in order.
+
+        The first rows, all of Table II, the other tables, more seeds of the first rows, recordings left out.
+        """
         seen: set[str] = set()
         for unit in self._ordered():
             if is_available(unit.row) and unit.key not in seen:
@@ -467,8 +469,10 @@ class Campaign:
 
 
 def start(place: Workplace, data: Dataset) -> None:
-    """Mark the folder as this data set's, and clear away what killed calls have left; BusyError where a
-    `reproduce TABLE` is at work in it."""
+    """Mark the folder as this data set's, and clear away what killed calls have left.
+
+    BusyError where a `reproduce TABLE` is at work in it.
+    """
     until = time.monotonic() + START_WAIT
     while True:
         try:

@@ -15,10 +15,11 @@ from fmfbench_models.reproduce.experiment import Experiment, Row
 __all__ = ["LOST", "WHOLE", "WORLDS", "build_worlds", "inputs_of", "lost_rows"]
 
 WHOLE = "whole"
+# presets of the robustness protocol
 LOST = {
     "video-missing": "video lost",
     "current-missing": "current lost",
-}  # presets of the robustness protocol
+}
 WORLDS = {WHOLE: "whole", **LOST}
 LEFT = {WHOLE: ("visual", "current"), "video-missing": ("current",), "current-missing": ("visual",)}
 MARGIN = 0.02  # accuracy that a row may lose to the best single modality

@@ -46,8 +46,11 @@ COPIED = ("log.jsonl", "best.safetensors", "last.safetensors", "state.safetensor
 
 @dataclass
 class Place:
-    """How far a run has come. number: of steps. best: lowest validation loss. sums: of the epoch's terms so far.
-    seconds: of wall time spent on it, all its calls together. waited: epochs since the lowest validation loss."""
+    """How far a run has come.
+
+    number: of steps. best: lowest validation loss. sums: of the epoch's terms so far. seconds: of wall time spent on
+    it, all its calls together. waited: epochs since the lowest validation loss.
+    """
 
     epoch: int = 0
     number: int = 0
@@ -64,8 +67,10 @@ class RunFolder:
         self.path, self.settings, self.data, self.processes = path, settings, data, processes
 
     def seen_by(self, world: World) -> RunFolder:
-        """This folder for the first process; for others, which may be on machines that do not see it, a temporary one
-        with what a run resumes by, that ends with the process."""
+        """This folder for the first process; a temporary one for others.
+
+        They may be on machines that do not see it: theirs has what a run resumes by, and ends with the process.
+        """
         files = {}
         for name in ("run.json", "state.safetensors"):
             path = self.path / name

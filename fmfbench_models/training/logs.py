@@ -59,8 +59,10 @@ class CsvLog:
 
 
 class TensorBoardLog:
-    """Event files in the folder `tensorboard` beside log.jsonl; made anew of the log when a run resumes, so that no
-    step stands in them twice."""
+    """Event files in the folder `tensorboard` beside log.jsonl.
+
+    They are made anew of the log when a run resumes, so that no step stands in them twice.
+    """
 
     def __init__(self, log: Path) -> None:
         folder = log.parent / "tensorboard"

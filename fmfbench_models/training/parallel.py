@@ -1,5 +1,7 @@
-"""One process or many: who am I, and what do we know together. Set up by `torchrun` through the
-environment."""
+"""One process or many: who am I, and what do we know together.
+
+Set up by `torchrun` through the environment.
+"""
 
 from __future__ import annotations
 

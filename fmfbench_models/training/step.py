@@ -30,8 +30,10 @@ def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def decay_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """What is trainable, in two groups: weights of linear maps and convolutions, which decay, and all else (biases,
-    norms, positions, class and mask tokens), which does not."""
+    """What is trainable, in two groups: what decays, and what does not.
+
+    Weights of linear maps and convolutions decay; biases, norms, positions, class and mask tokens do not.
+    """
     decaying = {
         id(parameter)
         for module in model.modules()
@@ -52,8 +54,10 @@ def make_step(
     recipe: Recipe,
     forward: Callable[..., Output] | None = None,
 ) -> Step:
-    """One update: batch -> the objective's terms. forward: the model as wrapped or compiled, itself by
-    default."""
+    """One update: batch -> the objective's terms.
+
+    forward: the model as wrapped or compiled, itself by default.
+    """
     forward = forward or model
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
 

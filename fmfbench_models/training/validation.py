@@ -1,5 +1,7 @@
-"""Validation figures during training. The official scores come from a prediction file and `fmfbench
-score`."""
+"""Validation figures during training.
+
+The official scores come from a prediction file and `fmfbench score`.
+"""
 
 from __future__ import annotations
 

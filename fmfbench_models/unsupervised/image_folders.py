@@ -67,8 +67,11 @@ def find_categories(root: Path) -> list[Path]:
 
 
 def read_category(folder: Path) -> Category:
-    """What images a category has. SourceError: no normal ones to train on, nothing to test, a defective image without
-    mask or with two, or a mask without image."""
+    """What images a category has.
+
+    SourceError: no normal ones to train on, nothing to test, a defective image without mask or with two, or a mask
+    without image.
+    """
     train = tuple(images_in(folder / "train" / GOOD))
     if not train:
         raise SourceError(f"{folder / 'train' / GOOD}: expected normal images to train on, got none")

@@ -63,8 +63,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class TagSettings:
-    """All that decides a run. depth, heads, gamma, contamination: the paper's (3 blocks and 0.4 for MNIST); dim, k,
-    epochs, batch_size, lr, gamma_0, margin are not given there."""
+    """All that decides a run.
+
+    depth, heads, gamma, contamination: the paper's (3 blocks and 0.4 for MNIST); dim, k, epochs, batch_size, lr,
+    gamma_0, margin are not given there.
+    """
 
     data: str
     loss: Loss

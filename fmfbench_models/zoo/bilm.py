@@ -166,9 +166,10 @@ class Bilm(Model):
         self.frame_tokens = FrameTokens(
             self.backbone.channels[-1], grid, config.dim, config.frame_tokens, config.init_std
         )
+        # its first: [MASK]
         self.current_tokens = CurrentSequence(
             config.current_length, config.dim, norm=False, init_std=config.init_std
-        )  # its first: [MASK]
+        )
         self.types = learned(2, config.dim, std=config.init_std)  # of current, of video
         blocks = [AdaptedBlock(config) for _ in range(config.depth)]
         self.blocks = Encoder(*blocks)

@@ -33,8 +33,10 @@ COLUMNS = 6  # of a node: is it a leaf, its value, the feature it asks, the thre
 
 @dataclass(frozen=True, kw_only=True)
 class BoostingConfig:
-    """horizons: seconds. current_hz: values a second. iterations, learning_rate, leaves, least_samples (of a leaf), l2:
-    of the trees. seed: of their binning. max_windows: how many training samples at most, evenly spread, are learned.
+    """Settings of Boosting.
+
+    horizons: seconds. current_hz: values a second. iterations, learning_rate, leaves, least_samples (of a leaf), l2: of
+    the trees. seed: of their binning. max_windows: how many training samples at most, evenly spread, are learned.
     """
 
     horizons: tuple[float, ...] = (5.0, 20.0, 80.0, 220.0)

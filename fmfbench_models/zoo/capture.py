@@ -48,6 +48,7 @@ __all__ = ["REGISTRATION", "Capture", "CaptureConfig"]
 
 PATCH = (2, 8, 8)
 PATCH_VALUES = 2 * 8 * 8 * 3
+# location of the visual class token: all of the frame, its last time
 WHOLE_CLIP = (
     0.0,
     0.0,
@@ -55,7 +56,7 @@ WHOLE_CLIP = (
     1.0,
     1.0,
     1.0,
-)  # location of the visual class token: all of the frame, its last time
+)
 
 
 @dataclass(frozen=True, kw_only=True)

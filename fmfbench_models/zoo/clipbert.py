@@ -46,9 +46,11 @@ __all__ = ["REGISTRATION", "ClipBert", "ClipBertConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipBertConfig:
-    """size (H, W), current_length Tc: of the input; any number of frames that is a multiple of `clips`.
-    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
-    are not valid are masked in training and prediction, not seen as they are filled.
+    """Settings of ClipBert.
+
+    size (H, W), current_length Tc: of the input; any number of frames that is a multiple of `clips`. init_std:
+    deviation of positions, class tokens and the like at the start. use_validity: positions of a window that are not
+    valid are masked in training and prediction, not seen as they are filled.
     """
 
     size: tuple[int, int] = (64, 64)
@@ -141,9 +143,8 @@ class ClipBert(Model):
                 f"got {tuple(video.shape)}; "
                 f"choose another protocol or another number of clips"
             )
-        video = (
-            video.unflatten(2, (clips, -1)).transpose(1, 2).flatten(0, 1)
-        )  # (b * clips, 3, T / clips, H, W)
+        # (b * clips, 3, T / clips, H, W)
+        video = video.unflatten(2, (clips, -1)).transpose(1, 2).flatten(0, 1)
         if video_valid is not None:
             video_valid = video_valid.reshape(-1, video_valid.shape[1] // clips)
         if current_valid is not None:

@@ -32,8 +32,10 @@ STRIDE = 8  # of the stem
 
 @dataclass(frozen=True, kw_only=True)
 class Crnn3dConfig:
-    """size (H, W): of the frames; any number of them. depth: of the stack of cells. stem_channels: before the
-    last of its three steps. residual_input: each frame comes with its difference to the first.
+    """Settings of Crnn3d.
+
+    size (H, W): of the frames; any number of them. depth: of the stack of cells. stem_channels: before the last of its
+    three steps. residual_input: each frame comes with its difference to the first.
     """
 
     size: tuple[int, int] = (64, 64)
@@ -77,8 +79,10 @@ class ConvLstmCell(nn.Module):
 
 
 class Stem(nn.Sequential):
-    """Three times: 3x3 convolution of stride 2 without bias, batch norm, ReLU. Frames (n, c, H, W) to
-    (n, dim, H / 8, W / 8)."""
+    """Three times: 3x3 convolution of stride 2 without bias, batch norm, ReLU.
+
+    Frames (n, c, H, W) to (n, dim, H / 8, W / 8).
+    """
 
     def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
         steps: list[nn.Module] = []

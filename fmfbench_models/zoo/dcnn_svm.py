@@ -1,4 +1,5 @@
 """DCNN-SVM: a decision from the image, one from the current, and a support vector machine over the two.
+
 A re-interpretation.
 
 Zhou, Gao, Wang, Chai, IEEE Trans. Industrial Electronics 69:3017-3026, 2022. Its text could not be had. FmFormer says
@@ -36,8 +37,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class DcnnSvmConfig:
-    """channels: of the image branch, each halving the frame. hidden: width of the current branch. svm_c: the SVM's
-    C. max_rows: how many held-out samples at most, evenly spread, it is fitted to."""
+    """Settings of DcnnSvm.
+
+    channels: of the image branch, each halving the frame. hidden: width of the current branch. svm_c: the SVM's C.
+    max_rows: how many held-out samples at most, evenly spread, it is fitted to.
+    """
 
     channels: tuple[int, ...] = (32, 64, 96)
     hidden: int = 32
@@ -82,9 +86,8 @@ def fit_svm(points: Array, labels: NDArray[Any], c: float = 1.0) -> Svm:
     scaler = StandardScaler().fit(points)
     scaled = scaler.transform(points)
     variance = scaled.var()
-    gamma = (
-        1 / (points.shape[1] * variance) if variance > 0 else 1.0
-    )  # SVC's "scale", which it keeps to itself
+    # SVC's "scale", which it keeps to itself
+    gamma = 1 / (points.shape[1] * variance) if variance > 0 else 1.0
     svc = SVC(kernel="rbf", C=c, gamma=gamma).fit(scaled, labels)
     return Svm(
         scaler.mean_, scaler.scale_, svc.support_vectors_, svc.dual_coef_[0], float(svc.intercept_[0]), gamma

@@ -53,9 +53,11 @@ MAX_SWEEPS = 10  # of the search over the three rules; it ends when none of them
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertConfig:
-    """window W: samples that the rules look at, the last ones; fewer where a protocol gives fewer. rate_step m.
-    phases n. current_hz: 1 / dt. setpoint: "train", or "window": the median of all current that a window holds.
-    max_windows: how many training samples at most, evenly spread, decide the thresholds.
+    """Settings of Expert.
+
+    window W: samples that the rules look at, the last ones; fewer where a protocol gives fewer. rate_step m. phases n.
+    current_hz: 1 / dt. setpoint: "train", or "window": the median of all current that a window holds. max_windows: how
+    many training samples at most, evenly spread, decide the thresholds.
     """
 
     window: int = 120
@@ -81,8 +83,10 @@ class ExpertConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """Everything that a decision depends on; plain numbers. amplitude: thresholds of |e|, |r| (1/s), |rho - 1|.
-    duration: seconds for R1, shares of the window for R2 and R3; beyond the window it never fires.
+    """Everything that a decision depends on; plain numbers.
+
+    amplitude: thresholds of |e|, |r| (1/s), |rho - 1|. duration: seconds for R1, shares of the window for R2 and R3;
+    beyond the window it never fires.
     """
 
     amplitude: tuple[float, float, float]
@@ -148,8 +152,10 @@ def margins(current: Array, setpoint: Array, rules: Rules) -> Array:
 
 
 def youden_by_need(counts: Array, labels: Array, fired: Array, width: int) -> Array:
-    """(width + 2,): TPR - FPR if a rule fires from need = 0, 1, ... width + 1 time steps, beside what has
-    `fired`."""
+    """(width + 2,): TPR - FPR of a rule at each need, beside what has `fired`.
+
+    It fires from need = 0, 1, ... width + 1 time steps.
+    """
     index = np.where(fired, width + 1, counts)
     total = []
     for wanted in (True, False):

@@ -34,8 +34,10 @@ EPS = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class FlowformerConfig:
-    """current_length Tc: time steps at 2 Hz; the head has weights of its own for each.
-    embedding: "conv" over three time steps with fixed sinusoids, or "linear" with learnable positions.
+    """Settings of Flowformer.
+
+    current_length Tc: time steps at 2 Hz; the head has weights of its own for each. embedding: "conv" over three time
+    steps with fixed sinusoids, or "linear" with learnable positions.
     """
 
     current_length: int = 440

@@ -36,8 +36,10 @@ __all__ = ["REGISTRATION", "Gated", "GatedConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class GatedConfig(BranchesConfig):
-    """gate_dim: inside the gate. branch_weight: of the branches' own losses beside that of the fused logits. All else
-    is of the branches.
+    """Settings of Gated.
+
+    gate_dim: inside the gate. branch_weight: of the branches' own losses beside that of the fused logits. All else is
+    of the branches.
     """
 
     gate_dim: int = 32

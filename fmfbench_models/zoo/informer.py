@@ -35,8 +35,10 @@ __all__ = ["REGISTRATION", "Informer", "InformerConfig"]
 
 @dataclass(frozen=True, kw_only=True)
 class InformerConfig:
-    """current_length Tc: time steps at 2 Hz; the head has weights of its own for each. factor: c of the paper.
-    distil: halve the sequence after every layer but the last. sample_seed: of the keys sampled in evaluation.
+    """Settings of Informer.
+
+    current_length Tc: time steps at 2 Hz; the head has weights of its own for each. factor: c of the paper. distil:
+    halve the sequence after every layer but the last. sample_seed: of the keys sampled in evaluation.
     """
 
     current_length: int = 440

@@ -71,7 +71,9 @@ NOT_OF_A_BRANCH = ("dense_task", "use_validity")
 
 @dataclass(frozen=True, kw_only=True)
 class LateFusionConfig(BranchesConfig):
-    """trained: jointly, by the loss of the summed logits; or apart, by the sum of each branch's own loss, which is two
+    """Settings of LateFusion.
+
+    trained: jointly, by the loss of the summed logits; or apart, by the sum of each branch's own loss, which is two
     networks trained side by side. All else is of the branches.
     """
 
@@ -119,8 +121,10 @@ def branch_losses(aux: dict[str, Tensor], batch: Batch, smoothing: float = 0.0) 
 
 @dataclass(frozen=True, kw_only=True)
 class Heard:
-    """What both branches say of a batch. logits, features (the class tokens) and there (whether the modality is there,
-    (B, 1)) are of video and of current."""
+    """What both branches say of a batch.
+
+    logits, features (the class tokens) and there (whether the modality is there, (B, 1)) are of video and of current.
+    """
 
     logits: tuple[Tensor, Tensor]
     features: tuple[Tensor, Tensor]

@@ -31,7 +31,9 @@ PHASES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class ModernTcnConfig:
-    """current_length Tc: time steps at 2 Hz. patch, stride: of the patches, in time steps, a patch at most the whole
+    """Settings of ModernTcn.
+
+    current_length Tc: time steps at 2 Hz. patch, stride: of the patches, in time steps, a patch at most the whole
     window; the last value is repeated for what is missing at the end. kernel: of the depthwise convolutions, in
     patches, odd. ratio: of the feed-forward nets.
     """

@@ -28,7 +28,9 @@ PROJECTED = 64  # features among which the coreset is chosen, as in the paper's 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchMemoryConfig(FeatureConfig):
-    """memory: places kept. neighbourhood: of the average over features, in places, odd. seed: of the random projection.
+    """Settings of PatchMemory.
+
+    memory: places kept. neighbourhood: of the average over features, in places, odd. seed: of the random projection.
     See `FeatureConfig`.
     """
 
@@ -66,9 +68,8 @@ class PatchMemory(TrunkFeatures):
 
     def residual(self, frames: Tensor) -> Tensor:
         places = self.places(frames)
-        squares = self.memory.square().sum(1) - 2 * places @ self.memory.transpose(
-            0, 1
-        )  # less the place's own
+        # less the place's own
+        squares = self.memory.square().sum(1) - 2 * places @ self.memory.transpose(0, 1)
         # the products tell which is nearest; so near to one another their differences are inexact as distances
         nearest = self.memory[squares.argmin(2)]
         return (places - nearest).square().sum(2).sqrt().reshape(-1, *self.grid)

@@ -33,7 +33,9 @@ PHASES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class PatchTstConfig:
-    """current_length Tc: time steps at 2 Hz. patch, stride: of the patches, in time steps, a patch at most the whole
+    """Settings of PatchTst.
+
+    current_length Tc: time steps at 2 Hz. patch, stride: of the patches, in time steps, a patch at most the whole
     window; the last value is repeated for one patch more. instance_norm: each phase of a window to mean 0 and deviation
     1.
     """

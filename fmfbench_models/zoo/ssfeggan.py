@@ -1,4 +1,5 @@
 """SSFEGGAN: a semi-supervised generative adversarial network over image and current features.
+
 A re-interpretation.
 
 Bu, Liu, Wang, "Process operation performance assessment based on semi-supervised fine-grained generative adversarial
@@ -51,7 +52,9 @@ LABEL_DRAW = 2**20  # stands where a draw has its epoch's number, so that no epo
 
 @dataclass(frozen=True, kw_only=True)
 class SsfegganConfig:
-    """size (H, W): of a frame, multiples of 2 for each of `channels`. dim: of each branch and of f. hidden: of the
+    """Settings of Ssfeggan.
+
+    size (H, W): of a frame, multiples of 2 for each of `channels`. dim: of each branch and of f. hidden: of the
     current's maps. latent: of z. unsupervised: weight of the discriminator's two terms without labels, beside the
     labels' 1; weighting "balanced": of their gradient beside the labels', see `balanced`; "fixed": of the terms.
     contrast: "local": the discriminator sees how a frame differs from its surroundings, see `local_contrast`.

@@ -1,5 +1,6 @@
-"""ST-MAE: anomalies are features of a frozen network that cannot be predicted from those around them. It learns from
-normal images alone.
+"""ST-MAE: anomalies are features of a frozen network that cannot be predicted from those around them.
+
+It learns from normal images alone.
 
 Yao, Wang, Yu, "Siamese Transition Masked Autoencoders as Uniform Unsupervised Visual Anomaly Detector". The features
 of an image are cut into patches and split at random into two halves; one encoder sees each half on its own, the

@@ -44,10 +44,12 @@ TUBES: tuple[Tube, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class TubeViTConfig:
-    """num_frames T, size (H, W): of the clip. base: extent of the learned kernel. image: the tubes of one frame and
-    one time index stand at the last frame, which the label refers to, or at their offset, as the paper's table has
-    them: on the oldest frame, which leaves three quarters of the last one's pixels unseen.
-    init_std: deviation of positions, class tokens and the like at the start.
+    """Settings of TubeViT.
+
+    num_frames T, size (H, W): of the clip. base: extent of the learned kernel. image: the tubes of one frame and one
+    time index stand at the last frame, which the label refers to, or at their offset, as the paper's table has them: on
+    the oldest frame, which leaves three quarters of the last one's pixels unseen. init_std: deviation of positions,
+    class tokens and the like at the start.
     """
 
     num_frames: int = 10

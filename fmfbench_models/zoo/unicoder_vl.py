@@ -45,9 +45,11 @@ PATCH_VALUES = 8 * 8 * 3
 
 @dataclass(frozen=True, kw_only=True)
 class UnicoderVLConfig:
-    """num_frames T, size (H, W), current_length Tc: of the input; each time step has a position of its own.
-    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
-    are not valid are masked in training and prediction, not seen as they are filled.
+    """Settings of UnicoderVL.
+
+    num_frames T, size (H, W), current_length Tc: of the input; each time step has a position of its own. init_std:
+    deviation of positions, class tokens and the like at the start. use_validity: positions of a window that are not
+    valid are masked in training and prediction, not seen as they are filled.
     """
 
     num_frames: int = 10

@@ -52,9 +52,11 @@ LEAST_DECAY, MOST_DECAY = 1.0, 16.0  # where -a starts, uniformly
 
 @dataclass(frozen=True, kw_only=True)
 class VideoMambaConfig:
-    """num_frames T, size (H, W): of the clip. expand: width of the mixer over dim. head_dim P, state N. kernel: of the
-    short convolution. chunk: tokens that `scan` takes together; it changes nothing but rounding and speed.
-    init_std: deviation of positions and class token at the start.
+    """Settings of VideoMamba.
+
+    num_frames T, size (H, W): of the clip. expand: width of the mixer over dim. head_dim P, state N. kernel: of the
+    short convolution. chunk: tokens that `scan` takes together; it changes nothing but rounding and speed. init_std:
+    deviation of positions and class token at the start.
     """
 
     num_frames: int = 10

@@ -45,9 +45,11 @@ PATCH_VALUES = 8 * 8 * 3
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
-    """num_frames T, size (H, W): of the clip; each patch has a position of its own. frames: which are seen.
-    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
-    are not valid are masked in training and prediction, not seen as they are filled.
+    """Settings of ViT.
+
+    num_frames T, size (H, W): of the clip; each patch has a position of its own. frames: which are seen. init_std:
+    deviation of positions, class tokens and the like at the start. use_validity: positions of a window that are not
+    valid are masked in training and prediction, not seen as they are filled.
     """
 
     num_frames: int = 10

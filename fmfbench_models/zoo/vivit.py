@@ -53,11 +53,12 @@ TUBELET_VALUES = 2 * 8 * 8 * 3
 
 @dataclass(frozen=True, kw_only=True)
 class ViViTConfig:
-    """num_frames T, size (H, W): of the clip; each tubelet has a position of its own. depth: layers; of the
-    factorised encoder, the last `temporal_depth` of them are temporal.
-    raw_input: frames enter as they are, 0..255; the first LayerNorm makes up for it.
-    init_std: deviation of positions, class tokens and the like at the start. use_validity: positions of a window that
-    are not valid are masked in training and prediction, not seen as they are filled.
+    """Settings of ViViT.
+
+    num_frames T, size (H, W): of the clip; each tubelet has a position of its own. depth: layers; of the factorised
+    encoder, the last `temporal_depth` of them are temporal. raw_input: frames enter as they are, 0..255; the first
+    LayerNorm makes up for it. init_std: deviation of positions, class tokens and the like at the start. use_validity:
+    positions of a window that are not valid are masked in training and prediction, not seen as they are filled.
     """
 
     num_frames: int = 10

@@ -36,9 +36,8 @@ class ChunkRows:
         self._table = table
         self._team = team
         self._folder = scratch or Path(tempfile.gettempdir())
-        lead = (
-            len(table.shape) - frame_ndim - 1
-        )  # axes of extent 1 before the frame axis; -1: none counts frames
+        # axes of extent 1 before the frame axis; -1: none counts frames
+        lead = len(table.shape) - frame_ndim - 1
         dims = table.shape[lead:] if lead >= 0 else (1, *table.shape)
         cut = table.chunks[lead:] if lead >= 0 else (1, *table.chunks)
         self._num_frames, self._frame = dims[0], dims[:0:-1]

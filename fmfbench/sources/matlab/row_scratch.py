@@ -16,9 +16,8 @@ from fmfbench.sources.matlab.file_bytes import FileBytes
 
 __all__ = ["RowScratch"]
 
-GROUP_BYTES = (
-    8 << 20
-)  # of chunks that are cut into blocks of frames in memory; a larger one is cut as it comes
+# of chunks that are cut into blocks of frames in memory; a larger one is cut as it comes
+GROUP_BYTES = 8 << 20
 
 
 class RowScratch:

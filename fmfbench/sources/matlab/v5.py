@@ -33,6 +33,7 @@ CLASSES = [
     *("unknown", "cell", "struct", "object", "char", "sparse", "double", "single", "int8", "uint8"),
     *("int16", "uint16", "int32", "uint32", "int64", "uint64", "function_handle", "opaque", "object"),
 ]
+# types 1 to 13
 VALUE_KINDS = [
     "i1",
     "u1",
@@ -47,7 +48,7 @@ VALUE_KINDS = [
     "",
     "<i8",
     "<u8",
-]  # types 1 to 13
+]
 VALUE_DTYPES = {number: np.dtype(kind) for number, kind in enumerate(VALUE_KINDS, 1) if kind}
 
 

@@ -27,9 +27,8 @@ _ASIDE = re.compile(
 )
 # A transport stream numbers its pieces; where a number is missing FFmpeg says so at level DEBUG alone.
 _PIECES = re.compile(r"Continuity check failed for pid (\d+)|TEI flag set|Packet corrupt|Invalid timestamps")
-_SKIPPED = re.compile(
-    r"Skipping NALU|skipping invalid|ignoring invalid", re.I
-)  # a decoder's, at level WARNING
+# a decoder's, at level WARNING
+_SKIPPED = re.compile(r"Skipping NALU|skipping invalid|ignoring invalid", re.I)
 
 
 @dataclass(kw_only=True)
@@ -44,9 +43,8 @@ class Ledger:
     failed: dict[str, str] = field(default_factory=dict)  # packets the decoder refused, and its words
     concealed: dict[str, str] = field(default_factory=dict)  # where the decoder said that it guesses
     lost: list[int] = field(default_factory=list)  # packets that gave no frame, silently
-    torn: list[int] = field(
-        default_factory=list
-    )  # packets in or before which a part of the stream is missing
+    # packets in or before which a part of the stream is missing
+    torn: list[int] = field(default_factory=list)
     unfound: int = 0  # packets that the file's index lists and that were not there
     backwards: list[int] = field(default_factory=list)  # frames that came out after later ones
     odd: dict[str, str] = field(default_factory=dict)  # what the demuxer said
