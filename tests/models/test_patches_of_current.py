@@ -76,6 +76,40 @@ def test_patchtst_phases_meet_only_in_the_head():
     torch.testing.assert_close(model.encode(current[..., [2, 0, 1]]), one[:, [2, 0, 1]])
 
 
+def test_patchtst_blocks_are_those_of_torch():
+    """A layer of torch's encoder, norm last, has the same equations."""
+    torch.manual_seed(0)
+    config = {**SMALL, "depth": 2, "mlp_dim": 48, "dropout": 0.0}
+    model = create_model("patchtst", **config).double().eval()
+    current, seen = amperes(2, 30).double(), []
+    model.blocks.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    found = model.encode(current)
+    layer = torch.nn.TransformerEncoderLayer(24, 3, 48, dropout=0.0, activation="gelu", batch_first=True)
+    tokens, layer = seen[0], layer.double().eval()
+    for block in model.blocks:
+        own = block.state_dict()
+        layer.load_state_dict(
+            {
+                **{
+                    f"self_attn.in_proj_{kind}": torch.cat([own[f"{n}.{kind}"] for n in ("query", "key", "value")])
+                    for kind in ("weight", "bias")
+                },
+                **{
+                    f"{theirs}.{kind}": own[f"{ours}.{kind}"]
+                    for ours, theirs in (
+                        ("out", "self_attn.out_proj"), ("up", "linear1"), ("down", "linear2"),
+                        ("norm1", "norm1"), ("norm2", "norm2"),
+                    )
+                    for kind in ("weight", "bias")
+                },
+            }
+        )  # fmt: skip
+        tokens = layer(tokens)
+    torch.testing.assert_close(found, tokens.reshape(2, 3, 7, 24))
+    head = F.linear(tokens.reshape(2, -1), model.head.weight, model.head.bias)
+    torch.testing.assert_close(model(current=current).logits, head)
+
+
 def test_instance_norm_takes_level_and_spread_away():
     model = create_model("patchtst", **SMALL, mlp_dim=48, instance_norm=True).double().eval()
     current = amperes(2, 30).double()
@@ -86,6 +120,28 @@ def test_instance_norm_takes_level_and_spread_away():
     assert not torch.allclose(
         plain(current=current).logits, plain(current=3 * current + 500).logits, atol=1e-2
     )
+
+
+def test_modern_tcn_cuts_each_phase_and_its_head_sees_all_patches():
+    torch.manual_seed(0)
+    model = create_model("modern_tcn", **SMALL, kernel=3, dropout=0.0).double().eval()
+    torch.nn.init.normal_(model.norm.running_mean)
+    current = amperes(2, 30).double()
+    series = np.pad(((current - 8000) / 2000).numpy(), ((0, 0), (0, 6), (0, 0)), mode="edge")
+    weight, bias = model.embed.weight.detach().numpy()[:, 0], model.embed.bias.detach().numpy()
+    patches = np.stack(
+        [
+            np.einsum("bkp,ck->bpc", series[:, 4 * at : 4 * at + 8], weight) + bias
+            for at in range(model.config.patches)
+        ],
+        3,
+    )
+    assert patches.shape == (2, 3, 24, 8)  # one begins at each fourth of 30 values
+    patches = (patches - model.norm.running_mean.numpy()[:, None]) / np.sqrt(1 + 1e-5)
+    tokens = model.blocks(torch.from_numpy(patches).reshape(2, 72, -1))
+    np.testing.assert_allclose(model.encode(current).detach(), tokens.detach(), rtol=1e-9)
+    expected = F.linear(F.gelu(tokens).flatten(1), model.head.weight, model.head.bias)
+    torch.testing.assert_close(model(current=current).logits, expected)
 
 
 def test_modern_tcn_block_is_time_then_features_then_phases():

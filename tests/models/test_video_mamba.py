@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -108,6 +110,26 @@ def test_reading_backwards_is_reading_with_the_directions_exchanged(mixer):
 def tiny(**more):
     torch.manual_seed(0)
     return create_model("video_mamba", **{**registration("video_mamba").tiny, **more}).eval()
+
+
+def test_the_model_is_tubelets_positions_blocks_and_the_class_token_read_out():
+    """Tubelets cut out one by one; a place is in the frame, a time that of a pair of frames; mixers are as above."""
+    model = tiny(depth=2).double()
+    video = torch.randint(0, 256, (2, 3, 4, 16, 24), dtype=torch.uint8)
+    scaled = model.input_norm.video(video)
+    tokens = [model.class_token.expand(2, 1, -1)]
+    for t, y, x in itertools.product(range(2), range(2), range(3)):
+        tubelet = scaled[:, :, 2 * t : 2 * t + 2, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8]
+        token = model.embed(tubelet.permute(0, 3, 4, 2, 1).flatten(1))  # rows, columns, frames, channels
+        tokens.append(token[:, None] + model.place[:, 0, None, 3 * y + x] + model.time[:, t])
+    z = torch.cat(tokens, 1)
+    for block in model.blocks:
+        normed = F.rms_norm(z, (z.shape[-1],), block.norm.weight, 1e-5)
+        z = z + block.mixer(normed)
+    z = F.rms_norm(z, (z.shape[-1],), model.norm.weight, 1e-5)
+    output = model(video)
+    torch.testing.assert_close(output.logits, F.linear(z[:, 0], model.head.weight, model.head.bias))
+    torch.testing.assert_close(output.pixel_logits, model.decoder(z[:, 1:]))
 
 
 def test_the_chunk_changes_nothing_but_rounding():
