@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fmfbench.board.bundle import FACTS, Bundle, differences, read_bundle, unpacked
+from fmfbench.board.bundle import FACTS, Bundle, differences, lacks, read_bundle, unpacked
 from fmfbench.board.page import board_page, row_document
 from fmfbench.errors import InputError, PredictionError
 from fmfbench.exchange.labels import Labels
@@ -278,6 +278,8 @@ def _row(
         if told:
             listed = ", ".join(told[:5]) + (", ..." if len(told) > 5 else "")
             again = f"; {remark}: make it again with this version" if remark else ""
+            if not remark and all(lacks(bundle.score, name) for name in told):
+                again = "; it says nothing of these, as one of an earlier state of this version: make it again with it"
             raise PredictionError(f"{bundle.path}: scored again it differs in {listed}{again}")
         predictions, labels = read_for(path, data, split, **asked)
         report = None

@@ -26,7 +26,7 @@ from fmfbench.files.zips import ZIP_TROUBLE, BoundedFile, check_layout, checked_
 from fmfbench.scoring.receipt import PASSING
 from fmfbench.scoring.result import Score
 
-__all__ = ["FACTS", "Bundle", "differences", "read_bundle", "unpacked", "write_bundle"]
+__all__ = ["FACTS", "Bundle", "differences", "lacks", "read_bundle", "unpacked", "write_bundle"]
 
 SCHEMA = 1
 FACTS = ("parameters", "train_seconds", "latency_ms")  # claims of a card that a board shows
@@ -228,6 +228,23 @@ def differences(claimed: Any, found: Any, where: str = "", *, any_version: bool 
         close = math.isclose(claimed, found, rel_tol=_TOLERANCE, abs_tol=1e-12)
         return [] if close else [where]
     return [] if type(claimed) is type(found) and claimed == found else [where]
+
+
+def lacks(claimed: Any, where: str) -> bool:
+    """Whether a JSON document of a score has nothing at `where`, a name that `differences` gave: the program that made
+    it may not have known of it.
+
+    >>> lacks({"metrics": {"f1": 0.5}}, "metrics.ece"), lacks({"metrics": {"f1": 0.5}}, "metrics.f1")
+    (True, False)
+    """
+    if isinstance(claimed, Mapping):
+        for key, value in claimed.items():
+            if where == str(key):
+                return False
+            if where.startswith(f"{key}.") and not lacks(value, where.removeprefix(f"{key}.")):
+                return False
+        return True
+    return not isinstance(claimed, list)
 
 
 def _warnings(texts: Any) -> Any:

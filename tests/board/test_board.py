@@ -316,6 +316,19 @@ def test_an_earlier_version_whose_figures_are_others_is_refused(bundles, board_l
         make_board([path], board_labels, tmp_path / "b", reports=False, resamples=40)
 
 
+def test_a_bundle_without_a_figure_of_today_is_told_to_be_made_again(bundles, board_labels, tmp_path):
+    members = members_of(bundles[0])
+    score = json.loads(members["score.json"])
+    del score["metrics"]["f1"], score["intervals"]["f1"]
+    for change, told in ((0.0, r"; it says nothing of these.*: make it again with it"), (0.01, "")):
+        score["metrics"]["accuracy"] -= change  # one that says something else as well may be anything
+        path = put_together(
+            tmp_path / "x.fmfb", members | {"score.json": json.dumps(score).encode()}, rehash=True
+        )
+        with pytest.raises(InputError, match=rf"differs in .*metrics\.f1{told}$"):
+            make_board([path], board_labels, tmp_path / "b", reports=False, resamples=40)
+
+
 @pytest.mark.parametrize(("rule", "number"), [("none", 1), (1, 1)])
 def test_another_interval_rule_is_named_where_figures_differ(bundles, board_labels, tmp_path, rule, number):
     here = fmfbench.__version__
