@@ -231,8 +231,9 @@ def differences(claimed: Any, found: Any, where: str = "", *, any_version: bool 
 
 
 def lacks(claimed: Any, where: str) -> bool:
-    """Whether a JSON document of a score has nothing at `where`, a name that `differences` gave: the program that made
-    it may not have known of it.
+    """Whether a JSON document of a score has nothing at `where`, a name that `differences` gave.
+
+    The program that made it may not have known of it.
 
     >>> lacks({"metrics": {"f1": 0.5}}, "metrics.ece"), lacks({"metrics": {"f1": 0.5}}, "metrics.f1")
     (True, False)
