@@ -17,8 +17,10 @@ from .options import (
     json_option,
     out_option,
     print_result,
+    protocol_option,
     readers_option,
 )
+from .train import parse_assignment
 
 
 @click.command("reproduce", short_help="A table or figure of the paper, ours beside theirs.")
@@ -39,6 +41,15 @@ from .options import (
 @click.option(
     "--per-second", is_flag=True, help="Predict and score only the last test sample of each second."
 )
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A key of the recipe that all models share, or protocol.KEY, for all rows alike; may be repeated. A model "
+    "with a recipe of its own keeps its values, but for batch_size.",
+)
+@protocol_option("Window protocol of all rows [default: the preset's].", default=None)
 @click.option("--preset", default="full", show_default=True, help="full, nano or tiny: sizes of the models.")
 @click.option(
     "--backbone-weights",
@@ -81,6 +92,7 @@ def command(
     table: str,
     models: str,
     seeds: str | None,
+    assignments: tuple[str, ...],
     minutes: float | None,
     loro: bool,
     worlds: bool,
@@ -105,12 +117,13 @@ def command(
       fmfbench reproduce table2 --data fmf.zarr --out tables --models fmformer,vivit --seeds 0,1,2
       fmfbench reproduce table2 --data fmf.zarr --out tables --models fmformer,bilm --loro
       fmfbench reproduce all --data fmf.zarr --out results --preset nano --per-second --minutes 110
-      fmfbench reproduce table2 --data fmf.zarr --out tables --epochs 3 --every 40
+      fmfbench reproduce table2 --data fmf.zarr --out tables --epochs 3 --every 40 --set rotate=true
     """
     from fmfbench_models.reproduce import plan, reproduce
     from fmfbench_models.reproduce.markdown import document_markdown, plan_markdown
 
     options["models"] = parse_names(models)
+    options["settings"] = dict(parse_assignment(text) for text in assignments)
     if seeds is not None:
         options["seeds"] = parse_seeds(seeds)
     if measure and not dry_run:

@@ -35,6 +35,11 @@ class WindowProtocol:
     transposed: bool = False
 
     def __post_init__(self) -> None:
+        kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
+        for item in fields(self):
+            value, kind = getattr(self, item.name), str(item.type)
+            if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "bool"):
+                raise WindowError(f"protocol: {item.name}: expected {kind}, got {value!r}")
         if self.num_frames < 1 or self.stride < 1:
             raise WindowError(
                 f"protocol {self.name}: expected num_frames and stride of at least 1, "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -111,8 +111,8 @@ class Campaign:
     """All tables on a store: what `run` makes, and `plan` would.
 
     models: rows of Table II, all by default; other tables then have the rows of which every training is among them.
-    data, out, preset, epochs, every, device, workers, cache, per_second, backbone_weights, validate: as of
-    `Reproduction`.
+    data, out, preset, protocol, settings, epochs, every, device, workers, cache, per_second, backbone_weights,
+    validate: as of `Reproduction`.
     seeds: the first rows are made with all of them, the others with the first.
     minutes: no unit is begun that is not expected to end within so many minutes of the call; None for no limit.
 
@@ -137,6 +137,8 @@ class Campaign:
     validate: bool = False
     minutes: float | None = None
     models: Sequence[str] = ()
+    protocol: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     _origin: str = field(default="", init=False, repr=False)
 
     @cached_property
@@ -181,7 +183,7 @@ class Campaign:
             table=name, data=self.data if data is None else data, out=self.out, models=models or (), seeds=seeds,
             epochs=self.epochs, every=self.every, preset=self.preset, device=self.device, workers=self.workers,
             cache=self.cache, per_second=self.per_second, backbone_weights=self.backbone_weights,
-            validate=self.validate, loro=loro,
+            validate=self.validate, loro=loro, protocol=self.protocol, settings=self.settings,
         )  # fmt: skip
         experiment, rows, work = reproduction.prepared()
         if models is None:

@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 from fmfbench.scoring.provenance import backbone_text
-from fmfbench.windows.protocol import WindowProtocol, get_protocol
+from fmfbench.windows.protocol import WindowProtocol
 from fmfbench_models.registry import list_models, model_info, registration
 from fmfbench_models.reproduce.experiment import Experiment, Row, variant_of
 from fmfbench_models.reproduce.work import Work, device_name
@@ -76,6 +76,8 @@ def build_document(
             "test_samples": work.num_test,
         },
         "protocol": work.preset.protocol,
+        "window": work.preset.windows.to_dict(),
+        "changed": dict(work.preset.changed),
         "devices": devices,
         "versions": versions(),
         "metrics": list(experiment.metrics),
@@ -86,7 +88,7 @@ def build_document(
         "notes": list(experiment.notes),
         "picture": work.place.table(experiment.name, "png").name if experiment.is_figure else None,
         "reference": experiment.reference,
-        "trained_lengths": lengths(get_protocol(work.preset.protocol)),
+        "trained_lengths": lengths(work.preset.windows),
     }
 
 
@@ -164,7 +166,7 @@ def length(row: Row, work: Work) -> dict[str, Any] | None:
     """Which of a window's lengths a row sets, and to how many seconds."""
     of = {"num_frames": "video", "current_seconds": "current"}
     for field in row.window.keys() & of.keys():
-        changed = replace(get_protocol(work.preset.protocol), **row.window)
+        changed = replace(work.preset.windows, **row.window)
         return {"of": of[field], "seconds": lengths(changed)[of[field]]}
     return None
 

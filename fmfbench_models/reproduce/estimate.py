@@ -14,7 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fmfbench.errors import FmfbenchError, InputError, TrainingError
 from fmfbench.torch import WindowDataset, make_loader
-from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.interface import Batch
 from fmfbench_models.registry import create_model, registration
 from fmfbench_models.reproduce.experiment import Row, Training, read_toml, variant_of
@@ -178,7 +177,7 @@ class Estimator:
         """Longer windows cost in proportion to what they hold."""
         if cost["sample_seconds"] is None:
             return None
-        plain = get_protocol(self.work.preset.protocol)
+        plain = self.work.preset.windows
         wide = replace(plain, **row.window)
         factor = max(wide.num_frames / plain.num_frames, wide.num_current / plain.num_current)
         return float(self.work.num_test * cost["sample_seconds"] * factor)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
 from fmfbench.errors import InputError
+from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench_models.recipe import Recipe
-from fmfbench_models.registry import Registration, list_models, parse_config, registration
+from fmfbench_models.registry import Registration, list_models, model_info, parse_config, plain, registration
 
 __all__ = [
     "TABLES",
@@ -18,6 +21,7 @@ __all__ = [
     "Preset",
     "Row",
     "Training",
+    "changed_preset",
     "choose_rows",
     "load_experiment",
     "load_preset",
@@ -28,6 +32,19 @@ __all__ = [
 
 TABLES = ("table2", "table3", "table4", "table5", "fig6")
 RECIPE_EPOCHS = Recipe().epochs
+WITH_A_FLAG = {
+    "epochs": "--epochs",
+    "every": "--every",
+    "validate_every": "--every",
+    "validate": "--validate",
+}
+NOT_SHARED = (
+    "normal_only",
+    "patience",
+    "layer_drop",
+    "label_smoothing",
+)  # some models' trainings cannot follow
+FEW_FRAMES = 4
 FROM_DATA = ("num_frames", "size", "current_length")  # of a configuration: data and protocol decide these
 
 
@@ -35,9 +52,11 @@ FROM_DATA = ("num_frames", "size", "current_length")  # of a configuration: data
 class Preset:
     """A size. variant: name of the models' own configurations, None for their defaults. epochs: of the recipe's 30.
 
-    models: configurations that come before the models' own. options: keys of the recipe, for all models.
+    models: configurations that come before the models' own. few_frames: what of them is other in windows of four frames
+    or fewer. options: keys of the recipe, for all models.
     recipe: keys of the recipe that all share; a model with a recipe of its own keeps its values.
     resamples: bootstrap resamples behind the intervals.
+    changed: what a call has set that differs from the preset as it is, by key.
     """
 
     name: str
@@ -47,8 +66,24 @@ class Preset:
     resamples: int
     variant: str | None = None
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    few_frames: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    changed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def windows(self) -> WindowProtocol:
+        """How windows are cut."""
+        own = {key: value for key, value in self.changed.items() if key.startswith("protocol.")}
+        return get_protocol(self.protocol, **{key.removeprefix("protocol."): v for key, v in own.items()})
+
+    @property
+    def mark(self) -> str:
+        """Names what is changed, in file names; "" where nothing is."""
+        if not self.changed:
+            return ""
+        text = json.dumps([self.protocol, dict(sorted(self.changed.items()))], sort_keys=True)
+        return f"-set{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +198,55 @@ def load_preset(name: str) -> Preset:
     return Preset(name=name, **known[name])
 
 
+def changed_preset(
+    preset: Preset, epochs: int, every: int | None, protocol: str | None, settings: Mapping[str, Any]
+) -> Preset:
+    """A preset with other windows or another shared recipe, for all rows alike.
+
+    protocol: a named one in place of the preset's. settings: keys of the recipe, or protocol.KEY. A model with a recipe
+    of its own keeps its values, but for batch_size. epochs, every: of the call, by which the recipe is checked.
+
+    Raises:
+        InputError: a key that is not the recipe's, that has an option of its own, or that not all models can follow; a
+            value that does not hold.
+    """
+    if protocol is not None and protocol != preset.protocol:
+        get_protocol(protocol)
+        preset = replace(preset, protocol=protocol, changed={"protocol": protocol})
+    windows = {key: value for key, value in settings.items() if key.startswith("protocol.")}
+    shared = {key: value for key, value in settings.items() if key not in windows}
+    known = set(Recipe.__dataclass_fields__)
+    for key in shared:
+        if key in WITH_A_FLAG:
+            raise InputError(
+                f"--set: expected {WITH_A_FLAG[key]}, which all recipes follow, in its place, got {key}"
+            )
+        if key in NOT_SHARED or key not in known:
+            fitting = sorted(known - set(WITH_A_FLAG) - set(NOT_SHARED))
+            raise InputError(
+                f"--set: expected keys of the recipe that all models can follow ({', '.join(fitting)}) or "
+                f"protocol.KEY, got {key}"
+            )
+    thinned = preset.options.get("every", 1) if every is None else every
+    before = {**preset.recipe, **{key: v for key, v in preset.options.items() if key in known}}
+    whole = parse_config(
+        Recipe, {**before, **shared, "epochs": epochs, "every": thinned}, what="--set: recipe"
+    )
+    values = {key: plain(getattr(whole, key)) for key in shared}
+    old = asdict(parse_config(Recipe, before, what="recipe"))
+    changed = {key: value for key, value in values.items() if value != plain(old[key])}
+    preset = replace(
+        preset,
+        options={**preset.options, **{key: changed[key] for key in ("batch_size",) if key in changed}},
+        recipe={**preset.recipe, **{key: value for key, value in changed.items() if key != "batch_size"}},
+        changed={**preset.changed, **windows, **changed},
+    )
+    usual = get_protocol(preset.protocol).to_dict()
+    new = preset.windows.to_dict()  # checks them
+    same = [f"protocol.{key}" for key in new if new[key] == usual[key]]
+    return replace(preset, changed={key: value for key, value in preset.changed.items() if key not in same})
+
+
 def choose_rows(experiment: Experiment, names: Sequence[str]) -> tuple[Row, ...]:
     """The rows to make, main ones first: all, or those of which the name or a model is among `names`."""
     known = {row.name for row in experiment.rows}
@@ -192,6 +276,8 @@ def variant_of(record: Registration, preset: Preset) -> tuple[str, dict[str, Any
         values = record.tiny
     else:
         return f"default (it has no {preset.variant})", {}
+    if preset.windows.num_frames <= FEW_FRAMES:
+        values = {**values, **preset.few_frames.get(record.name, {})}
     return preset.variant, {key: value for key, value in values.items() if key not in FROM_DATA}
 
 
@@ -211,5 +297,19 @@ def training_options(
 
     recipe = {"epochs": shortened(base.epochs), "lr_steps": [shortened(step) for step in base.lr_steps]}
     thinned = {} if every is None else {"every": every, "validate_every": every}
-    shared = {key: value for key, value in preset.recipe.items() if key not in record.recipe}
+    shared = {
+        key: value
+        for key, value in preset.recipe.items()
+        if key not in record.recipe and follows(training, key)
+    }
     return {**config, **recipe, **shared, **preset.options, **training.options, **thinned}
+
+
+def follows(training: Training, key: str) -> bool:
+    """Whether a key of the shared recipe says anything to a training: `rotate` not to one without gradients, say."""
+    record = registration(training.model)
+    if key in ("rotate", "balanced"):
+        return record.training != "fitted" and not (key == "balanced" and record.recipe.get("normal_only"))
+    if key == "modality_dropout":
+        return training.options.get("modality", model_info(training.model).modality) == "both"
+    return True

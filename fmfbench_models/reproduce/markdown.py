@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -207,7 +208,13 @@ def details(document: Mapping[str, Any]) -> list[str]:
         f"preset {document['preset']}, {document['epochs']} of the recipe's 30 epochs, "
         f"{part_of_samples(document['every'])}"
         + "".join(
-            f", {name} {value:g} unless a model has its own" for name, value in document["recipe"].items()
+            f", {name} {shown(value)} unless a model has its own"
+            for name, value in document["recipe"].items()
+        )
+        + "".join(
+            f", {key} {shown(document['changed'][key])}"
+            for key in ("batch_size",)
+            if key in document["changed"]
         )
     )
     lines = [
@@ -215,7 +222,7 @@ def details(document: Mapping[str, Any]) -> list[str]:
         f"frames "
         f"{'(the last of each second) ' * (document['sample_set'] == 'per-second')}of "
         f"{', '.join(data['recordings'])}; fingerprint {data['fingerprint'][:12]}",
-        f"{recipe}, protocol {document['protocol']}, seed {', '.join(map(str, seeds))}; "
+        f"{recipe}, protocol {window_text(document)}, seed {', '.join(map(str, seeds))}; "
         f"on {', '.join(document['devices'])}; "
         + ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
         left_out_text(document["left_out"]),
@@ -256,6 +263,17 @@ def details(document: Mapping[str, Any]) -> list[str]:
                 f"of the {counts['apart']} pairs whose intervals do not overlap, {counts['apart_same']}"
             )
     return lines + list(document["notes"])
+
+
+def shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+
+def window_text(document: Mapping[str, Any]) -> str:
+    """The protocol by its name, and what of it is changed."""
+    changed = [f"{key.removeprefix('protocol.')} {shown(value)}"
+               for key, value in document["changed"].items() if key.startswith("protocol.")]  # fmt: skip
+    return document["protocol"] + (f" with {', '.join(changed)}" if changed else "")
 
 
 def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:

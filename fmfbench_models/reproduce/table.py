@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,14 @@ from fmfbench_models.registry import list_models
 from fmfbench_models.reproduce.backbones import backbone_files
 from fmfbench_models.reproduce.document import build_document
 from fmfbench_models.reproduce.estimate import Estimator
-from fmfbench_models.reproduce.experiment import Experiment, Row, choose_rows, load_experiment, load_preset
+from fmfbench_models.reproduce.experiment import (
+    Experiment,
+    Row,
+    changed_preset,
+    choose_rows,
+    load_experiment,
+    load_preset,
+)
 from fmfbench_models.reproduce.markdown import document_markdown
 from fmfbench_models.reproduce.picture import draw_lengths
 from fmfbench_models.reproduce.work import Work
@@ -45,7 +52,9 @@ class Reproduction:
     epochs: of the shared recipe's 30; other recipes and the steps of the learning rate shrink in proportion.
     every: each how-many-th training and validation sample is used, by all models; the preset's by default. With it,
     epochs can stay in proportion on a store that is too big for whole ones. Test samples are all scored.
-    preset: of `preset_names()`. device, workers, cache: as of `train`.
+    preset: of `preset_names()`. protocol: a named one for all rows, in place of the preset's. settings: keys of the
+    shared recipe, or "protocol.KEY", for all rows alike; a model with a recipe of its own keeps its values, but for
+    batch_size. Work of other settings has other files. device, workers, cache: as of `train`.
     per_second: predict and score only the last test sample of each second: 25 times faster, and not to be set beside
     figures of every frame.
     backbone_weights: files for convolutional trunks; each goes to the models whose trunk it fits.
@@ -78,6 +87,8 @@ class Reproduction:
     validate: bool = False
     worlds: bool = True
     loro: bool = False
+    protocol: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def run(self) -> dict[str, Any]:
         """Train what is missing, predict, score, and write the table into `out`; the table as its .json file has it.
@@ -171,13 +182,14 @@ class Reproduction:
             data = fmfbench.open_dataset(parse_place(data))
         check_device(self.device)
         epochs = epochs or size.epochs
+        size = changed_preset(size, epochs, every, self.protocol, self.settings)
         every = None if every == size.options.get("every", 1) else every  # said or not, it is the same work
         ending = ("" if every is None else f"-every{every}") + ("-validated" if self.validate else "")
         work = Work(
             data=data,
             place=Workplace(
                 local_path(self.out),
-                f"{size.name}-{epochs}ep{ending}",
+                f"{size.name}-{epochs}ep{ending}{size.mark}",
                 sample_set="-".join(["loro"] * self.loro + ["per-second"] * self.per_second),
             ),
             preset=size,

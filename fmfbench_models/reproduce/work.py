@@ -21,7 +21,6 @@ from fmfbench.exchange.predictions import read_predictions
 from fmfbench.scoring.pixel_ranks import AUPRO_LIMIT
 from fmfbench.scoring.score import score
 from fmfbench.windows.corrupt import corruption
-from fmfbench.windows.protocol import get_protocol
 from fmfbench_models.checkpoint import load_checkpoint
 from fmfbench_models.inference.latency import frame_latency_ms
 from fmfbench_models.inference.predict import last_of_each_second, predict
@@ -102,7 +101,7 @@ class Work:
 
     @property
     def num_test(self) -> int:
-        windows = self.data.windows(self.split, self.preset.protocol)
+        windows = self.data.windows(self.split, self.preset.windows)
         return len(last_of_each_second(windows) if self.per_second else windows)
 
     def options(self, training: Training) -> dict[str, Any]:
@@ -116,7 +115,7 @@ class Work:
             training.model,
             self.data,
             options=self.options(training),
-            protocol=self.preset.protocol,
+            protocol=self.preset.windows,
             seed=seed,
             fold=fold,
         )
@@ -256,7 +255,7 @@ class Work:
                     self.data,
                     folder,
                     options=self.options(training),
-                    protocol=self.preset.protocol,
+                    protocol=self.preset.windows,
                     split=fold,
                     seed=seed,
                     device=self.device,
@@ -301,7 +300,7 @@ class Work:
             path,
             transform=transform,
             split=self.split if fold is None else left_out_of(fold),
-            protocol=replace(get_protocol(self.preset.protocol), **row.window),
+            protocol=replace(self.preset.windows, **row.window),
             context="full",
             device=self.device,
             workers=self.workers,

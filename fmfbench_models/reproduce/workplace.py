@@ -8,7 +8,8 @@
     OUT/turns/                                       which rows are being made by a `reproduce all`, on any machine
     OUT/table2-SIZE.md, .json                        and fig6-SIZE.png
 
-SIZE is the preset, its epochs, and how training samples are thinned where that is not as the preset has it; what is
+SIZE is the preset, its epochs, how training samples are thinned where that is not as the preset has it, and a mark of
+what else was set; what is
 predicted and scored once a second has "-per-second" after it. A row that
 several tables share is trained and scored once. Where a file of backbone weights is given, TRAINING ends with the first
 eight digits of its sha256, and so do the names of rows and tables.

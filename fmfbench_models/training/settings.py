@@ -89,7 +89,7 @@ def make_settings(
     data: Dataset,
     *,
     options: Mapping[str, Any] | None = None,
-    protocol: str | None = None,
+    protocol: str | WindowProtocol | None = None,
     context: str = "full",
     seed: int = 0,
     backbone_weights: str | os.PathLike[str] | None = None,

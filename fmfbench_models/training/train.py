@@ -26,6 +26,7 @@ from fmfbench.files.local import local_path
 from fmfbench.files.remote import parse_place
 from fmfbench.torch import WindowDataset, WindowLoader, make_loader
 from fmfbench.windows.division import reach_seconds
+from fmfbench.windows.protocol import WindowProtocol
 from fmfbench.windows.reader import Windows
 from fmfbench_models.interface import Batch, FitData, Model, Output
 from fmfbench_models.parts.augmentation import augment
@@ -63,7 +64,7 @@ def train(
     out: str | os.PathLike[str],
     *,
     options: Mapping[str, Any] | None = None,
-    protocol: str | None = None,
+    protocol: str | WindowProtocol | None = None,
     context: str = "full",
     split: str | None = None,
     seed: int = 0,
@@ -83,7 +84,7 @@ def train(
         model: a name of `list_models()`.
         options: keys of the recipe and of the model's configuration; "preset"; "recipe", which is "shared" or
             "original"; "protocol.KEY" for a protocol's fields.
-        protocol: "paper" unless the preset is "official".
+        protocol: a name, or one of your own; "paper" unless the preset is "official".
         context: which splits a window may see ("full", "masked", "strict").
         split: a stored split by its name (`derived`, or `derived:train`), whose train samples these are; by default the
             store's default. Or a fold of train that is left out: `loro:NAME`, all recordings but NAME; `kfold:I/K`,

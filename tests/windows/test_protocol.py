@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from fmfbench.errors import WindowError
-from fmfbench.windows.protocol import PROTOCOLS, WindowProtocol
+from fmfbench.windows.protocol import PROTOCOLS, WindowProtocol, get_protocol
 
 
 @pytest.mark.parametrize(
@@ -29,3 +31,21 @@ def test_one_frame_is_a_window_and_none_is_not() -> None:
     for frames, stride in ((0, 1), (1, 0)):
         with pytest.raises(WindowError, match=f"at least 1, got {frames} and {stride}"):
             WindowProtocol(name="none", num_frames=frames, stride=stride, current_seconds=4.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_frames": "many"}, "num_frames: expected int, got 'many'"),
+        ({"num_frames": 2.5}, "num_frames: expected int, got 2.5"),
+        ({"stride": True}, "stride: expected int, got True"),
+        ({"current_seconds": None}, "current_seconds: expected float, got None"),
+        ({"tolerance": "1"}, "tolerance: expected float, got '1'"),
+        ({"transposed": 1}, "transposed: expected bool, got 1"),
+        ({"alignment": 3}, "alignment: expected str, got 3"),
+    ],
+)
+def test_a_field_of_another_kind_is_refused_by_its_name(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(WindowError, match=message):
+        get_protocol("short", **change)
+    assert get_protocol("short", current_seconds=8).num_current == 16
