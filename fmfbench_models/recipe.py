@@ -47,6 +47,8 @@ class Recipe:
     the first's (Huang et al. 2016); for models with a trunk of blocks (ours; 0 as in the paper).
     label_smoothing: share of the class term that asks for both classes alike (Szegedy et al. 2016), in training alone;
     for models with the shared class term (ours; 0 as in the paper).
+    mask_prior: the dense head starts by saying the share of abnormal pixels of the training samples everywhere (Lin et
+    al. 2017, section 3.3), in place of one half; for models with a `TokenDecoder` (ours; off as in the paper).
     clip: largest gradient norm, 0 for none.
     normal_only: nothing abnormal is seen before testing: training, validation and `Model.fit` get the windows that
     show normal frames of the train split alone, and the current's statistics are of those.
@@ -81,6 +83,7 @@ class Recipe:
     modality_dropout: float = 0.0
     layer_drop: float = 0.0
     label_smoothing: float = 0.0
+    mask_prior: bool = False
     clip: float = 0.0
     normal_only: bool = False
     every: int = 1

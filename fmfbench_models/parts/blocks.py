@@ -5,6 +5,7 @@ A block that differs stands in its model's file under its own name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -41,6 +42,7 @@ __all__ = [
     "patchify",
     "resize_table",
     "sinusoid_table",
+    "start_at_share",
 ]
 
 Grid = tuple[int, int, int]  # places along time, height, width
@@ -448,6 +450,26 @@ class ConvUnit(nn.Module):
 
 def upsampling(inputs: int, outputs: int, style: Literal["paper", "official"]) -> nn.Sequential:
     return nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 2, stride=2), ConvUnit(outputs, style))
+
+
+def start_at_share(model: nn.Module, share: float) -> None:
+    """Let each dense head say, before anything is learned, that this share of the pixels is abnormal.
+
+    Lin et al., "Focal loss for dense object detection", ICCV 2017, section 3.3: else the first hundreds of steps teach
+    that most pixels are normal, and nothing else.
+
+    Example:
+        >>> import torch
+        >>> decoder = TokenDecoder(8, (1, 2, 2), channels=(8,))
+        >>> start_at_share(decoder, 0.25)
+        >>> [round(value, 3) for value in torch.softmax(decoder.out.bias, 0).tolist()]
+        [0.75, 0.25]
+    """
+    odds = share / (1.0 - share)
+    for module in model.modules():
+        if isinstance(module, TokenDecoder):
+            with torch.no_grad():
+                module.out.bias.copy_(torch.tensor([0.0, math.log(odds)]))  # type: ignore[union-attr]
 
 
 class TokenDecoder(nn.Module):

@@ -10,10 +10,21 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
+import torch
+
 from fmfbench.errors import InputError
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench_models.recipe import Recipe
-from fmfbench_models.registry import Registration, list_models, model_info, parse_config, plain, registration
+from fmfbench_models.registry import (
+    Registration,
+    create_model,
+    list_models,
+    model_info,
+    parse_config,
+    plain,
+    registration,
+)
+from fmfbench_models.training.settings import has_token_decoder
 
 __all__ = [
     "TABLES",
@@ -300,16 +311,19 @@ def training_options(
     shared = {
         key: value
         for key, value in preset.recipe.items()
-        if key not in record.recipe and follows(training, key)
+        if key not in record.recipe and follows(training, key, config)
     }
     return {**config, **recipe, **shared, **preset.options, **training.options, **thinned}
 
 
-def follows(training: Training, key: str) -> bool:
+def follows(training: Training, key: str, config: Mapping[str, Any]) -> bool:
     """Whether a key of the shared recipe says anything to a training: `rotate` not to one without gradients, say."""
     record = registration(training.model)
     if key in ("rotate", "balanced"):
         return record.training != "fitted" and not (key == "balanced" and record.recipe.get("normal_only"))
+    if key == "mask_prior":
+        with torch.device("meta"):
+            return has_token_decoder(create_model(training.model, **{**config, **training.options}))
     if key == "modality_dropout":
         return training.options.get("modality", model_info(training.model).modality) == "both"
     return True

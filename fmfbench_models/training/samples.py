@@ -16,6 +16,7 @@ from fmfbench.windows.protocol import PROTOCOLS, WindowProtocol
 from fmfbench.windows.reader import Windows
 
 __all__ = [
+    "abnormal_pixel_share",
     "current_statistics",
     "fit_and_validation",
     "held_out_part",
@@ -28,7 +29,25 @@ __all__ = [
 Ids = NDArray[np.int64]
 
 FOLD_KINDS = ("loro", "kfold")
+_MASKS = 512  # of which the share of abnormal pixels is taken
+_LEAST_SHARE = 1e-4
 _BLOCK = 65_536  # windows looked at together
+
+
+def abnormal_pixel_share(data: Dataset, ids: Ids) -> float:
+    """The share of abnormal pixels in the masks of some samples, evenly spread over `ids`; 1e-4 at least.
+
+    Raises:
+        InputError: none of them has a mask.
+    """
+    recording, frame = data.locate(ids)
+    known = list(data.recordings.values())
+    masked = np.flatnonzero(np.isin(recording, [i for i, own in enumerate(known) if own.masks is not None]))
+    if not len(masked):
+        raise InputError(f"{data.path}: mask_prior: expected training samples with pixel labels, got none")
+    chosen = masked[np.unique(np.linspace(0, len(masked) - 1, _MASKS).round().astype(int))]
+    found = [known[recording[i]].read_masks(int(frame[i]), int(frame[i]) + 1).mean() for i in chosen.tolist()]
+    return max(float(np.mean(found)), _LEAST_SHARE)
 
 
 def fit_and_validation(data: Dataset, protocol: WindowProtocol | None = None) -> tuple[Ids, Ids]:

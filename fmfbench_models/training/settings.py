@@ -15,6 +15,7 @@ from fmfbench.errors import InputError
 from fmfbench.windows.protocol import WindowProtocol, get_protocol
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.backbones import check_backbone_weights, trunk_of
+from fmfbench_models.parts.blocks import TokenDecoder
 from fmfbench_models.parts.layer_drop import trunks
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.registry import (
@@ -26,7 +27,7 @@ from fmfbench_models.registry import (
     registration,
 )
 
-__all__ = ["Settings", "make_settings", "without_later"]
+__all__ = ["Settings", "has_token_decoder", "make_settings", "without_later"]
 
 # Keys of the recipe that older run folders lack, with the value that these had: at that value they say nothing.
 LATER = {
@@ -43,6 +44,7 @@ LATER = {
     "patience": 0,
     "layer_drop": 0.0,
     "label_smoothing": 0.0,
+    "mask_prior": False,
     "rotate": False,
     "balanced": False,
 }
@@ -151,6 +153,7 @@ def _check_recipe(built: Model, record: Registration, recipe: Recipe) -> None:
     by_gradients = {
         "layer_drop": (recipe.layer_drop, bool(trunks(built)), "a trunk of residual blocks"),
         "label_smoothing": (recipe.label_smoothing, built.smooths_labels, "the shared class term"),
+        "mask_prior": (recipe.mask_prior, has_token_decoder(built), "a dense head that is a TokenDecoder"),
         "rotate": (recipe.rotate, True, ""),
         "balanced": (recipe.balanced, True, ""),
     }
@@ -161,6 +164,10 @@ def _check_recipe(built: Model, record: Registration, recipe: Recipe) -> None:
             )
         if value and not possible:
             raise InputError(f"{record.name}: {key}: expected 0 for a model without {what}, got {value:g}")
+
+
+def has_token_decoder(model: Model) -> bool:
+    return any(isinstance(module, TokenDecoder) for module in model.modules())
 
 
 def named_recipe(record: Registration, name: object) -> dict[str, Any]:

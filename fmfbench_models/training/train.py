@@ -31,6 +31,7 @@ from fmfbench.windows.reader import Windows
 from fmfbench_models.interface import Batch, FitData, Model, Output
 from fmfbench_models.parts.augmentation import augment
 from fmfbench_models.parts.backbones import load_backbone_weights, random_backbone, trunk_of
+from fmfbench_models.parts.blocks import start_at_share
 from fmfbench_models.parts.layer_drop import apply_layer_drop
 from fmfbench_models.parts.progress import Progress
 from fmfbench_models.registry import create_model, plain, registration
@@ -43,6 +44,7 @@ from fmfbench_models.training.parallel import World, joined
 from fmfbench_models.training.runlog import RunLog, draw_curves
 from fmfbench_models.training.samples import (
     Ids,
+    abnormal_pixel_share,
     check_labelled,
     current_statistics,
     fit_and_validation,
@@ -275,6 +277,8 @@ class _Run:
         statistics = current_statistics(self.data, normal_only=self.recipe.normal_only, within=self.kept)
         if statistics is not None:
             model.input_norm.set_current(*statistics)
+        if self.recipe.mask_prior:
+            start_at_share(model, abnormal_pixel_share(self.data, self.fit_ids))
         provenance = {
             **model.meta.provenance,
             "data": {

@@ -11,13 +11,15 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+import fmfbench
 from fmfbench.errors import InputError
-from fmfbench_models import create_model, list_models
+from fmfbench_models import create_model, list_models, load_checkpoint
 from fmfbench_models.parts.losses import supervised_loss
 from fmfbench_models.recipe import Recipe
 from fmfbench_models.registry import registration
 from fmfbench_models.training.average import WeightAverage
 from fmfbench_models.training.runlog import read_log
+from fmfbench_models.training.samples import abnormal_pixel_share
 from fmfbench_models.training.step import decay_groups, make_optimiser
 from fmfbench_models.training.train import train
 
@@ -236,3 +238,24 @@ def test_models_without_that_term_refuse_it(name, options, told, furnace_store, 
     asked = {"label_smoothing": 0.1, "protocol.num_frames": 4, **options}
     with pytest.raises(InputError, match=told):
         train(name, furnace_store, tmp_path / "run", options=asked, device="cpu")
+
+
+def test_the_dense_head_starts_at_the_share_of_abnormal_pixels(furnace_store, tmp_path):
+    data = fmfbench.open_dataset(furnace_store)
+    ids = data.sample_ids("train")
+    recording, frame = data.locate(ids)
+    masks = [own.read_masks() for own in data.recordings.values()]
+    whole = float(np.mean([masks[r][f].mean() for r, f in zip(recording, frame, strict=True)]))
+    assert 0.001 < whole < 0.2
+    share = abnormal_pixel_share(data, ids)
+    assert share == pytest.approx(whole, rel=0.05)
+    asked = {
+        "mask_prior": True, "epochs": 1, "every": 50, "lr": 1e-12, "weight_decay": 0.0, "validate": False,
+        "batch_size": 2, "protocol.num_frames": 4, "dim": 24, "depth": 1, "mlp_dim": 24, "decoder_channels": [8, 8, 8],
+    }  # fmt: skip
+    for name in ("vit", "fmformer"):
+        run = train(name, furnace_store, tmp_path / name, options=asked, device="cpu")
+        bias = load_checkpoint(run).decoder.out.bias.softmax(0)[1].item()
+        assert bias == pytest.approx(abnormal_pixel_share(data, ids[::50]), rel=1e-3)
+    with pytest.raises(InputError, match="mask_prior: expected 0 for a model without a dense head"):
+        train("patchtst", furnace_store, tmp_path / "no", options={"mask_prior": True}, device="cpu")

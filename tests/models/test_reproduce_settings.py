@@ -149,7 +149,7 @@ def test_every_row_takes_all_that_can_be_set(sim_store):
         "batch_size": 4, "lr": 0.01, "lr_steps": [1], "lr_gamma": 0.5, "alpha": 0.5, "optimiser": "adam",
         "betas": [0.8, 0.9], "weight_decay": 0.1, "schedule": "cosine", "warmup": 0.5, "decay_all": False, "ema": 0.5,
         "flip": 0.1, "jitter": 0.1, "shift": 1, "current_jitter": 0.1, "shuffle_phases": True, "modality_dropout": 0.1,
-        "clip": 1.0, "rotate": True, "balanced": True,
+        "clip": 1.0, "rotate": True, "balanced": True, "mask_prior": True,
     }  # fmt: skip
     preset = changed_preset(load_preset("tiny"), 3, None, None, settings)
     work = Campaign(data=data, out="not-written", preset="tiny", epochs=3, settings=settings, device="cpu")
