@@ -4,7 +4,8 @@
     python benchmarks/fmf_sim_short.py table --seeds 5,6,7 --out results
 
 One model of each row is trained on the train windows of all the seeds, and judged on the test windows of each; rows of
-both modalities whole, with the video lost and with the current lost. A window has FRAMES frames, SECONDS s of current.
+both modalities whole, with the video lost and with the current lost; `summed` adds the logits of the two rows of one
+modality. A window has FRAMES frames, SECONDS s of current.
 Windows are spread evenly over train and test of all recordings of preset full and drawn directly, without a store;
 sensor noise is that of single frames, all else is what `fmfbench simulate` writes.
 Beside FmFormer stand boosting on the current and two constants. Controls: `twin` shows the same times of a furnace
@@ -28,6 +29,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from fmf_sim_statistics import current_features
+from scipy.special import expit, logit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
@@ -62,8 +64,10 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "both": ("fmformer", {"modality": "both", "use_validity": True}),
     "late_fusion": ("late_fusion", {}),
     "gated": ("gated", {}),
+    "late_fusion_apart": ("late_fusion", {"trained": "apart"}),
 }
 SINGLE = ("current", "visual")
+TOGETHER = ("both", "late_fusion", "gated")  # trained by a loss of both modalities, of which windows lose one
 WORLDS = {"whole": "", "video lost": "video", "current lost": "current"}  # and what is lost there
 MARGIN = 0.02  # accuracy that a row may lose to the better single modality of a world
 
@@ -190,7 +194,7 @@ def train(
         jitter=JITTER,
         current_jitter=current_jitter,
         shuffle_phases=True,
-        modality_dropout=dropout if row not in SINGLE else 0.0,
+        modality_dropout=dropout if row in TOGETHER else 0.0,
         clip=CLIP,
     )
     optimiser = make_optimiser(model, recipe)
@@ -348,6 +352,21 @@ def gain(
     return float(value.mean()), float(least), float(most)
 
 
+def summed(visual: dict[str, Array], current: dict[str, Array]) -> dict[str, Array]:
+    """Late fusion of the two trained rows: their logits added, those of a lost modality left out.
+
+    That of FmFormer's Table IV; no training of its own.
+    """
+
+    def add(name: str) -> Array:
+        parts = visual[name], current[name if name in current else "score"]
+        logits = [logit(np.clip(part.astype(float), 1e-7, 1 - 1e-7)) for part in parts]  # none is certain
+        return np.asarray(expit(sum(logits)))
+
+    out = visual | {name: add(name) for name in ("score", "twin", "covered") if name in visual}
+    return out | {"without_video": current["score"], "without_current": visual["score"]}
+
+
 def worlds(found: dict[str, list[dict[str, Array]]]) -> list[dict[str, Any]]:
     """What each row of both modalities is worth whole, with the video lost and with the current lost.
 
@@ -360,7 +379,7 @@ def worlds(found: dict[str, list[dict[str, Array]]]) -> list[dict[str, Any]]:
     """
     left = {"whole": SINGLE, "video lost": ("current",), "current lost": ("visual",)}
     out = []
-    for name in found.keys() - set(SINGLE) - {"boosting"}:
+    for name in (name for name in found if name not in (*SINGLE, "boosting")):
         for world, lost in WORLDS.items():
             own = [row if not lost else row | {"score": row[f"without_{lost}"]} for row in found[name]]
             right = np.concatenate([(row["score"] > 0.5) == row["label"] for row in own])
@@ -374,7 +393,7 @@ def worlds(found: dict[str, list[dict[str, Array]]]) -> list[dict[str, Any]]:
                     "holds": min(value for value, _, _ in less.values()) >= -MARGIN,
                 }
             )
-    return sorted(out, key=lambda own: (list(ROWS).index(own["row"]), list(WORLDS).index(own["world"])))
+    return out
 
 
 def table(options: argparse.Namespace) -> None:
@@ -383,11 +402,12 @@ def table(options: argparse.Namespace) -> None:
         for name in ROWS
         if name in SINGLE or all((options.out / f"{name}-{seed}.npz").exists() for seed in options.seeds)
     ]
-    found: dict[str, list[dict[str, Array]]] = {name: [] for name in (*there, "boosting")}
+    found: dict[str, list[dict[str, Array]]] = {name: [] for name in (*there, "summed", "boosting")}
     for seed in options.seeds:
         for name in there:
             with np.load(options.out / f"{name}-{seed}.npz") as file:
                 found[name].append(dict(file))
+        found["summed"].append(summed(found["visual"][-1], found["current"][-1]))
         windows = draw(seed, options.out)
         kept = {key: value for key, value in found["current"][-1].items() if key != "twin"}
         found["boosting"].append(kept | {"score": boosting(windows)})
@@ -410,7 +430,7 @@ def table(options: argparse.Namespace) -> None:
                 + f" | {own['constant']:.3f} | {text(own.get('twin'))} | {text(own.get('covered'))} "
                 f"| {own['moved']:.3f} |"
             )
-    crossing = [name for name in there if name not in SINGLE]
+    crossing = [name for name in found if name not in (*SINGLE, "boosting")]
     for first, second in [(row, single) for row in crossing for single in SINGLE] + [("current", "boosting")]:
         value, low, high = gain(found[first], found[second])
         print(f"\n{first} less {second}, accuracy, all seeds: {value:+.4f} [{low:+.4f}, {high:+.4f}]")

@@ -158,3 +158,20 @@ def test_rows_train_and_are_judged_in_each_world(short: ModuleType) -> None:
             assert np.ptp(scores["current"]) > 0  # what is left is seen
             other = windows | {"video": 255 - windows["video"]}
             np.testing.assert_array_equal(short.judge(model, other, "video")["score"], scores["video"])
+
+
+def test_summed_adds_logits_and_leaves_out_what_is_lost(short: ModuleType) -> None:
+    visual = judged([0.9, 0.4, 0.3], [1, 1, 0], [0.9, 0.05, 0.9], 0)
+    current = judged([0.2, 0.8, 0.5], [1, 1, 0], [0.9, 0.05, 0.9], 0)
+    visual |= {"covered": np.array([0.5, 0.5, 0.5]), "twin": np.array([0.5, 0.2, 0.6])}
+    current |= {"twin": np.array([0.9, 0.8, 0.6])}
+    got = short.summed(visual, current)
+    odds = {"score": (9 / 4, 8 / 3, 3 / 7), "covered": (1 / 4, 4, 1), "twin": (9, 1, 9 / 4)}
+    for name, expected in odds.items():
+        np.testing.assert_allclose(got[name] / (1 - got[name]), expected)
+    np.testing.assert_array_equal(got["without_video"], current["score"])
+    np.testing.assert_array_equal(got["without_current"], visual["score"])
+    certain = short.summed(visual | {"score": np.ones(3)}, current | {"score": np.array([0.0, 0.5, 1.0])})[
+        "score"
+    ]
+    np.testing.assert_allclose(certain, [0.5, 1.0, 1.0], atol=1e-6)
