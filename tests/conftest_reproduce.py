@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call
 
 import fmfbench
 from fmfbench.furnace.simulate import simulate
@@ -24,20 +23,9 @@ def sim_store(tmp_path_factory):
 def everything(sim_store, tmp_path_factory):
     """Table II, all of it, by the command; (folder, what it printed)."""
     out = tmp_path_factory.mktemp("tables") / "out"
-    arguments = [
-        "reproduce",
-        "table2",
-        "--data",
-        sim_store,
-        "--out",
-        out,
-        "--preset",
-        "tiny",
-        "--device",
-        "cpu",
-    ]
-    done = CliRunner().invoke(main, list(map(str, arguments)))
-    assert done.exit_code == 0, done.output
+    done = call(
+        "reproduce", "table2", "--data", sim_store, "--out", out, "--preset", "tiny", "--device", "cpu"
+    )
     return out, done.stdout
 
 

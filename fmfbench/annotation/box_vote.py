@@ -8,13 +8,12 @@ the window of a large neighbour; where a vote leaves nothing, the box stays as i
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fmfbench.annotation.propagate import box_masks
-from fmfbench.annotation.weighted_median import RADIUS, SIGMA, refine, refine_plain
+from fmfbench.annotation.weighted_median import RADIUS, SIGMA, for_each_frame, refine, refine_plain
 
 __all__ = [
     "SHARE",
@@ -86,16 +85,10 @@ def refine_boxes_frames(
     refined = np.zeros(guides.shape[:3], np.uint8)
     marked = np.flatnonzero(np.any(np.all(np.isfinite(boxes), axis=2), axis=1))
 
-    def work(frames: NDArray[np.intp]) -> None:
-        for frame in frames:
-            refined[frame] = refine_boxes(boxes[frame], guides[frame], sigma, share)
+    def work(frame: int) -> None:
+        refined[frame] = refine_boxes(boxes[frame], guides[frame], sigma, share)
 
-    if threads > 1 and len(marked) > 1:
-        work(marked[:1])  # compile once, before the threads race for it
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, np.array_split(marked[1:], 4 * threads)))
-    else:
-        work(marked)
+    for_each_frame(work, marked, threads)
     return refined
 
 

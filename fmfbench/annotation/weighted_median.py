@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import decimal
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Literal, overload
@@ -24,7 +24,16 @@ from numpy.typing import NDArray
 
 from fmfbench.errors import AnnotationError
 
-__all__ = ["RADIUS", "SIGMA", "check_window", "refine", "refine_frames", "refine_plain", "weight_table"]
+__all__ = [
+    "RADIUS",
+    "SIGMA",
+    "check_window",
+    "for_each_frame",
+    "refine",
+    "refine_frames",
+    "refine_plain",
+    "weight_table",
+]
 
 RADIUS = 7
 SIGMA = 25.5
@@ -101,17 +110,26 @@ def refine_frames(
     refined = np.zeros_like(masks)
     marked = np.flatnonzero(masks.any(axis=(1, 2)))
 
-    def work(frames: NDArray[np.intp]) -> None:
-        for frame in frames:
-            refined[frame] = refine(masks[frame], guides[frame], radius, sigma)
+    def work(frame: int) -> None:
+        refined[frame] = refine(masks[frame], guides[frame], radius, sigma)
 
-    if threads > 1 and len(marked) > 1:
-        work(marked[:1])  # compile once, before the threads race for it
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, np.array_split(marked[1:], 4 * threads)))
-    else:
-        work(marked)
+    for_each_frame(work, marked, threads)
     return refined
+
+
+def for_each_frame(work: Callable[[int], None], frames: NDArray[np.intp], threads: int) -> None:
+    """Call `work` of each frame, in so many threads."""
+
+    def some(part: NDArray[np.intp]) -> None:
+        for frame in part.tolist():
+            work(frame)
+
+    if threads > 1 and len(frames) > 1:
+        some(frames[:1])  # compile once, before the threads race for it
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(some, np.array_split(frames[1:], 4 * threads)))
+    else:
+        some(frames)
 
 
 def refine_plain(

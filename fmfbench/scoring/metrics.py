@@ -74,6 +74,10 @@ class Metric:
     share: bool = True
     overall: bool = True
 
+    def of_columns(self, columns: NDArray[Any]) -> NDArray[Any]:
+        """TN, FP, FN, TP of what it is counted from: of (8, ...), the first four of frames, then four of pixels."""
+        return columns[:4] if self.counted == "frames" else columns[4:]
+
     def better(self, one: float, other: float) -> bool:
         """Whether `one` is the better value of the two; equal ones are not."""
         return one > other if self.higher_is_better else one < other
@@ -399,7 +403,7 @@ def count_replicates(counts: NDArray[Any], names: tuple[Metric, ...] | None = No
     found = {}
     with np.errstate(divide="ignore", invalid="ignore"):
         for entry in names or tuple(_BY_NAME[name] for name in COUNT_METRICS):
-            quotients = entry.formula(*(columns[:4] if entry.counted == "frames" else columns[4:]))
+            quotients = entry.formula(*entry.of_columns(columns))
             found[entry.name] = np.asarray(sum(a / b for a, b in quotients) / len(quotients), np.float64)
     return found
 
@@ -416,13 +420,12 @@ def bearing_blocks(sums: NDArray[Any]) -> dict[str, int]:
     found = {}
     for name in COUNT_METRICS:
         entry = _BY_NAME[name]
-        quotients = entry.formula(*(columns[:4] if entry.counted == "frames" else columns[4:]))
+        tn, fp, fn, tp = entry.of_columns(columns)
         found[name] = min(
             int(np.count_nonzero(side > 0))
-            for a, b in quotients
+            for a, b in entry.formula(tn, fp, fn, tp)
             for side in (a, np.asarray(b) - np.asarray(a))
         )
-        tn, fp, fn, tp = columns[:4] if entry.counted == "frames" else columns[4:]
         classes = {"normal": tn + fp, "abnormal": fn + tp}
         seen = [int(np.count_nonzero(classes[each] > 0)) for each in entry.judges]
         if seen and min(seen) < 5 and (tn + fp + fn + tp).any():

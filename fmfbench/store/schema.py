@@ -14,7 +14,6 @@ and every shard's index carries a crc32c. Any Zarr v3 reader opens it.
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,10 +92,6 @@ class ArraySpec:
     @property
     def chunk_shape(self) -> tuple[int, ...]:
         return (self.chunk, *self.shape[1:])
-
-    @property
-    def entry_bytes(self) -> int:
-        return math.prod(self.shape[1:]) * self.numpy_dtype.itemsize
 
     @property
     def num_shards(self) -> int:

@@ -53,17 +53,9 @@ class Tracks:
     def _last_valid(self) -> IntArray:
         return np.maximum.accumulate(np.where(self.valid, np.arange(len(self.valid)), -1))
 
-    @cached_property
-    def _foreign_before(self) -> IntArray:
-        return np.r_[0, np.cumsum(self.foreign, dtype=np.int64)]
-
     def ends(self, start: IntArray) -> tuple[IntArray, IntArray]:
         """First and last valid position of the windows that begin at `start` (n,); first > last without any."""
         return self._next_valid[start], self._last_valid[start + self.length - 1]
-
-    def any_foreign(self, start: IntArray) -> NDArray[np.bool_]:
-        """(n,) whether a window that begins at `start` holds a foreign position."""
-        return self._foreign_before[start + self.length] > self._foreign_before[start]
 
     def plan(self, frames: IntArray) -> Plan:
         """What `plan_current` says of frames that have a track."""

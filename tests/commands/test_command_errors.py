@@ -10,16 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from fmfbench_cli.main import main
+from click.testing import Result
+from conftest_run import invoke as run
 
 import fmfbench
 
 DATA = Path(__file__).parents[1] / "data"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def assert_one_line(done: Result, exit_code: int, *parts: str) -> None:
@@ -43,12 +39,12 @@ def predictions(store: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (("nonsense",), ("No such command 'nonsense'", "see `main --help`")),
-        (("--nonsense",), ("--nonsense", "see `main --help`")),
-        (("convert",), ("Missing argument 'SOURCE'", "see `main convert --help`")),
-        (("convert", "a", "b", "--layout", "v3"), ("'v3' is not one of", "see `main convert --help`")),
-        (("score", "p.npz", "--nonsense"), ("--nonsense", "see `main score --help`")),
-        (("labels", "nonsense"), ("No such command 'nonsense'", "see `main labels --help`")),
+        (("nonsense",), ("No such command 'nonsense'", "see `fmfbench --help`")),
+        (("--nonsense",), ("--nonsense", "see `fmfbench --help`")),
+        (("convert",), ("Missing argument 'SOURCE'", "see `fmfbench convert --help`")),
+        (("convert", "a", "b", "--layout", "v3"), ("'v3' is not one of", "see `fmfbench convert --help`")),
+        (("score", "p.npz", "--nonsense"), ("--nonsense", "see `fmfbench score --help`")),
+        (("labels", "nonsense"), ("No such command 'nonsense'", "see `fmfbench labels --help`")),
     ],
 )
 def test_wrong_usage_is_one_line(arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:

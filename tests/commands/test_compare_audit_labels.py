@@ -7,8 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call as run
 
 import fmfbench
 from fmfbench.exchange.predictions import write_predictions
@@ -20,12 +19,6 @@ def store(tmp_path_factory):
     run("simulate", folder / "sim", "--preset", "tiny")
     run("convert", folder / "sim", folder / "s.zarr")
     return folder / "s.zarr"
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

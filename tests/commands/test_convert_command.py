@@ -13,16 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from conftest_run import invoke as run
 from fmfbench_cli.main import main
 
 from fmfbench.plots.palette import TRUTH, rgb
 
 DATA = Path(__file__).parents[1] / "data"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def test_convert_prints_a_summary_and_info_prints_it_again(tmp_path: Path) -> None:

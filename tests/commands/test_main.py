@@ -18,16 +18,12 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
-from fmfbench_cli.main import SECTIONS, main
+from conftest_run import invoke as run
+from fmfbench_cli.main import SECTIONS
 
 import fmfbench
 
 DATA = Path(__file__).parents[1] / "data"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments], prog_name="fmfbench")
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

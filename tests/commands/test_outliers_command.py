@@ -6,18 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call as run
 
 import fmfbench
 from fmfbench.exchange.outliers import read_outliers
 from fmfbench.exchange.predictions import read_predictions, write_predictions
-
-
-def run(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -7,20 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from fmfbench_cli.main import main
+from conftest_run import call
 from fmfbench_cli.split import parse_share, parse_stretch
 
 import fmfbench
 from fmfbench.errors import WindowError
 from fmfbench.exchange.labels import read_labels
 from fmfbench.exchange.predictions import write_predictions
-
-
-def call(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

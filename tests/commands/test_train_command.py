@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from conftest_run import torchrun
 from fmfbench_cli.main import main
 
 SMALL = {
@@ -29,17 +27,8 @@ def test_the_help_advises_torchrun() -> None:
 
 def test_two_processes_train_by_module_name(awkward_store: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "fmfbench"]
     settings = [word for item in SMALL.items() for word in ("--set", "=".join(item))]
-    arguments = ["train", "informer", "--data", str(awkward_store), "--out", str(tmp_path / "run"), *settings]
-    done = subprocess.run(
-        [sys.executable, *launcher, *arguments, "--device", "cpu"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("finished; next: fmfbench predict") == 1  # rank 0 speaks for all
+    arguments = ["train", "informer", "--data", awkward_store, "--out", tmp_path / "run", *settings]
+    printed = torchrun("-m", "fmfbench", *arguments, "--device", "cpu")
+    assert printed.count("finished; next: fmfbench predict") == 1  # rank 0 speaks for all
     assert (tmp_path / "run" / "last.safetensors").is_file()

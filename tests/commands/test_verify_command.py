@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from fmfbench_cli.main import main
+from conftest_run import invoke as run
 
 import fmfbench
 
@@ -18,10 +17,6 @@ DATA = Path(__file__).parents[1] / "data"
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return fmfbench.convert(DATA / "v2_tree", tmp_path / "o.zarr")
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
 
 
 def test_sound(store: Path) -> None:

@@ -7,8 +7,7 @@ import json
 
 import pytest
 import torch
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import invoke
 
 from fmfbench.errors import InputError
 from fmfbench.exchange.predictions import read_predictions
@@ -88,8 +87,7 @@ def test_every_result_says_which(trained, furnace_store, resnet_file, tmp_path):
     assert f"a.npz: {told}" in scores_markdown([scored])
     assert [note for note in scored.to_dict()["notes"] if told in note]
     page = tmp_path / "page.html"
-    arguments = ["score", path, "--data", furnace_store, "--resamples", "20", "--report", page]
-    done = CliRunner().invoke(main, list(map(str, arguments)))
+    done = invoke("score", path, "--data", furnace_store, "--resamples", "20", "--report", page)
     assert done.exit_code == 0
     assert told in done.stdout
     assert told in page.read_text()
@@ -168,17 +166,9 @@ def test_what_cannot_be_loaded_is_one_line_and_nothing_is_made(furnace_store, re
         ("bilm", tmp_path / "absent.pth", "expected a file of backbone weights, got no file"),
     ]
     for model, file, message in cases:
-        arguments = [
-            "train",
-            model,
-            "--data",
-            furnace_store,
-            "--out",
-            tmp_path / "run",
-            "--backbone-weights",
-            file,
-        ]
-        done = CliRunner().invoke(main, list(map(str, arguments)))
+        done = invoke(
+            "train", model, "--data", furnace_store, "--out", tmp_path / "run", "--backbone-weights", file
+        )
         assert done.exit_code == 2
         assert done.stderr.count("\n") == 1
         assert done.stderr.startswith(f"Error: {file}: {message}")
@@ -209,20 +199,17 @@ def test_a_table_gives_each_file_to_the_trunks_it_fits_and_says_which_began_how(
     states = [step["state"] for step in steps["steps"] if "@" not in step["row"]]  # but for what is lost
     assert states == ["done", "to do", "to do"]  # in the table's order
     assert set(steps["backbones"]) == {"clipbert", "bilm"}
-    arguments = [
-        "reproduce",
-        "table2",
-        "--data",
-        furnace_store,
-        "--out",
-        out,
+    asked = [
         "--preset",
         "tiny",
         "--device",
         "cpu",
+        "--models",
+        ",".join(names),
+        "--backbone-weights",
+        resnet_file,
     ]
-    arguments += ["--models", ",".join(names), "--backbone-weights", resnet_file]
-    done = CliRunner().invoke(main, list(map(str, arguments)))
+    done = invoke("reproduce", "table2", "--data", furnace_store, "--out", out, *asked)
     assert done.exit_code == 0, done.output
     assert done.stdout == (out / f"table2-tiny-1ep-backbone-{mark}.md").read_text() + "\n"
     lines = [line for line in done.stdout.splitlines() if line.startswith("|")]

@@ -7,8 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import invoke
 
 import fmfbench
 from fmfbench.errors import InputError, StoreError
@@ -113,8 +112,7 @@ def test_a_fold_of_a_stored_split(furnace_store, options, tmp_path):
     ],
 )
 def test_what_is_no_fold_is_bad_input(furnace_store, tmp_path, split, message):
-    arguments = ["train", "vit", "--data", furnace_store, "--out", tmp_path / "run", "--split", split]
-    done = CliRunner().invoke(main, list(map(str, arguments)))
+    done = invoke("train", "vit", "--data", furnace_store, "--out", tmp_path / "run", "--split", split)
     assert done.exit_code == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

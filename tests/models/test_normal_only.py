@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import scipy.io
 import torch
+from conftest_run import torchrun
 from torch import nn
 
 import fmfbench
@@ -290,17 +288,7 @@ train("fmformer", sys.argv[1], sys.argv[2], options=json.loads(sys.argv[3]), dev
 def test_two_processes_give_the_weights_of_one(furnace_store, options, tmp_path):
     options = {**options, **QUICK, "dense_task": False}
     (tmp_path / "script.py").write_text(SCRIPT)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    arguments = [tmp_path / "script.py", furnace_store, tmp_path / "two", json.dumps(options)]
-    done = subprocess.run(
-        [*launcher, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun(tmp_path / "script.py", furnace_store, tmp_path / "two", json.dumps(options))
     train("fmformer", furnace_store, tmp_path / "one", options=options, device="cpu")
     one, two = (load_checkpoint(tmp_path / n / "last.safetensors") for n in ("one", "two"))
     assert one.meta.provenance["samples"] == two.meta.provenance["samples"]

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import invoke
 
 from fmfbench.exchange.predictions import read_predictions
 from fmfbench_models.training.train import train
@@ -16,8 +15,7 @@ def run(furnace_store, options, tmp_path_factory):
 
 
 def predicted(run, store, path, *arguments):
-    words = ["predict", run, "--data", store, "-o", path, "--device", "cpu", *arguments]
-    return CliRunner().invoke(main, [str(word) for word in words])
+    return invoke("predict", run, "--data", store, "-o", path, "--device", "cpu", *arguments)
 
 
 @pytest.mark.parametrize("preset", ["video-missing", "mist", "time-offset+1"])

@@ -6,12 +6,10 @@ Also tests fmfbench_models.training: batch_norm.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+from conftest_run import torchrun
 from torch import nn
 
 SCRIPT = """
@@ -58,26 +56,6 @@ store, out, options = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 # Each process has a folder of its own: what the first wrote, the second does not see.
 train("fmformer", store, out / f"rank{os.environ['RANK']}" / "run", options=options, device="cpu")
 """
-
-
-def torchrun(script: Path, *arguments: object) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        str(script),
-    ]
-    done = subprocess.run(
-        [*command, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_gathered_batch_norm_is_that_of_the_whole_batch(tmp_path: Path) -> None:

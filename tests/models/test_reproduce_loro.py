@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from conftest_reproduce import TINY, rows_of
-from fmfbench_cli.main import main
+from conftest_run import invoke
 
 import fmfbench
 from fmfbench.errors import InputError, PredictionError
@@ -103,8 +102,7 @@ def test_what_cannot_be_left_out_is_refused(sim_store, tmp_path):
             call("table2", alone, tmp_path / "out", loro=True, **TINY)
         with pytest.raises(InputError, match="expected a table, got fig6"):
             call("fig6", sim_store, tmp_path / "out", loro=True, **TINY)
-    arguments = ["reproduce", "fig6", "--data", sim_store, "--out", tmp_path / "out", "--loro"]
-    done = CliRunner().invoke(main, list(map(str, arguments)))
+    done = invoke("reproduce", "fig6", "--data", sim_store, "--out", tmp_path / "out", "--loro")
     assert done.exit_code == 2
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from conftest_reproduce import NAMES, SIZE, TINY, rows_of
+from conftest_run import invoke
 from fmfbench_cli.main import main
 
 import fmfbench
@@ -201,19 +202,8 @@ def test_a_dry_run_writes_nothing_and_counts_the_steps_that_training_takes(sim_s
     with_size = {"num_frames": 4, "size": [24, 32]}
     tiny = {**registration("vit").tiny, **with_size}
     assert steps["vit"]["parameters"] == create_model("vit", **tiny).num_parameters()
-    arguments = [
-        "table2",
-        "--data",
-        sim_store,
-        "--out",
-        out,
-        "--preset",
-        "tiny",
-        "--dry-run",
-        "--models",
-        "vit,bilm",
-    ]
-    done = CliRunner().invoke(main, ["reproduce", *map(str, arguments), "--device", "cpu"])
+    tiny = ["--preset", "tiny", "--models", "vit,bilm", "--device", "cpu"]
+    done = invoke("reproduce", "table2", "--data", sim_store, "--out", out, "--dry-run", *tiny)
     assert done.exit_code == 0, done.output
     assert "FMF-Sim, simulated" in done.stdout
     assert [line.split("|")[3].strip() for line in done.stdout.splitlines() if line.startswith("| vit")] == [

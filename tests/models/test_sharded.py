@@ -5,15 +5,13 @@ Also tests fmfbench_models.inference: cluster.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest_run import torchrun
 
 from fmfbench import open_dataset
 from fmfbench.conversion.cluster import joined_cluster
@@ -39,18 +37,9 @@ def test_shares_are_whole_batches_that_cover_all(seed):
     assert batches[0] > 0
 
 
-def torchrun(processes: int, *arguments: object) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [*command, "-m", "fmfbench", *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("next:") == 1  # the first process speaks for all
+def share(processes: int, *arguments: object) -> None:
+    printed = torchrun("-m", "fmfbench", *arguments, processes=processes)
+    assert printed.count("next:") == 1  # the first process speaks for all
 
 
 def members(path: Path) -> dict[str, bytes]:
@@ -83,7 +72,7 @@ def test_the_file_is_that_of_one_process(run, furnace_store, tmp_path, processes
     one, many = tmp_path / "one.npz", tmp_path / "many.npz"
     options = ["--data", furnace_store, "--batch-size", batch_size, "--device", "cpu", "--pixel-scores"]
     predict(run, furnace_store, one, batch_size=batch_size, device="cpu", pixel_scores="float16")
-    torchrun(processes, "predict", run, "-o", many, *options)
+    share(processes, "predict", run, "-o", many, *options)
     assert members(one) == members(many)
     assert {path.name for path in tmp_path.iterdir()} == {"one.npz", "many.npz"}
 
@@ -113,5 +102,5 @@ def test_outliers_too_and_more_processes_than_batches(run, furnace_store, tmp_pa
         run, furnace_store, tmp_path / "one.npz", outliers=read_outliers(path), batch_size=4096, device="cpu"
     )
     options = ["--outliers", path, "--batch-size", 4096, "--device", "cpu"]
-    torchrun(2, "predict", run, "--data", furnace_store, "-o", tmp_path / "many.npz", *options)
+    share(2, "predict", run, "--data", furnace_store, "-o", tmp_path / "many.npz", *options)
     assert members(tmp_path / "one.npz") == members(tmp_path / "many.npz")
