@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from fmfbench.annotation.foreign import foreign_json, foreign_text
+from fmfbench.annotation.json_values import as_list, as_number, as_object, as_whole, unique_keys
 from fmfbench.errors import AnnotationError
 from fmfbench.files.atomic import write_text
 
@@ -165,7 +166,7 @@ def read_keyframes(path: str | os.PathLike[str]) -> Keyframes:
     if not text.strip():
         raise AnnotationError(f"{path}: expected keyframes, got an empty file; draw at least one box")
     try:
-        data = json.loads(text, object_pairs_hook=_unique_keys)
+        data = json.loads(text, object_pairs_hook=unique_keys)
         if other := foreign_json(data):
             raise AnnotationError(other)
         return parse_keyframes(data)
@@ -188,12 +189,12 @@ def parse_keyframes(data: object) -> Keyframes:
         AnnotationError: a key that is missing, unknown or of a wrong kind; tracks that contradict
         themselves.
     """
-    top = _object(data, "the file", required=("schema", "size", "recordings"))
+    top = as_object(data, "the file", required=("schema", "size", "recordings"))
     if top["schema"] != SCHEMA or isinstance(top["schema"], bool):
         raise AnnotationError(f"expected schema {SCHEMA}, got {top['schema']!r}")
-    size = _list(top["size"], "size", 2)
-    width, height = (_whole(value, "size", smallest=1) for value in size)
-    recordings = _object(top["recordings"], "recordings")
+    size = as_list(top["size"], "size", 2)
+    width, height = (as_whole(value, "size", smallest=1) for value in size)
+    recordings = as_object(top["recordings"], "recordings")
     return Keyframes(
         size=(width, height),
         recordings={
@@ -266,30 +267,31 @@ def clip_box(box: Box, size: tuple[int, int]) -> Box:
 
 
 def _parse_recording(name: str, value: object, size: tuple[int, int]) -> tuple[Track, ...]:
-    tracks = _object(value, f"recording {name}", required=("tracks",))["tracks"]
+    tracks = as_object(value, f"recording {name}", required=("tracks",))["tracks"]
     return tuple(
-        _parse_track(f"{name}, track number {i}", track, size) for i, track in enumerate(_list(tracks, name))
+        _parse_track(f"{name}, track number {i}", track, size)
+        for i, track in enumerate(as_list(tracks, name))
     )
 
 
 def _parse_track(where: str, data: object, size: tuple[int, int]) -> Track:
-    track = _object(data, where, required=("id", "onset", "offset", "keyframes"), optional=("apex",))
+    track = as_object(data, where, required=("id", "onset", "offset", "keyframes"), optional=("apex",))
     apex = track.get("apex")
     keyframes = []
-    for value in _list(track["keyframes"], f"{where}, keyframes"):
-        entry = _object(value, f"{where}, a keyframe", required=("frame", "box"))
-        frame = _whole(entry["frame"], f"{where}, frame")
+    for value in as_list(track["keyframes"], f"{where}, keyframes"):
+        entry = as_object(value, f"{where}, a keyframe", required=("frame", "box"))
+        frame = as_whole(entry["frame"], f"{where}, frame")
         x0, y0, x1, y1 = (
-            _number(v, f"{where}, frame {frame}, box")
-            for v in _list(entry["box"], f"{where}, frame {frame}, box", 4)
+            as_number(v, f"{where}, frame {frame}, box")
+            for v in as_list(entry["box"], f"{where}, frame {frame}, box", 4)
         )
         keyframes.append(Keyframe(frame=frame, box=clip_box((x0, y0, x1, y1), size)))
     try:
         return Track(
             id=parse_track_id(track["id"], where),
-            onset=_whole(track["onset"], f"{where}, onset"),
-            apex=None if apex is None else _whole(apex, f"{where}, apex"),
-            offset=_whole(track["offset"], f"{where}, offset"),
+            onset=as_whole(track["onset"], f"{where}, onset"),
+            apex=None if apex is None else as_whole(apex, f"{where}, apex"),
+            offset=as_whole(track["offset"], f"{where}, offset"),
             keyframes=tuple(keyframes),
         )
     except AnnotationError as error:
@@ -349,55 +351,3 @@ def _check_overlaps(name: str, tracks: Iterable[Track]) -> None:
                     f"{name}, track {track_id}: expected events that do not overlap, got "
                     f"{earlier.onset}..{earlier.offset} and {later.onset}..{later.offset}; give one another id"
                 )
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise AnnotationError(f"expected each key once, got {key!r} twice")
-    return dict(pairs)
-
-
-def _object(
-    value: object, where: str, required: tuple[str, ...] = (), optional: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise AnnotationError(f"{where}: expected an object, got {_kind(value)}")
-    missing = [key for key in required if key not in value]
-    if missing:
-        raise AnnotationError(f"{where}: expected {', '.join(required)}, got no {', '.join(missing)}")
-    unknown = [key for key in value if required and key not in (*required, *optional)]
-    if unknown:
-        raise AnnotationError(
-            f"{where}: expected only {', '.join((*required, *optional))}, got {unknown[0]!r}"
-        )
-    return value
-
-
-def _list(value: object, where: str, length: int | None = None) -> list[Any]:
-    if not isinstance(value, list) or (length is not None and len(value) != length):
-        wanted = "a list" if length is None else f"a list of {length}"
-        came = f"{len(value)} values" if isinstance(value, list) else _kind(value)
-        raise AnnotationError(f"{where}: expected {wanted}, got {came}")
-    return value
-
-
-def _whole(value: object, where: str, smallest: int = 0) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-        raise AnnotationError(f"{where}: expected a whole number from {smallest} up, got {value!r}")
-    return value
-
-
-def _number(value: object, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AnnotationError(f"{where}: expected a number, got {_kind(value)}")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise AnnotationError(f"{where}: expected a finite number, got a larger one") from error
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")

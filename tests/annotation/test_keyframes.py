@@ -1,3 +1,8 @@
+"""Keyframes as JSON: what is read, written, and refused.
+
+Also tests fmfbench.annotation: json_values.
+"""
+
 import copy
 import json
 
