@@ -33,16 +33,14 @@ from fmfbench_models.parts.blocks import PatchEmbedding
 from fmfbench_models.parts.contrastive import Loss, Mining, contrastive_loss, relations
 from fmfbench_models.parts.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
 from fmfbench_models.unsupervised.results import check_seed, exit_code, run_command
+from fmfbench_models.unsupervised.tag_baselines import BASELINES, baseline_run
 from fmfbench_models.unsupervised.tag_pairs import (
     KINDS,
     TAG_VALUES,
     Images,
     Pairs,
-    class_vectors,
-    inject,
+    draw_material,
     load_images,
-    make_pairs,
-    split,
 )
 from fmfbench_models.zoo.tn_bcl import SharedResidual, Trunk
 
@@ -108,22 +106,16 @@ class ImageTagNet(nn.Module):
 def run_one(settings: TagSettings, images: Images) -> dict[str, Any]:
     """Split, train, find thresholds, and score outliers at every ratio. InputError: a seed out of range."""
     check_seed(settings.seed, "image_tags")
-    splitting, tagging, corrupting = (np.random.default_rng([settings.seed, stream]) for stream in range(3))
-    train, validation, test = split(images, splitting)
-    vectors = class_vectors(tagging)
-    net, losses = _train(settings, images, make_pairs(images, train, vectors, tagging))
-    held = inject(make_pairs(images, validation, vectors, tagging), vectors, (1, 1), corrupting)
-    clean = make_pairs(images, test, vectors, tagging)
-    neighbours, stages = _fit(net, held, settings)
-    ratios: dict[str, Any] = {}
-    for ratio in RATIOS:
-        normal, outlying = map(int, ratio.split(":"))
-        corrupted = inject(clean, vectors, (normal, outlying), corrupting)
-        ratios[ratio] = _figures(net, corrupted, neighbours, stages, settings.k)
+    material = draw_material(images, settings.seed, RATIOS)
+    net, losses = _train(settings, images, material.train)
+    neighbours, stages = _fit(net, material.validation, settings)
+    ratios = {
+        ratio: _figures(net, pairs, neighbours, stages, settings.k) for ratio, pairs in material.test.items()
+    }
     return {
         "schema": SCHEMA,
         "settings": asdict(settings),
-        "samples": {"train": len(train), "validation": len(validation), "test": len(test)},
+        "samples": material.samples,
         "loss": losses,
         "thresholds": asdict(stages),
         "ratios": ratios,
@@ -242,7 +234,11 @@ def run_all(data: str, out: Path, seeds: int, methods: Sequence[str], epochs: in
             write_text(file, json.dumps(run_one(settings, images), indent=1) + "\n")
     runs = {name: _found(out, settings) for name, settings in wanted.items()}
     path = out / f"{data}.md"
-    write_text(path, tags_markdown(data, {name: made for name, made in runs.items() if made}) + "\n")
+    made = {name: found for name, found in runs.items() if found}
+    known = {run["settings"]["seed"] for found in made.values() for run in found}
+    drawn = [draw_material(images, seed, RATIOS) for seed in sorted(known)]
+    without = {name: [baseline_run(name, material) for material in drawn] for name in BASELINES}
+    write_text(path, tags_markdown(data, made, without) + "\n")
     return path
 
 

@@ -40,8 +40,14 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
     return mean, max(mean - half, 0.0), min(mean + half, 1.0)
 
 
-def tags_markdown(data: str, runs: Mapping[str, Sequence[Run]]) -> str:
-    """Tables of one data set: all figures and kinds at 1:1, and accuracy at every ratio."""
+def tags_markdown(
+    data: str, runs: Mapping[str, Sequence[Run]], without: Mapping[str, Sequence[Run]] | None = None
+) -> str:
+    """Tables of one data set: all figures and kinds at 1:1, and accuracy at every ratio.
+
+    without: runs of what needs no network, beneath the methods.
+    """
+    without = without or {}
     some = next(iter(runs.values()))[0]
     samples = some["samples"]
     lines = [
@@ -51,18 +57,18 @@ def tags_markdown(data: str, runs: Mapping[str, Sequence[Run]]) -> str:
         "",
         "One to one; beneath, in italics, the paper's Table I on the whole of MNIST:",
         "",
-        *table(("method", *TITLES.values()), _overall(runs)),
+        *table(("method", *TITLES.values()), _overall({**runs, **without})),
         "",
         "One to one, each kind against the normal pairs:",
         "",
         *table(
             ("method", *(f"{kind} {what}" for kind in _kinds(some) for what in ("AUROC", "TPR"))),
-            _by_kind(runs),
+            _by_kind({**runs, **without}),
         ),
         "",
         "Accuracy by ratio of normal to outlying pairs; in italics, the paper's Table V on the whole of MNIST:",
         "",
-        *table(("method", *some["ratios"]), _by_ratio(runs)),
+        *table(("method", *some["ratios"]), _by_ratio({**runs, **without})),
     ]
     return "\n".join(lines)
 

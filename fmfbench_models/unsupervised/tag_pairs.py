@@ -11,6 +11,7 @@ does not spell out: a corrupted image has its pixels in random places, a corrupt
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,10 @@ __all__ = [
     "IMAGE_SETS",
     "KINDS",
     "Images",
+    "Material",
     "Pairs",
     "class_vectors",
+    "draw_material",
     "inject",
     "load_images",
     "make_pairs",
@@ -60,6 +63,39 @@ class Pairs:
     tag: Floats
     label: NDArray[np.int64]
     kind: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a seed decides: pairs to train on, validation pairs of which half are outliers, test pairs by ratio."""
+
+    train: Pairs
+    validation: Pairs
+    test: Mapping[str, Pairs]
+
+    @property
+    def samples(self) -> dict[str, int]:
+        some = next(iter(self.test.values()))
+        return {
+            "train": len(self.train.kind),
+            "validation": len(self.validation.kind),
+            "test": len(some.kind),
+        }
+
+
+def draw_material(images: Images, seed: int, ratios: Sequence[str]) -> Material:
+    """Split, tags and outliers of a seed, each drawn from a stream of its own."""
+    splitting, tagging, corrupting = (np.random.default_rng([seed, stream]) for stream in range(3))
+    train, validation, test = split(images, splitting)
+    vectors = class_vectors(tagging)
+    fit = make_pairs(images, train, vectors, tagging)
+    held = inject(make_pairs(images, validation, vectors, tagging), vectors, (1, 1), corrupting)
+    clean = make_pairs(images, test, vectors, tagging)
+    found = {}
+    for ratio in ratios:
+        normal, outlying = map(int, ratio.split(":"))
+        found[ratio] = inject(clean, vectors, (normal, outlying), corrupting)
+    return Material(fit, held, found)
 
 
 def load_images(name: str) -> Images:

@@ -1,6 +1,6 @@
 """TN-BCL on images and tags: what is injected, that runs resume and repeat, and the table's arithmetic.
 
-Also tests fmfbench_models.unsupervised: image_tags_card, tag_pairs.
+Also tests fmfbench_models.unsupervised: image_tags_card, tag_baselines, tag_pairs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pytest
 import scipy.stats
 import sklearn.datasets
 import torch
+from sklearn.metrics import roc_auc_score
 
 from fmfbench.errors import InputError, MissingDependencyError
 from fmfbench_models.unsupervised import image_tags, tag_pairs
@@ -28,6 +29,7 @@ from fmfbench_models.unsupervised.image_tags import (
     run_one,
 )
 from fmfbench_models.unsupervised.image_tags_card import PAPER_MNIST, PAPER_MNIST_RATIOS, mean_interval
+from fmfbench_models.unsupervised.tag_baselines import BASELINES, baseline_run
 from fmfbench_models.unsupervised.tag_pairs import (
     KINDS,
     Images,
@@ -289,7 +291,7 @@ def test_the_table_has_each_method_beside_the_papers_figures(few, tmp_path):
     methods = ["L_quintuple, hard mining", "L_inter, mining as printed"]
     path = run_all("few", tmp_path, 2, methods)
     text = path.read_text()
-    for name in methods:
+    for name in (*methods, *BASELINES):
         assert text.count(f"| {name} |") == 3
     assert set(PAPER_MNIST) == set(PAPER_MNIST_RATIOS) <= set(METHODS)
     assert text.count("| *paper, L_quintuple* |") == 2
@@ -309,3 +311,26 @@ def test_the_papers_one_to_one_columns_nearly_agree():
         assert len(row) == len(RATIOS)
         assert row[RATIOS.index("1:1")] == pytest.approx(PAPER_MNIST[name][3], abs=0.006)
     assert tag_pairs.TAG_VALUES == 100
+
+
+def test_baselines_are_judged_on_the_same_pairs_and_by_brute_force(digits):
+    material = tag_pairs.draw_material(digits, 3, ("1:1", "4:1"))
+    again = tag_pairs.draw_material(digits, 3, ("1:1", "4:1"))
+    assert np.array_equal(material.test["4:1"].tag, again.test["4:1"].tag)
+    train, test = material.train, material.test["1:1"]
+    spread = [train.image.std(axis=0).mean() * 8, train.tag.std(axis=0).mean() * 10]  # 64 pixels, 100 numbers
+
+    def rows(pairs):
+        return np.c_[pairs.image.reshape(len(pairs.kind), -1) / spread[0], pairs.tag / spread[1]].astype(
+            float
+        )
+
+    near = np.sqrt(((rows(test)[:, None] - rows(train)[None]) ** 2).sum(2)).min(1)
+    mean = np.sqrt(((rows(test) - rows(train).mean(0)) ** 2).sum(1))
+    for name, distance in (("nearest pair", near), ("mean pair", mean)):
+        found = baseline_run(name, material)["ratios"]["1:1"]
+        assert found["auroc"] == pytest.approx(roc_auc_score(test.kind > 0, distance), abs=1e-6)
+        assert found["accuracy"] == pytest.approx(
+            found["tpr"] * (test.kind > 0).mean() + (1 - found["fpr"]) * (test.kind == 0).mean()
+        )
+    assert baseline_run(BASELINES[2], material)["samples"] == material.samples
