@@ -283,8 +283,8 @@ def _num_frames(data: StoreReader | Labels) -> dict[str, int] | None:
 
 
 def protocol_name(protocol: Any) -> str:
-    """The name of a protocol given by name or as itself; none means paper."""
-    return str(getattr(protocol, "name", protocol or "paper"))
+    """The name of a protocol given by name, as itself or by its fields; none means paper."""
+    return get_protocol(protocol or "paper").name
 
 
 def opened(path: Place) -> StoreReader | Labels:

@@ -112,6 +112,7 @@ def test_what_is_predicted_and_scored_as_val_are_the_same_samples(run, noisy_sto
     for source in (data, labels_from_dataset(data)):
         scored = score(path, source, split="val", protocol=asked, resamples=50)
         assert scored.metrics["f1"] == facts["validation"]["f1"]
+        assert scored.protocol == asked["name"]
         # a guard of 21 s leaves the shorter recording no validation samples
         told = r"a guard of 0.7 s, and the samples asked for have one of 21 s; score it with the protocol"
         with pytest.raises(PredictionError, match=told):
