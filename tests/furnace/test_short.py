@@ -175,3 +175,27 @@ def test_summed_adds_logits_and_leaves_out_what_is_lost(short: ModuleType) -> No
         "score"
     ]
     np.testing.assert_allclose(certain, [0.5, 1.0, 1.0], atol=1e-6)
+
+
+def test_probe_learns_a_bright_spot_and_counts_pixels(short: ModuleType) -> None:
+    probe = importlib.import_module("fmf_sim_probe")
+    rng = np.random.default_rng(4)
+    video = rng.integers(60, 90, (96, 3, 2, 16, 24)).astype(np.uint8)
+    label, mask = np.tile([0, 1], 48), np.zeros((96, 16, 24), np.uint8)
+    for k in np.flatnonzero(label):
+        y, x = rng.integers(1, 13), rng.integers(1, 21)
+        video[k, :, :, y : y + 3, x : x + 3] = 250
+        mask[k, y : y + 3, x : x + 3] = 1
+    windows = {"video": video, "mask": mask, "label": label, "split": np.repeat([0, 1], 48)}
+    net = probe.train(probe.of_split(windows, 0), 40, 0)
+    test = probe.of_split(windows, 1)
+    got = probe.judge(net, test)
+    assert ((got["score"] > 0.5) == test["label"]).mean() > 0.9
+    frames = probe.frames_of(test["video"])
+    assert frames.shape == (48, 6, 16, 24)
+    np.testing.assert_allclose(frames[3, 4].numpy(), test["video"][3, 2, 0] / 127.5 - 1, atol=1e-6)
+    with short.torch.no_grad():
+        said = net(frames)[1].numpy() > 0
+    true = test["mask"].astype(bool)
+    counts = [(said & true), (said | true), ~(said | true), ~(said & true)]
+    np.testing.assert_array_equal(got["pixels"].T, [own.sum((1, 2)) for own in counts])
