@@ -48,7 +48,7 @@ def test_each_recording_is_judged_by_the_model_that_never_saw_it(made, sim_store
     assert "seen_in_training" not in pooled.meta
     scored = score(out / "predictions" / SIZE / "itransformer-seed0.npz", data, "train")
     row = rows_of(document)["itransformer"]
-    assert {name: cell["value"] for name, cell in row["metrics"].items()} == scored.metrics
+    assert {name: cell["value"] for name, cell in row["metrics"].items()}.items() <= scored.metrics.items()
     found = scored.to_dict()["recordings"]
     assert row["folds"] == {
         name: {metric: found[name]["metrics"][metric] for metric in ("accuracy", "f1")} for name in found

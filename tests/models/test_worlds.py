@@ -44,7 +44,7 @@ def test_a_lost_modality_is_what_predict_corrupts(made, sim_store, tmp_path):
         assert kept.meta["corrupt"] == world
         scored = score(apart, data)
         found = row["worlds"][world]["metrics"]
-        assert {name: found[name]["value"] for name in found} == scored.metrics
+        assert {name: found[name]["value"] for name in found}.items() <= scored.metrics.items()
     assert row["worlds"]["whole"]["metrics"]["f1"] == {
         key: rows_of(document)["late_fusion"]["metrics"]["f1"][key] for key in ("value", "low", "high")
     }
