@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fmfbench.errors import InputError
+from fmfbench_models.parts.freed_memory import keep_freed_memory
 
 __all__ = ["World", "check_device", "first_s_bytes", "gather_by_id", "joined", "sum_over_ranks"]
 
@@ -51,10 +52,14 @@ def check_device(device: str | None = None) -> str:
 def joined(device: str | None = None) -> Iterator[World]:
     """The processes that run this together; alone unless started by torchrun. nccl on GPUs, gloo on CPUs.
 
+    On the CPU the process keeps freed memory from then on (`keep_freed_memory`).
+
     Several runs in one launch stand inside one `joined`, and share its group: torchrun's store still holds the
     addresses of a group that has ended, so a second one could wait for them for ever.
     """
     kind = check_device(device)
+    if kind == "cpu":
+        keep_freed_memory()
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield World(0, 1, torch.device(kind))
