@@ -130,7 +130,7 @@ def test_a_rows_figures_are_those_of_its_prediction_file(everything, sim_store):
     found = rows_of(json.loads((out / f"table2-{SIZE}.json").read_text()))["vit"]
     run = out / "runs" / SIZE / "vit" / "seed0"
     apart = score(out / "predictions" / SIZE / "vit-seed0.npz", sim_store)
-    assert {name: cell["value"] for name, cell in found["metrics"].items()} == apart.metrics
+    assert {name: cell["value"] for name, cell in found["metrics"].items()}.items() <= apart.metrics.items()
     assert found["parameters"] == load_checkpoint(run).num_parameters()
     low = min(value["metrics"]["accuracy"] for value in apart.evidence.recordings.values())
     assert found["worst_recording"]["accuracy"] == low
