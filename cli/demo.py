@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fmfbench.data import Dataset
 
 _MARK = "FMF-Sim.txt"
+SHIPPED = "fmformer-nano"
 _MADE = ("recordings", "fmf_sim.zarr", "view.png", "predictions.npz",
          "fmformer-nano", "fmformer-nano.npz", "fmformer-nano.png", _MARK)  # fmt: skip
 
@@ -28,20 +29,25 @@ _MADE = ("recordings", "fmf_sim.zarr", "view.png", "predictions.npz",
 @click.argument("folder", type=LOCAL, default=Path("fmfbench-demo"))
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the furnace.")
 @click.option("--preset", default="small", show_default=True, help="Size of the simulated furnace.")
+@click.option(
+    "--train", is_flag=True, help="Train a FmFormer on this furnace, in the place of the one that ships."
+)
 @click.option("--overwrite", is_flag=True, hidden=True, help="Not needed: a demo may be run again.")
 @json_option()
-def command(*, folder: Path, seed: int, preset: str, overwrite: bool, as_json: bool) -> None:
+def command(*, folder: Path, seed: int, preset: str, train: bool, overwrite: bool, as_json: bool) -> None:
     """Everything once, on simulated data (FMF-Sim): recordings, store, windows, predictions, score.
 
     Simulates a furnace, converts it, fits a small transparent baseline on the train split, writes
     its predictions for the test split and scores them. Where PyTorch is installed, a nano FmFormer
-    is then trained on the CPU and scored on the same samples. Needs no network and no GPU. Called again, it
-    replaces what it made, and leaves anything else in FOLDER alone.
+    is scored on the same samples: the one that ships with fmfbench, or, with --train, one that is
+    trained here. Needs no network and no GPU. Called again, it replaces what it made, and leaves
+    anything else in FOLDER alone.
 
     \b
     Example:
       fmfbench demo
       fmfbench demo /tmp/demo --seed 1
+      fmfbench demo /tmp/demo --train
     """
     from fmfbench.furnace.plan import parse_preset
 
@@ -52,13 +58,13 @@ def command(*, folder: Path, seed: int, preset: str, overwrite: bool, as_json: b
     facts: dict[str, Any] = {
         "data": f"FMF-Sim, preset {preset}, seed {seed}: simulated, nothing was recorded"
     }
-    for line in _run(folder, seed, preset, facts):
+    for line in _run(folder, seed, preset, facts, train=train):
         click.echo(line, err=as_json)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
 
 
-def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any]) -> Iterator[str]:
+def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any], *, train: bool) -> Iterator[str]:
     """Does it all, yields what is going on, and puts what came out into `facts`."""
     import fmfbench
     from fmfbench.conversion.summary import describe, format_description
@@ -105,7 +111,7 @@ def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any]) -> Iterato
     if find_spec("torch") is None:
         yield "PyTorch is not installed: the demo ends with the baseline. For FmFormer: pip install 'fmfbench[models]'"
     else:
-        yield from _train(folder, data, seed, facts["models"])
+        yield from _fmformer(folder, data, seed, facts["models"], train=train)
     yield ""
     yield "All of this is simulated (FMF-Sim): no figure here says anything about the real benchmark."
     yield f"recordings   {source}"
@@ -115,15 +121,21 @@ def _run(folder: Path, seed: int, preset: str, facts: dict[str, Any]) -> Iterato
     yield f"score again  fmfbench score {predictions} --data {store}"
 
 
-def _train(folder: Path, data: Dataset, seed: int, models: dict[str, Any]) -> Iterator[str]:
-    """A nano FmFormer, its score beside the baseline's, and a picture of what it sees."""
+def _fmformer(
+    folder: Path, data: Dataset, seed: int, models: dict[str, Any], *, train: bool
+) -> Iterator[str]:
+    """A nano FmFormer, shipped or trained here, its score beside the baseline's, and a picture of what it sees."""
     import fmfbench
     from fmfbench.plots.predictions import draw_predictions
     from fmfbench_models.inference.predict import predict
     from fmfbench_models.training.nano import train_nano
 
-    yield "6. train FmFormer, preset nano, on the CPU"
-    run = train_nano(data, folder / "fmformer-nano", seed=seed)
+    run: Path | str = SHIPPED
+    if train:
+        yield "6. train FmFormer, preset nano, on the CPU"
+        run = train_nano(data, folder / "fmformer-nano", seed=seed)
+    else:
+        yield f"6. FmFormer: the weights {SHIPPED}, trained on another simulated furnace; --train trains one on this"
     yield "7. predict the test split with it, score it, draw what it sees"
     predictions = predict(run, data, folder / "fmformer-nano.npz")
     yield ""

@@ -88,6 +88,8 @@ def command(
 ) -> None:
     """Write predictions.npz with the model of RUN: a run folder, a .safetensors, or an official .pth.
 
+    RUN may also be fmformer-nano, a small model that ships with fmfbench, trained on FMF-Sim.
+
     \b
     Example:
       fmfbench predict runs/fmformer --data fmf.zarr -o predictions.npz

@@ -51,7 +51,9 @@ def command(
     The page is served on this machine alone, to whoever has the address that is printed; stop it with Ctrl-C. Labels
     are saved as they are drawn, into a keyframes.json that `annotate` takes. `?` on the page lists its keys.
 
-    What --run judges is kept while the studio runs; `predict` writes it into a file, which --predictions shows.
+    --run takes a run folder, a checkpoint, or fmformer-nano: a small model that ships with fmfbench, trained on FMF-Sim
+    and never for a real furnace. What it judges is kept while the studio runs; `predict` writes it into a file, which
+    --predictions shows.
 
     \b
     Example:

@@ -66,6 +66,9 @@ def command(
     The page is served on this machine alone, to whoever has the address that is printed. When a file has been judged
     it stays for as long as somebody looks at it.
 
+    RUN is a run folder, a checkpoint, or fmformer-nano: a small model that ships with fmfbench, trained on FMF-Sim, for
+    a look at this page and never for a real furnace.
+
     On a file, the scores are those of `predict`. Live, it never lags: frames are left out where the model is slower
     than the camera, and that is said. A lost camera is waited for; currents that stop are said. Ctrl-C ends it, and
     nothing is lost.

@@ -14,6 +14,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 from fmfbench_models.checkpoint import load_checkpoint as load_checkpoint
+from fmfbench_models.checkpoint import pretrained as pretrained
+from fmfbench_models.checkpoint import pretrained_names as pretrained_names
 from fmfbench_models.checkpoint import save_checkpoint as save_checkpoint
 from fmfbench_models.inference.export import export_onnx as export_onnx
 from fmfbench_models.interface import FitData as FitData
@@ -38,5 +40,7 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "model_info",
+    "pretrained",
+    "pretrained_names",
     "save_checkpoint",
 ]

@@ -26,10 +26,19 @@ from fmfbench_models.official import is_official, official_config, remap_officia
 from fmfbench_models.parts.torch_file import read_torch_file
 from fmfbench_models.registry import create_model, plain, registration
 
-__all__ = ["checkpoint_file", "load_checkpoint", "read_tensors", "save_checkpoint", "write_tensors"]
+__all__ = [
+    "checkpoint_file",
+    "load_checkpoint",
+    "pretrained",
+    "pretrained_names",
+    "read_tensors",
+    "save_checkpoint",
+    "write_tensors",
+]
 
 HEADER = "fmfbench"
 SCHEMA = 1
+WEIGHTS = Path(__file__).parent / "weights"  # what ships with the package; its card: data_cards/weights.md
 RUN_FILES = ("best.safetensors", "last.safetensors")
 
 
@@ -82,6 +91,7 @@ def save_checkpoint(path: str | os.PathLike[str], model: Model) -> Path:
 def load_checkpoint(path: str | os.PathLike[str]) -> Model:
     """A model in eval mode on the CPU, from a run folder (best, else last), our safetensors, or a released `.pth`.
 
+    A name of `pretrained_names()` means the weights that ship with the package, where no file or folder has that name.
     What a file is, is told from its content, never from its name. A released checkpoint gets the `official`
     protocol and preset. InputError: nothing there, not such a file, or tensors that do not fit.
 
@@ -105,14 +115,49 @@ def checkpoint_file(path: Path) -> Path:
     Raises:
         InputError: nothing there, or a folder without either.
     """
+    if path.name == str(path) in pretrained_names() and not path.exists():
+        path = WEIGHTS / f"{path}.safetensors"
     if path.is_dir():
         found = [path / name for name in RUN_FILES if (path / name).is_file()]
         if not found:
             raise InputError(f"{path}: expected a run folder with {' or '.join(RUN_FILES)}, got neither")
         path = found[0]
     if not path.is_file():
-        raise InputError(f"{path}: expected a run folder or a checkpoint file, got neither")
+        raise InputError(
+            f"{path}: expected a run folder, a checkpoint file or shipped weights ({', '.join(pretrained_names())}), "
+            f"got neither"
+        )
     return path
+
+
+def pretrained_names() -> list[str]:
+    """Names of the weights that ship with the package; commands take one wherever they take a run folder.
+
+    Example:
+        >>> from fmfbench_models import pretrained_names
+        >>> pretrained_names()
+        ['fmformer-nano']
+    """
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def pretrained(name: str) -> Model:
+    """A small model that was trained on FMF-Sim, in eval mode on the CPU; what it is worth is in data_cards/weights.md.
+
+    It is for demonstrations, tutorials and tests, and never for a real furnace.
+
+    Example:
+        >>> from fmfbench_models import pretrained
+        >>> model = pretrained("fmformer-nano")
+        >>> model.meta.name, model.meta.provenance["data"]["simulated"]
+        ('fmformer', True)
+
+    Raises:
+        InputError: no such weights.
+    """
+    if name not in pretrained_names():
+        raise InputError(f"expected weights of {', '.join(pretrained_names())}, got {name!r}")
+    return load_checkpoint(WEIGHTS / f"{name}.safetensors")
 
 
 def restore(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], *, what: str) -> Model:

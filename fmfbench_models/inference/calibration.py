@@ -36,7 +36,7 @@ from fmfbench.store.split_names import SOURCE
 from fmfbench.torch import WindowDataset, make_loader
 from fmfbench.windows.protocol import get_protocol
 from fmfbench.windows.reader import Windows
-from fmfbench_models.checkpoint import checkpoint_file, load_checkpoint, save_checkpoint
+from fmfbench_models.checkpoint import WEIGHTS, checkpoint_file, load_checkpoint, save_checkpoint
 from fmfbench_models.inference.engine import make_engine
 from fmfbench_models.interface import Model
 from fmfbench_models.parts.progress import Progress
@@ -126,6 +126,10 @@ def calibrate(
     """
     chosen = parse_rule(rule)
     source = checkpoint_file(Path(checkpoint))
+    if source.parent == WEIGHTS and out is None:
+        raise InputError(
+            f"{checkpoint}: expected -o FILE, a checkpoint to write, got none; shipped weights stay as they are"
+        )
     target = source if out is None else Path(out)
     if out is not None:
         check_target(target)
