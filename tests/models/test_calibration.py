@@ -258,7 +258,7 @@ def refused(kind, run, store, options, tmp_path):
         (run / "run.json").write_text(json.dumps({**facts, "finished": False}))
         return run, store, "expected a finished run"
     assert kind == "nothing there"
-    return tmp_path / "no", store, "expected a run folder or a checkpoint file"
+    return tmp_path / "no", store, "expected a run folder, a checkpoint file or shipped weights"
 
 
 @pytest.mark.parametrize("kind", ["without validation", "untrained", "unfinished", "nothing there"])
