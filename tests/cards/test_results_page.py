@@ -42,8 +42,8 @@ def test_a_rows_figures_are_its_bundles(path):
         if metrics[name] is None:
             assert cell == "-"
             continue
-        span = intervals[name]
-        assert cell == f"{metrics[name]:.3f} [{span['low']:.3f}, {span['high']:.3f}]"
+        low, high = intervals[name]["low"], intervals[name]["high"]  # None where no interval can be had
+        assert cell == f"{metrics[name]:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
     assert row[7].startswith(f"{bundle.score['ranking']['auroc']:.3f}")
     assert row[8] == f"{bundle.score['calibration']['ece']:.3f}"
     assert row[3] == f"{bundle.card['parameters']:,}"
