@@ -38,9 +38,9 @@ def as_object(
 def as_list(value: object, where: str, length: int | None = None) -> list[Any]:
     """A list, of `length` where that is given."""
     if not isinstance(value, list) or (length is not None and len(value) != length):
-        wanted = "a list" if length is None else f"a list of {length}"
-        came = f"{len(value)} values" if isinstance(value, list) else _kind(value)
-        raise AnnotationError(f"{where}: expected {wanted}, got {came}")
+        expected = "a list" if length is None else f"a list of {length}"
+        got = f"{len(value)} values" if isinstance(value, list) else _kind(value)
+        raise AnnotationError(f"{where}: expected {expected}, got {got}")
     return value
 
 

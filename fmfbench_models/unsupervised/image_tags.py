@@ -28,19 +28,18 @@ from tqdm import tqdm
 from fmfbench.errors import InputError
 from fmfbench.files.atomic import write_text
 from fmfbench.files.claims import make_folder
-from fmfbench.scoring.ranks import auroc, rank
 from fmfbench_models.parts.blocks import PatchEmbedding
 from fmfbench_models.parts.contrastive import Loss, Mining, contrastive_loss, relations
 from fmfbench_models.parts.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
 from fmfbench_models.unsupervised.results import check_seed, exit_code, run_command
 from fmfbench_models.unsupervised.tag_baselines import BASELINES, baseline_run
 from fmfbench_models.unsupervised.tag_pairs import (
-    KINDS,
     TAG_VALUES,
     Images,
     Pairs,
     draw_material,
     load_images,
+    pair_figures,
 )
 from fmfbench_models.zoo.tn_bcl import SharedResidual, Trunk
 
@@ -184,23 +183,7 @@ def _figures(
     """AUROC, FPR, TPR and accuracy over all pairs, and AUROC and TPR of each kind against the normal ones."""
     v1, agreement = _embed(net, pairs)
     outlying = stages.outlyingness(neighbours.distance(v1, k), agreement)
-    called, truth = outlying > 0, pairs.kind > 0
-    kinds = {}
-    for number, name in enumerate(KINDS, 1):
-        own = pairs.kind == number
-        among = own | ~truth
-        kinds[name] = {
-            "count": int(own.sum()),
-            "auroc": auroc(rank(own[among].astype(np.uint8), outlying[among])),
-            "tpr": float(called[own].mean()),
-        }
-    return {
-        "auroc": auroc(rank(truth.astype(np.uint8), outlying)),
-        "fpr": float(called[~truth].mean()),
-        "tpr": float(called[truth].mean()),
-        "accuracy": float((called == truth).mean()),
-        "kinds": kinds,
-    }
+    return pair_figures(outlying, pairs, 0.0)
 
 
 def run_all(data: str, out: Path, seeds: int, methods: Sequence[str], epochs: int | None = None) -> Path:

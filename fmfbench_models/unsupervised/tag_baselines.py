@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fmfbench.scoring.ranks import auroc, rank
 from fmfbench_models.parts.two_stage import Neighbours, youden_threshold
-from fmfbench_models.unsupervised.tag_pairs import KINDS, Material, Pairs
+from fmfbench_models.unsupervised.tag_pairs import Material, Pairs, pair_figures
 
 __all__ = ["BASELINES", "baseline_run"]
 
@@ -66,25 +65,7 @@ def baseline_run(name: str, material: Material) -> dict[str, Any]:
     held = score(rows(material.validation))
     normal = material.validation.kind == 0
     threshold = -youden_threshold(-held[normal], -held[~normal])
-    ratios = {ratio: _figures(score(rows(pairs)), pairs, threshold) for ratio, pairs in material.test.items()}
-    return {"samples": material.samples, "ratios": ratios}
-
-
-def _figures(score: Array, pairs: Pairs, threshold: float) -> dict[str, Any]:
-    called, truth = score > threshold, pairs.kind > 0
-    kinds = {}
-    for number, name in enumerate(KINDS, 1):
-        own = pairs.kind == number
-        among = own | ~truth
-        kinds[name] = {
-            "count": int(own.sum()),
-            "auroc": auroc(rank(own[among].astype(np.uint8), score[among])),
-            "tpr": float(called[own].mean()),
-        }
-    return {
-        "auroc": auroc(rank(truth.astype(np.uint8), score)),
-        "fpr": float(called[~truth].mean()),
-        "tpr": float(called[truth].mean()),
-        "accuracy": float((called == truth).mean()),
-        "kinds": kinds,
+    ratios = {
+        ratio: pair_figures(score(rows(pairs)), pairs, threshold) for ratio, pairs in material.test.items()
     }
+    return {"samples": material.samples, "ratios": ratios}

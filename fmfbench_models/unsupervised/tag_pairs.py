@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.scoring.ranks import auroc, rank
 from fmfbench_models.unsupervised.digits import load_digits
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "inject",
     "load_images",
     "make_pairs",
+    "pair_figures",
     "split",
 ]
 
@@ -158,3 +160,27 @@ def inject(pairs: Pairs, vectors: Floats, ratio: tuple[int, int], rng: np.random
 def _tags(label: NDArray[Any], vectors: Floats, rng: np.random.Generator) -> Floats:
     noise = TAG_NOISE * rng.standard_normal((len(label), vectors.shape[1]))
     return (vectors[label] + noise).astype(np.float32)
+
+
+def pair_figures(score: NDArray[np.float64], pairs: Pairs, threshold: float) -> dict[str, Any]:
+    """AUROC, and FPR, TPR and accuracy above a threshold, of all pairs; AUROC and TPR of each kind against normal ones.
+
+    score (N,) float: high is outlying.
+    """
+    called, truth = score > threshold, pairs.kind > 0
+    kinds = {}
+    for number, name in enumerate(KINDS, 1):
+        own = pairs.kind == number
+        among = own | ~truth
+        kinds[name] = {
+            "count": int(own.sum()),
+            "auroc": auroc(rank(own[among].astype(np.uint8), score[among])),
+            "tpr": float(called[own].mean()),
+        }
+    return {
+        "auroc": auroc(rank(truth.astype(np.uint8), score)),
+        "fpr": float(called[~truth].mean()),
+        "tpr": float(called[truth].mean()),
+        "accuracy": float((called == truth).mean()),
+        "kinds": kinds,
+    }
