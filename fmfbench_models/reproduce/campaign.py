@@ -203,7 +203,8 @@ class Campaign:
     def units(self) -> Iterator[Unit]:
         """All that is to be made, each once, in order.
 
-        The first rows, all of Table II, the other tables, more seeds of the first rows, recordings left out.
+        The first rows, all of Table II, the other tables, more seeds of the first rows, recordings left out; then rows
+        that are dear.
         """
         seen: set[str] = set()
         for unit in self._ordered():
@@ -213,10 +214,12 @@ class Campaign:
 
     def _ordered(self) -> Iterator[Unit]:
         table2, *others = self.parts
-        first = [name for name in read_toml("all.toml")["first"] if name in table2.wanted]
+        order = read_toml("all.toml")
+        first = [name for name in order["first"] if name in table2.wanted]
         rows = {row.name: row for row in table2.rows}
         ahead = [rows[name] for name in first]
-        behind = [row for row in table2.rows if row.name not in first]
+        last = [row for row in table2.rows if row.name in order["last"]]
+        behind = [row for row in table2.rows if row.name not in (*first, *order["last"])]
         for group in (ahead, behind):
             for row in (*group, *lost_rows(table2.experiment, group)):
                 yield Unit(table2, row, table2.seeds[0])
@@ -231,6 +234,8 @@ class Campaign:
             if part.work.loro:
                 for row in sorted(part.rows, key=lambda row: first.index(row.name)):
                     yield Unit(part, row, part.seeds[0])
+        for row in (*last, *lost_rows(table2.experiment, last)):
+            yield Unit(table2, row, table2.seeds[0])
 
     def plan(self, *, measure: bool | None = None) -> dict[str, Any]:
         """What `run` would do: each unit's state, and estimated seconds. Nothing is written.

@@ -26,7 +26,7 @@ from fmfbench_models.reproduce.curves import describe_curve, last_share
 from fmfbench_models.reproduce.experiment import load_experiment, read_toml
 
 SIZE = "tiny-1ep-per-second"
-NAMES = ["late_fusion", "itransformer"]
+NAMES = ["gated", "itransformer"]
 ASKED = {"models": NAMES, "seeds": (0, 1), "per_second": True, **TINY}
 ARGUMENTS = [
     "--models",
@@ -59,14 +59,14 @@ def test_every_row_is_made_once_with_its_worlds_and_folds(made):
     out, done = made
     found = json.loads((out / f"all-{SIZE}.json").read_text())
     assert [(u["row"], u["table"], u["seed"]) for u in found["units"]] == [
-        ("late_fusion", "table2", 0),
-        ("late_fusion@video-missing", "table2", 0),
-        ("late_fusion@current-missing", "table2", 0),
+        ("gated", "table2", 0),
+        ("gated@video-missing", "table2", 0),
+        ("gated@current-missing", "table2", 0),
         ("itransformer", "table2", 0),
-        ("late_fusion", "table2", 1),
-        ("late_fusion@video-missing", "table2", 1),
-        ("late_fusion@current-missing", "table2", 1),
-        ("late_fusion", "table2, one recording left out", 0),
+        ("gated", "table2", 1),
+        ("gated@video-missing", "table2", 1),
+        ("gated@current-missing", "table2", 1),
+        ("gated", "table2, one recording left out", 0),
     ]
     assert {u["status"] for u in found["units"]} == {"done"}
     assert (found["not_reached"], found["failed"]) == ([], [])
@@ -81,7 +81,7 @@ def test_tables_are_those_of_reproduce(made, sim_store, tmp_path):
     out, _ = made
     table2 = json.loads((out / f"table2-{SIZE}.json").read_text())
     rows = rows_of(table2)
-    assert (rows["late_fusion"]["seeds"], rows["itransformer"]["seeds"]) == ([0, 1], [0])
+    assert (rows["gated"]["seeds"], rows["itransformer"]["seeds"]) == ([0, 1], [0])
     apart = reproduce(
         "table2", sim_store, tmp_path / "apart", models=["itransformer"], per_second=True, **TINY
     )
@@ -90,7 +90,7 @@ def test_tables_are_those_of_reproduce(made, sim_store, tmp_path):
     text = (out / f"table2-{SIZE}.md").read_text()
     assert "with seed 0 alone: " in text
     left_out = json.loads((out / "table2-tiny-1ep-loro-per-second.json").read_text())
-    assert rows_of(left_out)["late_fusion"]["status"] == "done"
+    assert rows_of(left_out)["gated"]["status"] == "done"
     assert rows_of(left_out)["itransformer"]["status"] == "not asked for"
 
 
@@ -99,7 +99,7 @@ def test_each_row_has_a_bundle_that_the_board_has_scored_again(made):
     bundles = sorted(path.name for path in (out / "bundles" / SIZE).iterdir())
     assert len(bundles) == 7
     assert [path.name for path in (out / "bundles" / "tiny-1ep-loro-per-second").iterdir()] == [
-        "late_fusion-seed0.fmfb"
+        "gated-seed0.fmfb"
     ]
     for path in (out / "bundles" / SIZE).iterdir():
         bundle = read_bundle(path)
@@ -111,7 +111,7 @@ def test_each_row_has_a_bundle_that_the_board_has_scored_again(made):
             assert bundle.card["latency_ms"] > 0
     board = json.loads((out / f"board-{SIZE}" / "board.json").read_text())
     shown = [(row["model"], row["corrupt"]) for row in board["rows"]]
-    worlds = [("late_fusion", world) for world in (None, "video-missing", "current-missing")]
+    worlds = [("gated", world) for world in (None, "video-missing", "current-missing")]
     assert shown == [*worlds, ("itransformer", None)]
 
 
@@ -145,11 +145,8 @@ def test_the_page_links_what_is_there_and_says_what_it_is(made):
     said = (out / f"what_they_say-{SIZE}.md").read_text()
     assert said.splitlines()[0].startswith("# What these figures do and do not say")
     rows = rows_of(json.loads((out / f"table2-{SIZE}.json").read_text()))
-    values = [seed["metrics"]["accuracy"] for seed in rows["late_fusion"]["per_seed"].values()]
-    assert (
-        f"over 2 seeds the accuracy of Late fusion (late_fusion) spans {max(values) - min(values):.4f}"
-        in said
-    )
+    values = [seed["metrics"]["accuracy"] for seed in rows["gated"]["per_seed"].values()]
+    assert f"over 2 seeds the accuracy of Gated fusion (gated) spans {max(values) - min(values):.4f}" in said
     assert "no cross-modal row has all its figures yet" in said  # no row of video alone is made
     assert "fewer than four epochs" in said
     for line in said.splitlines():
@@ -189,7 +186,10 @@ def test_the_first_rows_come_first_and_only_they_have_more_seeds(sim_store, tmp_
     assert [row for table, row, _ in known if "left out" in table] == first[:5]
     assert len([table for table, _, _ in known if table == "fig6"]) == 14
     seconds = [seed for _, _, seed in known]
-    assert seconds == [0] * seconds.index(1) + [1] * seconds.count(1) + [2] * seconds.count(2) + [0] * 5
+    last = read_toml("all.toml")["last"]
+    assert [row for table, row, _ in known if table == "table2"][-len(last) :] == last
+    after = [0] * (5 + len(last))
+    assert seconds == [0] * seconds.index(1) + [1] * seconds.count(1) + [2] * seconds.count(2) + after
 
 
 def test_a_dry_run_counts_each_training_once(sim_store, tmp_path):

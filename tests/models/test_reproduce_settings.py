@@ -26,7 +26,7 @@ from fmfbench_models.reproduce.experiment import (
 from fmfbench_models.training.settings import make_settings
 
 SET = {"batch_size": 8, "rotate": True, "modality_dropout": 0.25, "protocol.num_frames": 2}
-NAMES = ["late_fusion", "itransformer", "expert"]
+NAMES = ["gated", "itransformer", "expert"]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_all_rows_are_trained_and_judged_as_it_says(made):
         assert run["protocol"]["stride"] == 4, name
         assert run["recipe"]["batch_size"] == 8, name
     # what says nothing to a model is left out of its recipe: one modality cannot lose another, nothing rotates in a fit
-    assert facts["late_fusion"]["recipe"]["modality_dropout"] == 0.25
-    assert facts["late_fusion"]["recipe"]["rotate"] is True
+    assert facts["gated"]["recipe"]["modality_dropout"] == 0.25
+    assert facts["gated"]["recipe"]["rotate"] is True
     assert "modality_dropout" not in facts["itransformer"]["recipe"]
     assert facts["itransformer"]["recipe"]["rotate"] is True
     assert "rotate" not in facts["expert"]["recipe"]
@@ -79,7 +79,7 @@ def test_the_table_says_what_was_set_and_the_other_table_stands(made):
     other = json.loads((made / f"table2-{SIZE}.json").read_text())
     assert (other["changed"], other["window"]["num_frames"]) == ({}, 4)
     assert rows_of(other)["expert"]["status"] == "done"
-    assert rows_of(other)["late_fusion"]["status"] == "not asked for"
+    assert rows_of(other)["gated"]["status"] == "not asked for"
 
 
 def test_what_the_preset_has_already_is_the_same_work(made, sim_store):
@@ -117,13 +117,14 @@ def test_names_of_files_differ_with_what_is_set():
     assert len({changed_preset(tiny, 1, None, None, settings).mark for settings in both}) == 1
 
 
-def test_every_nano_model_takes_four_frames(sim_store):
+@pytest.mark.parametrize("frames", [2, 4])
+def test_every_nano_model_takes_few_frames(sim_store, frames):
     """64 x 64 would be too slow to draw: the sizes of its windows are stated."""
-    preset = changed_preset(load_preset("nano"), 6, None, None, {"protocol.num_frames": 4})
+    preset = changed_preset(load_preset("nano"), 6, None, None, {"protocol.num_frames": frames})
     for name in list_models():
         options = training_options(load_training(name), preset, 6)
         config = {key: value for key, value in options.items() if key in model_info(name).config}
-        known = {"num_frames": 4, "size": [64, 64], "current_length": 440}
+        known = {"num_frames": frames, "size": [64, 64], "current_length": 440}
         sizes = {key: value for key, value in known.items() if key in model_info(name).config}
         with torch.device("meta"):
             create_model(name, **config, **sizes)

@@ -20,7 +20,7 @@ from fmfbench_models.reproduce.experiment import load_experiment
 from fmfbench_models.reproduce.markdown import worlds_markdown
 from fmfbench_models.reproduce.worlds import build_worlds, inputs_of, lost_rows
 
-NAMES = ["fmformer-visual", "fmformer-current", "late_fusion"]
+NAMES = ["fmformer-visual", "fmformer-current", "gated"]
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +33,20 @@ def test_a_lost_modality_is_what_predict_corrupts(made, sim_store, tmp_path):
     out, document = made
     data = fmfbench.open_dataset(sim_store)
     (row,) = document["worlds"]["rows"]
-    assert row["name"] == "late_fusion"
+    assert row["name"] == "gated"
     for world in ("video-missing", "current-missing"):
         source, transform = corruption(data, world)
-        run = out / "runs" / SIZE / "late_fusion" / "seed0"
+        run = out / "runs" / SIZE / "gated" / "seed0"
         apart = predict(run, source, tmp_path / f"{world}.npz", transform=transform, device="cpu",
                         meta={"corrupt": world})  # fmt: skip
-        kept = read_predictions(out / "predictions" / SIZE / f"late_fusion--{world}-seed0.npz")
+        kept = read_predictions(out / "predictions" / SIZE / f"gated--{world}-seed0.npz")
         np.testing.assert_array_equal(kept.score, read_predictions(apart).score)
         assert kept.meta["corrupt"] == world
         scored = score(apart, data)
         found = row["worlds"][world]["metrics"]
         assert {name: found[name]["value"] for name in found}.items() <= scored.metrics.items()
     assert row["worlds"]["whole"]["metrics"]["f1"] == {
-        key: rows_of(document)["late_fusion"]["metrics"]["f1"][key] for key in ("value", "low", "high")
+        key: rows_of(document)["gated"]["metrics"]["f1"][key] for key in ("value", "low", "high")
     }
 
 
@@ -76,9 +76,9 @@ def test_worlds_resume_and_are_counted_beforehand(made, sim_store, monkeypatch, 
     steps = plan("table2", sim_store, out, models=NAMES, **TINY)["steps"]
     assert [step["state"] for step in steps] == ["done"] * 5
     new = {s["row"]: s for s in plan("table2", sim_store, tmp_path / "new", models=NAMES, **TINY)["steps"]}
-    lost = new["late_fusion@video-missing"]
+    lost = new["gated@video-missing"]
     assert (lost["train_seconds"], lost["steps"]) == (0, 0)
-    assert lost["predict_seconds"] == new["late_fusion"]["predict_seconds"] > 0
+    assert lost["predict_seconds"] == new["gated"]["predict_seconds"] > 0
     assert len(plan("table2", sim_store, tmp_path / "new", models=NAMES, worlds=False, **TINY)["steps"]) == 3
 
 
