@@ -26,7 +26,7 @@ from fmfbench_models.reproduce.experiment import (
 from fmfbench_models.training.settings import make_settings
 
 SET = {"batch_size": 8, "rotate": True, "modality_dropout": 0.25, "protocol.num_frames": 2}
-NAMES = ["gated", "itransformer", "expert"]
+NAMES = ["unicoder_vl", "itransformer", "expert"]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_all_rows_are_trained_and_judged_as_it_says(made):
         assert run["protocol"]["stride"] == 4, name
         assert run["recipe"]["batch_size"] == 8, name
     # what says nothing to a model is left out of its recipe: one modality cannot lose another, nothing rotates in a fit
-    assert facts["gated"]["recipe"]["modality_dropout"] == 0.25
-    assert facts["gated"]["recipe"]["rotate"] is True
+    assert facts["unicoder_vl"]["recipe"]["modality_dropout"] == 0.25
+    assert facts["unicoder_vl"]["recipe"]["rotate"] is True
     assert "modality_dropout" not in facts["itransformer"]["recipe"]
     assert facts["itransformer"]["recipe"]["rotate"] is True
     assert "rotate" not in facts["expert"]["recipe"]
@@ -79,7 +79,7 @@ def test_the_table_says_what_was_set_and_the_other_table_stands(made):
     other = json.loads((made / f"table2-{SIZE}.json").read_text())
     assert (other["changed"], other["window"]["num_frames"]) == ({}, 4)
     assert rows_of(other)["expert"]["status"] == "done"
-    assert rows_of(other)["gated"]["status"] == "not asked for"
+    assert rows_of(other)["unicoder_vl"]["status"] == "not asked for"
 
 
 def test_what_the_preset_has_already_is_the_same_work(made, sim_store):
