@@ -77,7 +77,8 @@ from .train import parse_assignment
     "--minutes",
     type=float,
     metavar="M",
-    help="Of `all`: begin no row that is not expected to end M minutes after the call [default: no limit].",
+    help="Of `all`: begin no row that is not expected to end M minutes after the call; 0: only write the page of what "
+    "is made [default: no limit].",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done and about how long it would take.")
 @click.option(

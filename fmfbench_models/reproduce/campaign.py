@@ -114,7 +114,8 @@ class Campaign:
     data, out, preset, protocol, settings, epochs, every, device, workers, cache, per_second, backbone_weights,
     validate: as of `Reproduction`.
     seeds: the first rows are made with all of them, the others with the first.
-    minutes: no unit is begun that is not expected to end within so many minutes of the call; None for no limit.
+    minutes: no unit is begun that is not expected to end within so many minutes of the call, but for the first; with 0
+        none is, and tables and page are written of what is made. None for no limit.
 
     Example:
         >>> from fmfbench_models.reproduce.campaign import Campaign
@@ -144,8 +145,8 @@ class Campaign:
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """The tables; the second is leave-one-recording-out, where the store has two recordings to train on."""
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError(f"minutes: expected more than 0, got {self.minutes:g}")
+        if self.minutes is not None and not self.minutes >= 0:
+            raise InputError(f"minutes: expected 0 or more, got {self.minutes:g}")
         order = read_toml("all.toml")
         table2 = self._part("table2", tuple(self.seeds), self.models, first=order["first"])
         first = [name for name in order["first"] if name in table2.wanted]
@@ -296,6 +297,8 @@ class Campaign:
         place.check(data)
         place.out.absolute().parent.mkdir(parents=True, exist_ok=True)
         start(place, data)
+        if self.minutes == 0:
+            return self._finish(0.0, 0.0, tell)
         plan = self._planned()
         expected = {unit.key: step.get("estimated_seconds") for unit, step in plan}
         total = total_seconds(plan)
@@ -454,9 +457,7 @@ class Campaign:
                 run = work.run(training, unit.seed)
                 curve = describe_curve(run)
                 if training.name not in found and curve is not None:
-                    picture = run / "curves.png"
-                    shown = picture.relative_to(work.place.out).as_posix() if picture.is_file() else None
-                    found[training.name] = {"training": training.name, "picture": shown, **curve}
+                    found[training.name] = {"training": training.name, **curve}
         return list(found.values())
 
     def _board(self) -> dict[str, Any] | None:

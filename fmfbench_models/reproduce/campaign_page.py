@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from fmfbench.files.atomic import write_text
+from fmfbench.files.atomic import replace_file, write_text
 from fmfbench.plots.page import page, table_html, write_page
 from fmfbench_models.reproduce.markdown import (
     duration,
@@ -17,6 +18,7 @@ from fmfbench_models.reproduce.markdown import (
     table_head,
     world_cells,
 )
+from fmfbench_models.reproduce.overview import draw_curves, draw_rows
 from fmfbench_models.reproduce.saying import saying, saying_markdown
 from fmfbench_models.reproduce.workplace import Workplace
 
@@ -29,7 +31,7 @@ WAITING = ("not asked for", "to do", "not available")
 def write_pages(
     place: Workplace, document: Document, documents: Sequence[Document], board: Document | None
 ) -> None:
-    """Write `index.html` and `what_they_say-SIZE.md` into the folder."""
+    """Write `index.html`, its pictures of all rows and all curves, and `what_they_say-SIZE.md` into the folder."""
     title = f"All tables, {documents[0]['preset']} preset, store {documents[0]['data']['name']}"
     said = saying(document, documents, board)
     write_text(
@@ -43,12 +45,16 @@ def write_pages(
         if document["data"]["simulated"]
         else f"<p>{escape(documents[0]['notice'])}</p>",
         contents(document, documents, board, place),
+        shown(
+            place.table("rows", "png"), draw_rows(documents[0]), "accuracy and mIoU of every row of Table II"
+        ),
         *(
             f"<h2>{escape(heading)}</h2><ul>{''.join(f'<li>{escape(text)}</li>' for text in sentences)}</ul>"
             for heading, sentences in said.items()
         ),
         *(table_section(found, facts) for found, facts in zip(documents, document["tables"], strict=True)),
         curves_section(document["curves"]),
+        shown(place.table("curves", "png"), draw_curves(document["curves"]), "the loss of every training"),
         missing_section(document),
         cost_section(document),
     ]
@@ -77,6 +83,14 @@ def contents(
         f"<p>{done} of {len(document['units'])} rows are made (a row with a seed, whole or with something lost): "
         f"{', '.join(links)}.</p>"
     )
+
+
+def shown(path: Path, picture: bytes | None, told: str) -> str:
+    """Write a picture and show it; "" where there is none."""
+    if picture is None:
+        return ""
+    replace_file(path, picture)
+    return f'<p><img src="{escape(path.name)}" alt="{escape(told)}" style="max-width: 100%"></p>'
 
 
 def anchor(name: str) -> str:
@@ -141,13 +155,6 @@ def curves_section(curves: Sequence[Document]) -> str:
     parts.append(
         table_html(["training", "epochs", "first loss", "last loss", "last quarter", "flattened"], rows)
     )
-    for curve in curves:
-        if curve["picture"]:
-            name = escape(curve["training"])
-            parts.append(
-                f'<details><summary>{name}</summary><img loading="lazy" src="{escape(curve["picture"])}" '
-                f'alt="loss of {name}"></details>'
-            )
     return "\n".join(parts)
 
 

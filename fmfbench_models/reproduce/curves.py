@@ -34,7 +34,7 @@ def last_share(losses: Sequence[float]) -> float | None:
 
 
 def describe_curve(run: Path) -> dict[str, Any] | None:
-    """A run's curve so far: epochs, first and last loss, `last_share`, and flattened, None where that cannot be said.
+    """A run's curve so far: the loss of each epoch, `last_share`, and flattened, None where that cannot be said.
 
     None where nothing was trained by gradients.
     """
@@ -47,6 +47,7 @@ def describe_curve(run: Path) -> dict[str, Any] | None:
     share = last_share(losses)
     return {
         "epochs": len(losses),
+        "losses": losses,
         "first_loss": losses[0],
         "last_loss": losses[-1],
         "last_quarter": share,

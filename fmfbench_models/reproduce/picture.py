@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 from fmfbench.scoring.metrics import metric
+from fmfbench_models.reproduce.overview import new_figure, png
 
 __all__ = ["draw_lengths"]
 
@@ -28,16 +28,12 @@ def draw_lengths(document: Mapping[str, Any]) -> bytes:
     A row without a figure breaks the line; failed ones are crossed at the foot of their column and named below, those
     not made yet are rings. The paper's figures stand at the lengths they are for.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = {of: sorted_rows(document["rows"], of) for of in COLUMNS}
     panels = [names for names in PANELS if names[0] != "miou" or has_values(document["rows"], names)]
     notes = [line for text in footnotes(document, rows) for line in textwrap.wrap(text, WIDTH)]
     title = textwrap.wrap(document["title"], 90)
     height = 2.2 * len(panels) + 0.2 * len(notes) + 0.25 * len(title) + 0.6
-    figure = Figure(figsize=(9.6, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9.6, height)
     figure.suptitle("\n".join(title), fontsize=10)
     grid = figure.subplots(len(panels), len(COLUMNS), squeeze=False, sharex="col", sharey="row")
     for line, names in zip(grid, panels, strict=True):
@@ -61,9 +57,7 @@ def draw_lengths(document: Mapping[str, Any]) -> bytes:
     for axes, label in zip(grid[-1], COLUMNS.values(), strict=True):
         axes.set_xlabel(label)
     figure.supxlabel("\n".join(notes), fontsize=7.5, x=0.01, ha="left")
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
-    return stream.getvalue()
+    return png(figure)
 
 
 def sorted_rows(rows: Sequence[Mapping[str, Any]], of: str) -> list[Mapping[str, Any]]:

@@ -140,6 +140,7 @@ def test_the_page_links_what_is_there_and_says_what_it_is(made):
     assert len(page.links) > 10
     for link in page.links:
         assert link[1:] in page.anchors if link.startswith("#") else (out / link).is_file(), link
+    assert {f"rows-{SIZE}.png", f"curves-{SIZE}.png"} <= set(page.links)
     assert "SIMULATED DATA" in text
     assert "Not reached</h2>\n<p>Nothing: every row was tried." in text
     said = (out / f"what_they_say-{SIZE}.md").read_text()
@@ -269,6 +270,9 @@ def test_the_page_waits_for_the_process_that_writes_it(made, sim_store, monkeypa
 def test_time_that_is_up_leaves_rows_not_reached(sim_store, tmp_path, monkeypatch):
     out = tmp_path / "out"
     asked = {"models": ["itransformer", "conv1d"], "seeds": (0,), "per_second": True, **TINY}
+    found = Campaign(data=sim_store, out=out, minutes=0, **asked).run()
+    assert len(found["not_reached"]) == 2
+    assert "0 of 2 rows are made" in (out / "index.html").read_text()
     found = Campaign(data=sim_store, out=out, minutes=1e-6, **asked).run()
     assert found["not_reached"] == ["conv1d, seed 0"] or found["not_reached"] == ["itransformer, seed 0"]
     assert "not reached" in (out / "index.html").read_text().lower()
@@ -293,8 +297,8 @@ def test_time_that_is_up_leaves_rows_not_reached(sim_store, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["all", "--minutes", "0"], "minutes: expected more than 0, got 0"),
-        (["all", "--minutes", "nan"], "minutes: expected more than 0, got nan"),
+        (["all", "--minutes", "-1"], "minutes: expected 0 or more, got -1"),
+        (["all", "--minutes", "nan"], "minutes: expected 0 or more, got nan"),
         (["all", "--loro"], "expected neither --loro nor --no-worlds"),
         (["all", "--no-worlds"], "expected neither --loro nor --no-worlds"),
         (["all", "--models", "resnet"], "got resnet"),
