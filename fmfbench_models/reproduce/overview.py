@@ -26,8 +26,8 @@ COLUMNS = 6  # of curves
 def draw_rows(document: Document) -> bytes | None:
     """A PNG of Table II: a line for each row made, best accuracy on top; None where none is made.
 
-    Dots and bars are figures and 95 % intervals of the first seed, small dots other seeds, triangles what is left with
-    a sensor lost. The grey line is the best figure that needs no model.
+    Dots are means over the training seeds, which stand as small dots where there are several; bars span their 95 %
+    intervals; triangles are what is left with a sensor lost. The grey line is the best figure that needs no model.
     """
     rows = [row for row in document["rows"] if row["status"] == "done"]
     rows = [row for row in rows if row["metrics"]["accuracy"]["value"] is not None]
@@ -71,20 +71,14 @@ def draw_row(axes: Axes, place: int, row: Document, worlds: Mapping[str, Documen
             alpha=0.45,
             solid_capstyle="butt",
         )
-    for seed in list(row["per_seed"].values())[1:]:
-        if seed["metrics"][name] is not None:
-            axes.plot(seed["metrics"][name], place, ".", color=colour, ms=5, alpha=0.8)
+    seeds = [seed["metrics"][name] for seed in row["per_seed"].values() if seed["metrics"][name] is not None]
+    if len(seeds) > 1:
+        axes.plot(seeds, [place] * len(seeds), ".", color="#222222", ms=3, zorder=4)
     for world, (marker, _) in LOST.items():
         value = worlds.get(world, {}).get("metrics", {}).get(name, {}).get("value")
         if value is not None:
             axes.plot(value, place, marker, mfc="white", mec=colour, ms=5)
-    axes.plot(first_seed(row, name), place, "o", color=colour, ms=6)
-
-
-def first_seed(row: Document, name: str) -> float:
-    """A row's own figure is the mean of its seeds."""
-    values = [seed["metrics"][name] for seed in row["per_seed"].values()]
-    return float(values[0]) if values and values[0] is not None else float(row["metrics"][name]["value"])
+    axes.plot(cell["value"], place, "o", color=colour, ms=6)
 
 
 def without_model(document: Document) -> Mapping[str, Mapping[str, float | None]]:
@@ -105,7 +99,7 @@ def add_legend(figure: Figure, rows: Sequence[Document], lost: Mapping[str, Any]
     seen = {row["inputs"] for row in rows}
     handles = [mark("o", colour, WORDS[inputs]) for inputs, colour in COLOURS.items() if inputs in seen]
     if any(len(row["per_seed"]) > 1 for row in rows):
-        handles.append(mark(".", "#555555", "another training seed"))
+        handles.append(mark(".", "#222222", "a training seed", ms=3))
     if lost:
         handles += [mark(marker, "#555555", text, mfc="white") for marker, text in LOST.values()]
     handles.append(Line2D([], [], color="#999999", label="best without a model"))

@@ -46,7 +46,9 @@ def document(rows, worlds=None):
 
 def test_rows_stand_by_accuracy_with_their_intervals_seeds_and_lost_sensors(drawn):
     rows = [
-        row("video", "visual", cell(0.8, 0.7, 0.9), cell(0.7, 0.65, 0.75), seeds=[(0.82, 0.7), (0.78, 0.7)]),
+        row(
+            "video", "visual", cell(0.8, 0.7, 0.9), cell(0.7, 0.65, 0.75), seeds=[(0.82, 0.71), (0.78, 0.69)]
+        ),
         row("phases", "current", cell(0.6)),
         row("waiting", "both", cell(None), status="to do"),
         row("fused", "both", cell(0.9, 0.85, 0.95), cell(0.72)),
@@ -61,12 +63,20 @@ def test_rows_stand_by_accuracy_with_their_intervals_seeds_and_lost_sensors(draw
     accuracy, miou = figure.axes
     assert [text.get_text() for text in accuracy.get_yticklabels()] == ["Phases", "Video", "Fused"]
     points = {
-        (line.get_marker(), round(float(line.get_xdata()[0]), 3), int(line.get_ydata()[0]))
+        (line.get_marker(), round(float(x), 3), int(y))
         for line in accuracy.lines
-        if len(line.get_xdata()) == 1
+        if line.get_marker() != "None"
+        for x, y in line.get_xydata()
     }
-    assert points == {("o", 0.6, 0), ("o", 0.82, 1), (".", 0.78, 1), ("o", 0.9, 2), ("v", 0.55, 2)}
-    bars = {tuple(line.get_xdata()) for line in accuracy.lines if len(line.get_xdata()) == 2}
+    assert points == {
+        ("o", 0.6, 0),
+        ("o", 0.8, 1),
+        (".", 0.82, 1),
+        (".", 0.78, 1),
+        ("o", 0.9, 2),
+        ("v", 0.55, 2),
+    }
+    bars = {tuple(line.get_xdata()) for line in accuracy.lines if line.get_marker() == "None"}
     assert bars == {(0.7, 0.9), (0.85, 0.95), (0.53, 0.53)}  # the last is the best without a model
     assert {round(float(line.get_xdata()[0]), 3) for line in miou.lines if line.get_marker() == "o"} == {
         0.7,
