@@ -116,7 +116,7 @@ def build_row(
         status = "not available"
     elif failed:
         status = "failed"
-    elif missing:
+    elif missing and not done:
         status = "to do" if row.name in asked else "not asked for"
     else:
         status = "done"
@@ -142,6 +142,7 @@ def build_row(
             (ms for value in done.values() if (ms := value.get("latency_ms")) is not None), None
         ),
         "seeds": sorted(found),
+        "missing_seeds": missing,
         "backbone": backbone_text(backbone),
         "first_weights": backbone["weights"] if isinstance(backbone, Mapping) else None,
         "warnings": sorted({text for value in done.values() for text in value["score"]["warnings"]}),

@@ -246,6 +246,12 @@ def details(document: Mapping[str, Any]) -> list[str]:
     for status, text in (("not available", "this installation has no such model"), ("to do", "not made yet")):
         names = [row["name"] for row in document["rows"] if row["status"] == status]
         lines += [f"{status.upper()} ({text}): {', '.join(names)}"] if names else []
+    behind = [
+        f"{row['name']} (seed {', '.join(map(str, row['missing_seeds']))})"
+        for row in document["rows"]
+        if row["status"] == "done" and row["missing_seeds"]
+    ]
+    lines += [f"SEEDS NOT MADE YET: {'; '.join(behind)}"] if behind else []
     defaults = [row["name"] for row in document["rows"] if str(row["variant"]).startswith("default (")]
     if defaults:
         lines.append(f"default configuration, having none of this preset's name: {', '.join(defaults)}")

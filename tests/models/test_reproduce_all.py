@@ -294,6 +294,19 @@ def test_time_that_is_up_leaves_rows_not_reached(sim_store, tmp_path, monkeypatc
         reproduce("table2", sim_store, out, models=["expert"], **TINY)
 
 
+def test_a_row_is_shown_before_its_other_seeds_are_made(sim_store, tmp_path):
+    out = tmp_path / "out"
+    asked = {"models": ["conv1d", "gated"], "seeds": (0, 1), "per_second": True, **TINY}
+    Campaign(data=sim_store, out=out, minutes=1e-6, **asked).run()
+    row = rows_of(json.loads((out / f"table2-{SIZE}.json").read_text()))["gated"]
+    assert (row["status"], list(row["per_seed"]), row["missing_seeds"]) == ("done", ["0"], [1])
+    assert "SEEDS NOT MADE YET: gated (seed 1)" in (out / f"table2-{SIZE}.md").read_text()
+    page = (out / "index.html").read_text()
+    assert f"{row['metrics']['accuracy']['value']:.4f}" in page
+    assert "gated, seed 1" in page.split("Not reached</h2>")[1]
+    assert (out / f"rows-{SIZE}.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
