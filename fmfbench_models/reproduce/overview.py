@@ -37,7 +37,7 @@ def draw_rows(document: Document) -> bytes | None:
     lost = {row["name"]: row["worlds"] for row in (document["worlds"] or {"rows": []})["rows"]}
     figure = new_figure(9.6, 1.3 + 0.24 * len(rows))
     figure.suptitle(
-        "\n".join(textwrap.wrap(f"{document['title']}. {document['notice']}", 118)),
+        "\n".join(textwrap.wrap(f"{document['title']}. {document['notice']}", 150)),
         fontsize=9,
         x=0.01,
         ha="left",

@@ -1,6 +1,6 @@
 """`reproduce all`: every table once, resumable, shared between processes, and one page.
 
-Also tests fmfbench_models.reproduce: campaign, campaign_page, curves, saying.
+Also tests fmfbench_models.reproduce: campaign, campaign_page, curves.
 """
 
 from __future__ import annotations
