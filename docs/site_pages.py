@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).resolve().parents[1]
+CARDS = ROOT / "data_cards"
 # Front pages: what each lists in `__all__` is public.
 MODULES = {
     "fmfbench": "the data package",
@@ -47,14 +49,26 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     add("reference/commands.md", commands_page())
     for module, title in MODULES.items():
         add(f"reference/{module.replace('.', '_')}.md", module_page(module, title))
-    for card in sorted((ROOT / "data_cards").glob("*.md")):
+    for card in sorted(CARDS.glob("*.md")):
         add(f"cards/{card.name}", card.read_text(encoding="utf-8"))
-    for picture in sorted((ROOT / "data_cards" / "pictures").iterdir()):
-        files.append(File.generated(config, f"cards/pictures/{picture.name}", abs_src_path=str(picture)))
+    for beside in (
+        *CARDS.glob("pictures/*"),
+        *CARDS.glob("results/page/**/*.html"),
+        *CARDS.glob("results/page/*.png"),
+    ):
+        files.append(
+            File.generated(config, f"cards/{beside.relative_to(CARDS).as_posix()}", abs_src_path=str(beside))
+        )
     add("contributing.md", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     add("changelog.md", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     config.nav = navigation([file.src_uri for file in files.documentation_pages()])
     return files
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """The page of the results as it was written, its Markdown too, which would be made pages otherwise."""
+    page = Path("results", "page")
+    shutil.copytree(CARDS / page, Path(config.site_dir, "cards", page), dirs_exist_ok=True)
 
 
 def navigation(pages: list[str]) -> list[object]:

@@ -7,61 +7,126 @@ from __future__ import annotations
 
 import csv
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from fmfbench.board.bundle import read_bundle
+from fmfbench.board.bundle import Bundle, read_bundle
 from fmfbench.furnace import VERSION
 
 CARDS = Path(__file__).resolve().parents[2] / "data_cards"
-BUNDLES = sorted((CARDS / "results").glob("*.fmfb"))
+RESULTS = CARDS / "results"
+BUNDLES = sorted(RESULTS.glob("*.fmfb"))
+LEFT_OUT = sorted((RESULTS / "left_out").glob("*.fmfb"))
+WITHOUT_CURVES = {
+    "expert",
+    "boosting",
+    "constant_image",
+    "patch_memory",
+    "pca_residual",
+}  # nothing by gradients
+EPOCHS = 24
+
+
+def card() -> str:
+    return (CARDS / "results.md").read_text(encoding="utf-8")
+
+
+def tables() -> list[list[list[str]]]:
+    """The tables of "The figures": the cells of each line below the head."""
+    part = card().split("## The figures")[1].split("\n## ")[0]
+    found = re.findall(r"(?:^\|.*\n)+", part, re.M)
+    return [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+        for table in found
+    ]
 
 
 def rows() -> dict[str, list[str]]:
-    """Slug -> the cells of its row of "Made so far"."""
-    text = (CARDS / "results.md").read_text(encoding="utf-8")
-    part = text.split("## Made so far")[1].split("\n## ")[0]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines()]
-    return {row[1].strip("`"): row for row in cells if len(row) > 5 and row[1].startswith("`")}
+    """Slug -> the cells of its line, of the tables that have all metrics."""
+    return {line[1].strip("`"): line for table in tables() for line in table if line[1].startswith("`")}
+
+
+def worlds() -> dict[str, list[str]]:
+    return {line[0].strip("`"): line for line in tables()[1]}
+
+
+def left_out() -> dict[str, list[str]]:
+    """The last table, where one is."""
+    found = tables()[-1]
+    return {line[0].strip("`"): line for line in found} if LEFT_OUT else {}
+
+
+@cache
+def bundle(name: str) -> Bundle:
+    return read_bundle(RESULTS / f"{name}.fmfb")
+
+
+def shown(own: Bundle, name: str) -> str:
+    """A metric as the card shows it, with its interval where it has one."""
+    value, interval = own.score["metrics"][name], own.score["intervals"].get(name) or {"low": None}
+    if value is None:
+        return "-"
+    low = interval["low"]
+    return f"{value:.3f}" + ("" if low is None else f" [{low:.3f}, {interval['high']:.3f}]")
 
 
 def test_every_row_has_a_bundle_and_every_bundle_a_row():
-    assert BUNDLES
-    assert set(rows()) == {path.stem.rsplit("-seed", 1)[0] for path in BUNDLES}
-    assert sum(path.stat().st_size for path in (CARDS / "results").iterdir()) < 10_000_000
+    assert len(BUNDLES) > 10
+    whole = {path.stem.rsplit("-seed", 1)[0] for path in BUNDLES if "-missing" not in path.stem}
+    assert set(rows()) == whole
+    lost = [path.stem for path in BUNDLES if "-missing" in path.stem]
+    assert {re.split("--(video|current)-missing", stem)[0] for stem in lost} <= whole
+    assert set(left_out()) == {path.stem.rsplit("-seed", 1)[0] for path in LEFT_OUT}
+    assert sum(path.stat().st_size for path in RESULTS.rglob("*") if path.is_file()) < 10_000_000
 
 
-@pytest.mark.parametrize("path", BUNDLES, ids=lambda path: path.stem)
-def test_a_rows_figures_are_its_bundles(path):
-    bundle = read_bundle(path)
-    assert bundle.card["meta"]["simulated"] is True
-    row = rows()[path.stem.rsplit("-seed", 1)[0]]
-    metrics, intervals = bundle.score["metrics"], bundle.score["intervals"]
-    for name, cell in zip(("accuracy", "f1", "miou"), row[4:7], strict=True):
-        if metrics[name] is None:
-            assert cell == "-"
-            continue
-        low, high = intervals[name]["low"], intervals[name]["high"]  # None where no interval can be had
-        assert cell == f"{metrics[name]:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
-    assert row[7].startswith(f"{bundle.score['ranking']['auroc']:.3f}")
-    assert row[8] == f"{bundle.score['calibration']['ece']:.3f}"
-    assert row[3] == f"{bundle.card['parameters']:,}"
-    lost = re.search(r"video-missing|current-missing", path.stem)
-    assert bundle.receipt["corrupt"] == (lost and lost[0])
+@pytest.mark.parametrize("slug", sorted(rows()))
+def test_a_rows_figures_are_its_bundles(slug):
+    own, row = bundle(f"{slug}-seed0"), rows()[slug]
+    assert own.card["meta"]["simulated"] is True
+    assert own.receipt["corrupt"] is None
+    assert [row[4], row[6], row[7]] == [shown(own, name) for name in ("accuracy", "f1", "miou")]
+    assert row[8].startswith(f"{own.score['ranking']['auroc']:.3f}")
+    assert row[9] == f"{own.score['calibration']['ece']:.3f}"
+    assert row[3] == f"{own.card['parameters']:,}"
+    others = [RESULTS / f"{slug}-seed{seed}.fmfb" for seed in (1, 2)]
+    told = [f"{read_bundle(path).score['metrics']['accuracy']:.3f}" for path in others if path.exists()]
+    assert row[5] == (", ".join(told) or "-")
+
+
+@pytest.mark.parametrize("slug", sorted(worlds()))
+def test_with_a_sensor_lost_too(slug):
+    lost = [bundle(f"{slug}--{world}-seed0") for world in ("video-missing", "current-missing")]
+    assert [own.receipt["corrupt"] for own in lost] == ["video-missing", "current-missing"]
+    assert worlds()[slug][1:] == [shown(own, "accuracy") for own in (bundle(f"{slug}-seed0"), *lost)]
+
+
+@pytest.mark.parametrize("path", LEFT_OUT, ids=lambda path: path.stem)
+def test_with_a_recording_left_out_too(path):
+    assert left_out()[path.stem.rsplit("-seed", 1)[0]][1] == shown(read_bundle(path), "accuracy")
 
 
 def test_they_are_of_one_store_of_the_current_furnace():
-    assert len({read_bundle(path).receipt["fingerprint"] for path in BUNDLES}) == 1
-    text = (CARDS / "results.md").read_text(encoding="utf-8")
-    assert f"on FMF-Sim {VERSION} (simulated)" in text
+    assert len({read_bundle(path).receipt["fingerprint"] for path in [*BUNDLES, *LEFT_OUT]}) == 1
+    assert f"On FMF-Sim {VERSION} (simulated)" in card()
 
 
 def test_every_trained_row_has_its_curve():
-    with open(CARDS / "results" / "curves.csv", newline="", encoding="utf-8") as file:
-        curves: dict[str, list[float]] = {}
+    with open(RESULTS / "curves.csv", newline="", encoding="utf-8") as file:
+        curves: dict[tuple[str, str], list[float]] = {}
         for line in csv.DictReader(file):
-            curves.setdefault(line["training"], []).append(float(line["loss"]))
-    assert {len(losses) for losses in curves.values()} == {12}
-    assert {slug for slug in rows() if "--" not in slug} <= set(curves) | {"expert", "boosting"}
+            curves.setdefault((line["training"], line["seed"]), []).append(float(line["loss"]))
+    assert {len(losses) for losses in curves.values()} == {EPOCHS}
+    trained = {tuple(path.stem.rsplit("-seed", 1)) for path in BUNDLES if "--" not in path.stem}
+    assert {own for own in trained if own[0] not in WITHOUT_CURVES} <= set(curves)
     assert all(losses[0] > losses[-1] for losses in curves.values())
+
+
+def test_what_the_page_shows_is_there():
+    for link in re.findall(r"\]\((results/[^)]+)\)", card()):
+        assert (CARDS / link).is_file(), link
+    (page,) = RESULTS.glob("page/index.html")
+    for link in re.findall(r'(?:href|src)="([^"#]+)"', page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link

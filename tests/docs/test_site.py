@@ -48,6 +48,16 @@ def test_the_reference_has_every_public_name(built: Path) -> None:
         assert not missing, f"{module}: {missing}"
 
 
+def test_the_page_of_the_results_is_there_with_all_that_it_links(built: Path) -> None:
+    card = built / "cards" / "results" / "index.html"
+    links = re.findall(r'href="(page/[^"#]*)"', card.read_text(encoding="utf-8"))
+    pages = [card.parent / link / "index.html" for link in links]
+    assert len(pages) == 2  # the page and its board
+    for page in pages:
+        for link in re.findall(r'(?:href|src)="([^"#:]+)"', page.read_text(encoding="utf-8")):
+            assert (page.parent / link).is_file(), f"{page}: {link}"
+
+
 def test_the_reference_has_every_command_and_option(built: Path) -> None:
     page = text_of(built / "reference" / "commands" / "index.html")
     for name in (name for names in SECTIONS.values() for name in names):
