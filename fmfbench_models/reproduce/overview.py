@@ -46,7 +46,7 @@ def draw_rows(document: Document) -> bytes | None:
     for axes, (name, title) in zip((left, right), PANELS.items(), strict=True):
         for place, row in enumerate(rows):
             draw_row(axes, place, row, lost.get(row["name"], {}), name)
-        known = [facts[name] for facts in without_model(document).values() if facts[name] is not None]
+        known = [value for facts in without_model(document).values() if (value := facts[name]) is not None]
         axes.axvline(max(known), color="#999999", lw=1.2, zorder=0)
         axes.set_xlabel(title)
         axes.grid(axis="x", alpha=0.25)
