@@ -112,6 +112,6 @@ def run_page(path: Path, folder: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1800,  # twenty commands, each of two seconds of processor, on however busy a machine
     )
     assert done.returncode == 0, f"{path}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
