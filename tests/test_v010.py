@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call
 
 import fmfbench
 from fmfbench.annotation.annotate import drawn_keyframes
@@ -63,8 +62,7 @@ def test_the_checkpoint_predicts_what_it_did(tmp_path):
 
 def test_what_is_written_into_it_leaves_the_old_alone(tmp_path):
     store = shutil.copytree(OLD / "store.zarr", tmp_path / "store.zarr")
-    result = CliRunner().invoke(main, ["split", str(store), "--by-recording", "two"])
-    assert result.exit_code == 0, result.output
+    call("split", store, "--by-recording", "two")
     data = fmfbench.open_dataset(store)
     assert data.fingerprint == EXPECTED["fingerprint"] != data.fingerprint_of("derived")
     assert verify(store).ok
@@ -80,8 +78,7 @@ def test_commands_take_them(tmp_path):
         ("score", OLD / "predictions.npz", "--data", OLD / "store.zarr", "--resamples", "100", "--json"),
         ("audit", OLD / "store.zarr", "--protocol", "short", "--no-frames", "--json"),
     ):
-        result = CliRunner().invoke(main, [str(a) for a in arguments])
-        assert result.exit_code == 0, result.output
+        call(*arguments)
 
 
 def test_the_fixtures_stay_small():

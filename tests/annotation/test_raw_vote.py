@@ -11,8 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call
 
 import fmfbench
 from fmfbench.annotation.annotate import annotate, parse_radius
@@ -247,12 +246,10 @@ def test_the_command(folder: Path) -> None:
         ["--on-raw", "--refined", "r2", "--radius", "box/2"],
         ["--on-raw", "--refined", "r3", "--radius", "2"],
     ):
-        done = CliRunner().invoke(main, [*words, *more])
-        assert done.exit_code == 0, done.output
+        call(*words, *more)
     recording = fmfbench.open_dataset(folder / "raw.zarr").recordings["run1"]
     masks = [recording.read_masks(layer=layer) for layer in ("refined", "r2", "r3")]
     assert (masks[0] != masks[1]).any()
     assert (masks[1] != masks[2]).any()
-    done = CliRunner().invoke(main, [*words, "--on-raw", "--raw", str(folder / "nothing"), "--refined", "r4"])
-    assert done.exit_code == 2
+    done = call(*words, "--on-raw", "--raw", folder / "nothing", "--refined", "r4", code=2)
     assert done.stderr.count("\n") == 1

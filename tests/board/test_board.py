@@ -13,10 +13,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from conftest_board import bundle_of, members_of, predictions, put_together
+from conftest_run import call
 from conftest_scores import build_data
-from fmfbench_cli.main import main
 
 import fmfbench
 from fmfbench.board.board import make_board
@@ -213,7 +212,7 @@ def test_the_commands(board_data, board_labels, tmp_path):
             "--bundle",
             path.with_suffix(".fmfb"),
         ]
-        assert CliRunner().invoke(main, [str(a) for a in arguments]).exit_code == 0
+        call(*arguments)
     arguments = [
         "board",
         *(path.with_suffix(".fmfb") for path in files),
@@ -222,17 +221,12 @@ def test_the_commands(board_data, board_labels, tmp_path):
         "-o",
         tmp_path / "out",
     ]
-    done = CliRunner().invoke(main, [str(a) for a in [*arguments, "--json", "--no-reports"]])
-    assert done.exit_code == 0, done.output
+    done = call(*arguments, "--json", "--no-reports")
     assert [row["model"] for row in json.loads(done.stdout)["rows"]] == ["a", "b"]
     files[0].with_suffix(".fmfb").write_bytes(b"junk")
-    failed = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert failed.exit_code == 2
+    failed = call(*arguments, code=2)
     assert failed.stderr.startswith("Error: board: 1 of 2 bundles refused")
-    refused = CliRunner().invoke(
-        main, [str(a) for a in ("score", files[0], "--labels", board_labels, "--run", tmp_path)]
-    )
-    assert refused.exit_code == 2
+    refused = call("score", files[0], "--labels", board_labels, "--run", tmp_path, code=2)
     assert "expected --bundle, which the facts go into, got --run alone" in refused.stderr
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli import main as cli
+from conftest_run import invoke
 
 import fmfbench
 from fmfbench.annotation.annotate import read_drawn
@@ -52,7 +51,7 @@ def drawn(tmp_path):
 
 
 def call(*arguments):
-    return CliRunner().invoke(cli.main, ["annotate", *map(str, arguments)])
+    return invoke("annotate", *arguments)
 
 
 def everything(folder):
@@ -201,7 +200,7 @@ CASES = Path(__file__).parents[1] / "data" / "cvat"
 def three(tmp_path_factory):
     """FMF-Sim-1, -2, -3 of 500, 330 and 30 frames, 32x24."""
     folder = tmp_path_factory.mktemp("three")
-    CliRunner().invoke(cli.main, ["simulate", str(folder / "s"), "--preset", "tiny"])
+    invoke("simulate", folder / "s", "--preset", "tiny")
     return fmfbench.convert(folder / "s", folder / "s.zarr")
 
 

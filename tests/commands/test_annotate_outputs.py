@@ -10,19 +10,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call
 
 import fmfbench
 
 DATA = Path(__file__).parents[1] / "data"
 EVENT = {"id": 0, "onset": 2, "apex": 4, "offset": 7, "keyframes": [{"frame": 3, "box": [8, 5, 20, 12]}]}
-
-
-def call(*arguments, code=0):
-    result = CliRunner().invoke(main, ["annotate", *map(str, arguments)])
-    assert result.exit_code == code, result.output
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +25,7 @@ def annotated(tmp_path_factory):
     store = fmfbench.convert(folder / "demo.mat", folder / "demo.zarr")
     drawn = {"schema": 1, "size": [32, 24], "recordings": {"demo": {"tracks": [EVENT]}}}
     (folder / "k.json").write_text(json.dumps(drawn))
-    call(store, folder / "k.json")
+    call("annotate", store, folder / "k.json")
     return store
 
 
@@ -46,7 +39,11 @@ def test_exports_are_those_of_the_earlier_spelling(annotated, tmp_path):
     )
     for folder, options, base in (("new", new, ("export", annotated)), ("old", old, (annotated,))):
         (tmp_path / folder).mkdir()
-        call(*base, *(part for option, name in options for part in (option, tmp_path / folder / name)))
+        call(
+            "annotate",
+            *base,
+            *(part for option, name in options for part in (option, tmp_path / folder / name)),
+        )
     files = {
         folder: {p.relative_to(tmp_path / folder): p.read_bytes() for p in (tmp_path / folder).rglob("*.*")}
         for folder in ("new", "old")
@@ -56,16 +53,16 @@ def test_exports_are_those_of_the_earlier_spelling(annotated, tmp_path):
 
 
 def test_the_report_is_that_of_the_earlier_spelling(annotated):
-    new = json.loads(call("report", annotated, "--json").stdout)
-    assert new == json.loads(call(annotated, "--report", "--json").stdout)["report"]
-    assert "flicker" in call("report", annotated, "--recording", "demo").stdout
+    new = json.loads(call("annotate", "report", annotated, "--json").stdout)
+    assert new == json.loads(call("annotate", annotated, "--report", "--json").stdout)["report"]
+    assert "flicker" in call("annotate", "report", annotated, "--recording", "demo").stdout
 
 
 @pytest.mark.parametrize(("ending", "codecs"), [(".mp4", ("h264",)), (".webm", ("vp9",))])
 def test_a_clip_plays_in_a_browser(annotated, tmp_path, ending, codecs):
     out = tmp_path / f"look{ending}"
-    call("preview", annotated, "-o", out)
-    call(annotated, "--preview", tmp_path / f"old{ending}")
+    call("annotate", "preview", annotated, "-o", out)
+    call("annotate", annotated, "--preview", tmp_path / f"old{ending}")
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"look{ending}", f"old{ending}"]
     with av.open(str(out)) as file:
         stream = file.streams.video[0]
@@ -75,7 +72,7 @@ def test_a_clip_plays_in_a_browser(annotated, tmp_path, ending, codecs):
 
 
 def test_a_video_to_draw_on_shows_each_frame_enlarged(annotated, tmp_path):
-    call("export", annotated, "--video", tmp_path / "v", "--scale", "4")
+    call("annotate", "export", annotated, "--video", tmp_path / "v", "--scale", "4")
     recording = fmfbench.open_dataset(annotated).recordings["demo"]
     with av.open(str(tmp_path / "v" / "demo.mp4")) as file:
         shown = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
@@ -99,7 +96,7 @@ def test_a_video_to_draw_on_shows_each_frame_enlarged(annotated, tmp_path):
 )
 def test_wrong_input(annotated, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
-    result = call(*(annotated if a == "STORE" else a for a in arguments), code=2)
+    result = call("annotate", *(annotated if a == "STORE" else a for a in arguments), code=2)
     assert said in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
@@ -107,9 +104,9 @@ def test_wrong_input(annotated, tmp_path, monkeypatch, arguments, said):
 
 def test_each_has_help_with_an_example():
     for name in ("export", "report", "preview"):
-        text = call(name, "--help").output
+        text = call("annotate", name, "--help").output
         assert f"fmfbench annotate {name}" in text
-    assert "annotate export" in call("--help").output
+    assert "annotate export" in call("annotate", "--help").output
 
 
 def test_events_without_boxes_cannot_go_to_cvat(tmp_path):
@@ -122,8 +119,8 @@ def test_events_without_boxes_cannot_go_to_cvat(tmp_path):
     (tmp_path / "k.json").write_text(
         json.dumps({"schema": 1, "size": [32, 24], "recordings": {"bare": {"tracks": [event]}}})
     )
-    call(store, tmp_path / "k.json")
-    call("export", store, "--keyframes", tmp_path / "again.json")
+    call("annotate", store, tmp_path / "k.json")
+    call("annotate", "export", store, "--keyframes", tmp_path / "again.json")
     assert json.loads((tmp_path / "again.json").read_text())["recordings"]["bare"]["tracks"] == [event]
-    result = call("export", store, "--cvat", tmp_path / "c", code=2)
+    result = call("annotate", "export", store, "--cvat", tmp_path / "c", code=2)
     assert "expected events with boxes, got one without" in result.output

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call
 
 import fmfbench
 
@@ -13,8 +12,7 @@ def test_json_is_one_document_and_nothing_else(tmp_path, monkeypatch):
     pytest.importorskip("cv2")
     monkeypatch.setattr("fmfbench_cli.demo.find_spec", lambda name: None)  # as without torch
     arguments = ["demo", str(tmp_path / "demo"), "--preset", "tiny", "--json"]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, result.output
+    result = call(*arguments)
     document = json.loads(result.stdout)
     assert "FMF-Sim, preset tiny, seed 0: simulated" in document["data"]
     own = document["models"]["logistic baseline"]
@@ -25,10 +23,9 @@ def test_json_is_one_document_and_nothing_else(tmp_path, monkeypatch):
     assert "\naccuracy  " in result.stderr
     assert "no figure here says anything about the real benchmark" in result.stderr
     (tmp_path / "demo" / "notes.txt").write_text("mine")
-    assert CliRunner().invoke(main, [*arguments[:3], "nonsense"]).exit_code == 2  # the earlier demo stays
+    call(*arguments[:3], "nonsense", code=2)  # the earlier demo stays
     assert own["score"]["metrics"] == dict(fmfbench.score(own["predictions"], document["store"]).metrics)
-    second = CliRunner().invoke(main, arguments)
-    assert second.exit_code == 0, second.output
+    second = call(*arguments)
     assert "replacing what an earlier demo made" in second.stderr
     assert json.loads(second.stdout) == document
     assert (tmp_path / "demo" / "notes.txt").read_text() == "mine"
@@ -37,7 +34,6 @@ def test_json_is_one_document_and_nothing_else(tmp_path, monkeypatch):
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "view.png").write_text("mine")
-    result = CliRunner().invoke(main, ["demo", str(tmp_path / "demo"), "--preset", "tiny"])
-    assert result.exit_code == 2
+    result = call("demo", tmp_path / "demo", "--preset", "tiny", code=2)
     assert "expected a new or empty folder or an earlier demo's" in result.stderr
     assert [path.read_text() for path in (tmp_path / "demo").iterdir()] == ["mine"]

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from fmfbench_cli.main import main
+from click.testing import Result
+from conftest_run import invoke
 
 
 def call(*arguments: Any) -> Result:
-    return CliRunner().invoke(main, ["simulate", *(str(a) for a in arguments)])
+    return invoke("simulate", *arguments)
 
 
 def test_writes_a_tree_and_says_so(tmp_path: Path) -> None:

@@ -6,9 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from conftest_run import torchrun
-from fmfbench_cli.main import main
+from conftest_run import invoke, torchrun
 
 SMALL = {
     "protocol.num_frames": "2",
@@ -21,7 +19,7 @@ SMALL = {
 
 
 def test_the_help_advises_torchrun() -> None:
-    text = CliRunner().invoke(main, ["train", "--help"]).output
+    text = invoke("train", "--help").output
     assert re.search(r"torchrun --nproc-per-node=\d+ -m fmfbench train", text)
 
 

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import invoke
 
 pytest.importorskip("torch")
 
@@ -19,7 +18,7 @@ from fmfbench_models.unsupervised.tag_pairs import IMAGE_SETS
 
 
 def call(*arguments: object) -> tuple[int, str, str]:
-    found = CliRunner().invoke(main, ["unsupervised", *map(str, arguments)])
+    found = invoke("unsupervised", *arguments)
     return found.exit_code, found.stdout, found.stderr
 
 

@@ -19,8 +19,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call, invoke
 
 import fmfbench
 from fmfbench.conversion.doctor import _SHOWN, Diagnosis, FileReport, diagnose
@@ -57,7 +56,7 @@ def paste(command: str, folder: Path) -> Path:
     before = os.getcwd()
     os.chdir(folder)
     try:
-        done = CliRunner().invoke(main, parts[1:])
+        done = invoke(*parts[1:])
     finally:
         os.chdir(before)
     assert done.exit_code == 0, done.output
@@ -82,11 +81,10 @@ def test_a_cut_video_gets_allow_damaged_and_the_words_of_convert(tmp_path: Path)
     (tmp_path / "run1.csv").write_text(TABLE)
     whole = (tmp_path / "run1.mkv").read_bytes()
     (tmp_path / "run1.mkv").write_bytes(whole[: len(whole) * 6 // 10])
-    done = CliRunner().invoke(main, ["doctor", str(tmp_path), "--json"])
+    done = invoke("doctor", tmp_path, "--json")
     told = json.loads(done.output)
     assert done.exit_code == 0
-    refused = CliRunner().invoke(main, ["convert", str(tmp_path), str(tmp_path / "o.zarr")])
-    assert refused.exit_code == 2
+    refused = call("convert", tmp_path, tmp_path / "o.zarr", code=2)
     assert told["problems"][0] in refused.output
     assert "--allow-damaged" in told["command"]
     assert fmfbench.open_dataset(paste(told["command"], tmp_path)).recordings["run1"].num_frames < 100
@@ -176,13 +174,12 @@ def test_bad_files_are_named_in_the_words_of_convert(tmp_path: Path, name: str) 
     make, words = BAD[name]
     path = tmp_path / "x.mat"
     make(path)
-    done = CliRunner().invoke(main, ["doctor", str(path), "--json"])
+    done = invoke("doctor", path, "--json")
     told = json.loads(done.output)
     assert (done.exit_code, told["command"]) == (2, None)
     assert re.search(words, " ".join(told["problems"])), told["problems"]
     assert told["files"][0]["problem"]
-    refused = CliRunner().invoke(main, ["convert", str(path), str(tmp_path / "o.zarr")])
-    assert refused.exit_code == 2
+    refused = call("convert", path, tmp_path / "o.zarr", code=2)
     assert " ".join(told["problems"][0].split()) in " ".join(refused.output.split())
     assert [p.name for p in tmp_path.iterdir()] == ["x.mat"]
 
@@ -200,11 +197,9 @@ def test_a_parent_of_a_tree_and_a_partial_tree(tmp_path: Path) -> None:
 
 
 def test_the_page_for_people_and_a_path_that_is_not_there(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["doctor", str(DATA / "v2_tree")])
-    assert done.exit_code == 0
+    done = call("doctor", DATA / "v2_tree")
     assert "To convert it:" in done.output
-    missing = CliRunner().invoke(main, ["doctor", str(tmp_path / "none")])
-    assert missing.exit_code == 2
+    missing = call("doctor", tmp_path / "none", code=2)
     assert "no such file" in missing.output
 
 

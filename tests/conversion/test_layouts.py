@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from fmfbench_cli.main import main
+from click.testing import Result
+from conftest_run import invoke
 from layouts_campaign.case import Layout, Recording
 from layouts_campaign.invent import COUNT, layout
 
@@ -25,7 +25,7 @@ def run(folder: Path, *arguments: str) -> Result:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        return CliRunner().invoke(main, arguments)
+        return invoke(*arguments)
     finally:
         os.chdir(before)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest_run import call
 
 import fmfbench
 from fmfbench.errors import InputError
@@ -173,15 +174,11 @@ def test_blocks_are_read_with_a_request_a_shard(awkward_store: Path, asked: list
 
 
 def test_the_option_of_the_command(awkward_store: Path, cache: Path, tmp_path: Path) -> None:
-    from click.testing import CliRunner
-    from fmfbench_cli.main import main
 
     upload(awkward_store, RemotePath("memory://option/fmf.zarr"))
     options = ["--disk-cache", str(tmp_path / "x"), "--disk-cache-size"]
-    done = CliRunner().invoke(main, [*options, "2 XB", "info", "memory://option/fmf.zarr"])
-    assert done.exit_code == 2
+    done = call(*options, "2 XB", "info", "memory://option/fmf.zarr", code=2)
     assert "expected a size of at least 1 MB" in done.output
-    done = CliRunner().invoke(main, [*options, "5MB", "info", "memory://option/fmf.zarr"])
-    assert done.exit_code == 0, done.output
+    call(*options, "5MB", "info", "memory://option/fmf.zarr")
     assert 0 < size_of(tmp_path / "x") < 5_000_000
     assert not cache.exists()

@@ -12,8 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call
 
 from fmfbench.errors import InputError
 from fmfbench_models.checkpoint import load_official
@@ -64,8 +63,7 @@ def test_weights_that_are_none(furnace_store, tmp_path, name):
         "--backbone-weights",
         path,
     ]
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == 2, result.output
+    result = call(*arguments, code=2)
     assert len(result.output.strip().splitlines()) == 1
     assert name in result.output
     assert "weights_only" not in result.output
@@ -107,14 +105,12 @@ def test_a_gpu_that_is_not_there(furnace_store, tmp_path):
         ("train", "fmformer", "--data", furnace_store, "--out", tmp_path / "run", "--device", "cuda"),
         ("reproduce", "table2", "--data", furnace_store, "--out", tmp_path / "run", "--device", "cuda"),
     ):
-        result = CliRunner().invoke(main, [str(a) for a in arguments])
-        assert result.exit_code == 2, result.output
+        result = call(*arguments, code=2)
         assert "expected a GPU, got none" in result.output
         assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("command", [("predict", "run", "--data", "x"), ("calibrate", "run", "--data", "x")])
 def test_no_batch_without_a_window(command, tmp_path):
-    found = CliRunner().invoke(main, [*command, "--out", str(tmp_path / "p.npz"), "--batch-size", "0"])
-    assert found.exit_code == 2
+    found = call(*command, "--out", tmp_path / "p.npz", "--batch-size", "0", code=2)
     assert "'--batch-size': 0 is not in the range x>=1" in found.output

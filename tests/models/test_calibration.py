@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -269,19 +268,15 @@ def test_what_cannot_be_calibrated_says_what_to_do(kind, run, noisy_store, optio
 
 
 def test_the_command(run, noisy_store, tmp_path):
-    call = ["calibrate", str(run), "--data", str(noisy_store), "--device", "cpu"]
-    done = CliRunner().invoke(main, [*call, "--rule", "fdr:0.05"])
-    assert done.exit_code == 0, done.output
+    words = ["calibrate", run, "--data", noisy_store, "--device", "cpu"]
+    done = call(*words, "--rule", "fdr:0.05")
     assert "temperature" in done.output
     assert f"next: fmfbench predict {run} --data {noisy_store}" in done.output
-    told = json.loads(
-        CliRunner().invoke(main, [*call, "--json", "-o", str(tmp_path / "m.safetensors")]).stdout
-    )
+    told = json.loads(call(*words, "--json", "-o", tmp_path / "m.safetensors").stdout)
     assert told["rule"] == "f1"
     assert calibration_of(load_checkpoint(run)).rule == "fdr:0.05"
     for wrong in (["--rule", "f2"], ["--rule", "fdr:2"], ["-o", str(tmp_path / "m.pth")]):
-        bad = CliRunner().invoke(main, [*call, *wrong])
-        assert bad.exit_code == 2
+        bad = call(*words, *wrong, code=2)
         assert bad.stderr.count("\n") == 1
         assert "expected" in bad.stderr
 

@@ -6,8 +6,7 @@ import csv
 import sys
 
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call
 
 from fmfbench.errors import InputError, MissingDependencyError, TrainingError
 from fmfbench_models.training.logs import check_logs
@@ -76,7 +75,5 @@ def test_what_cannot_be_logged_is_refused(furnace_store, tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingDependencyError, match=r"pip install 'fmfbench\[tensorboard\]'"):
         check_logs(["tensorboard"])
-    words = ["train", "fmformer", "--data", str(furnace_store), "-o", str(tmp_path / "r"), "--log", "tsv"]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 2
+    done = call("train", "fmformer", "--data", furnace_store, "-o", tmp_path / "r", "--log", "tsv", code=2)
     assert "is not one of 'csv', 'tensorboard'" in done.stderr

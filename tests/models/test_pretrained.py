@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import invoke
 
 import fmfbench
 from fmfbench.errors import InputError
@@ -27,10 +26,6 @@ from fmfbench_models.inference.judge import RunJudge
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "fmformer-nano"
-
-
-def run(*arguments):
-    return CliRunner().invoke(main, list(map(str, arguments)))
 
 
 @pytest.fixture(scope="module")
@@ -85,11 +80,12 @@ def test_the_wheel_has_them():
 
 def test_commands_take_them_by_name(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = run("predict", NAME, "--data", store, "-o", "named.npz", "--per-second")
+    done = invoke("predict", NAME, "--data", store, "-o", "named.npz", "--per-second")
     assert done.exit_code == 0, done.output
     shutil.copy(WEIGHTS / f"{NAME}.safetensors", "copy.safetensors")
     assert (
-        run("predict", "copy.safetensors", "--data", store, "-o", "copy.npz", "--per-second").exit_code == 0
+        invoke("predict", "copy.safetensors", "--data", store, "-o", "copy.npz", "--per-second").exit_code
+        == 0
     )
     named, copied = read_predictions("named.npz"), read_predictions("copy.npz")
     assert np.array_equal(named.score, copied.score)
@@ -119,14 +115,14 @@ def test_other_names_are_refused_and_the_known_ones_told(tmp_path):
 
 def test_they_are_not_changed_in_place(store, tmp_path):
     before = (WEIGHTS / f"{NAME}.safetensors").read_bytes()
-    done = run("calibrate", NAME, "--data", store)
+    done = invoke("calibrate", NAME, "--data", store)
     assert done.exit_code == 2
     assert "expected -o FILE" in done.stderr
     assert (WEIGHTS / f"{NAME}.safetensors").read_bytes() == before
 
 
 def test_the_demo_shows_them_and_waits_for_no_training(tmp_path):
-    done = run("demo", tmp_path / "demo", "--preset", "tiny", "--json")
+    done = invoke("demo", tmp_path / "demo", "--preset", "tiny", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)["models"]["fmformer"]
     assert found["run"] == NAME

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from conftest_pages import blocks
-from fmfbench_cli.main import main
+from conftest_run import call, invoke
 
 from fmfbench.errors import InputError
 from fmfbench.exchange.predictions import read_predictions
@@ -75,8 +74,7 @@ def test_the_tutorials_model_is_listed_trained_predicted_and_a_row_of_the_table(
         ["train", "mymodel", "--data", furnace_store, "--out", run, "--epochs", "1", *small],
         ["predict", run, "--data", furnace_store, "-o", predictions, "--device", "cpu"],
     ):
-        done = CliRunner().invoke(main, [*map(str, arguments)])
-        assert done.exit_code == 0, done.output
+        call(*arguments)
     assert load_checkpoint(run).meta.config == {"current_length": 40, "width": 96}
     assert len(read_predictions(predictions).score)
     found = reproduce(
@@ -157,7 +155,7 @@ def test_the_card_is_what_the_code_says():
     assert (ROOT / "data_cards" / "models.md").read_text(encoding="utf-8") == models_card(), (
         "data_cards/models.md is older than the code: fmfbench models --card > data_cards/models.md"
     )
-    assert CliRunner().invoke(main, ["models", "--card"]).stdout == models_card()
+    assert invoke("models", "--card").stdout == models_card()
 
 
 def test_the_card_has_every_model_and_every_part_of_it():

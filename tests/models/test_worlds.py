@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from conftest_reproduce import SIZE, TINY, rows_of
-from fmfbench_cli.main import main
+from conftest_run import call
 
 import fmfbench
 from fmfbench.exchange.predictions import read_predictions
@@ -92,10 +91,7 @@ def test_a_world_that_fails_is_said(made, sim_store, monkeypatch, tmp_path):
 
     monkeypatch.setattr(work, "predict", fails)
     arguments = ["table4", "--data", sim_store, "--out", tmp_path / "out", "--models", "linear-fusion"]
-    done = CliRunner().invoke(
-        main, [*map(str, ["reproduce", *arguments]), "--preset", "tiny", "--device", "cpu"]
-    )
-    assert done.exit_code == 1, done.output
+    done = call("reproduce", *arguments, "--preset", "tiny", "--device", "cpu", code=1)
     assert "linear-fusion@current-missing" in done.stderr
     document = json.loads((tmp_path / "out" / f"table4-{SIZE}.json").read_text())
     (row,) = document["worlds"]["rows"]

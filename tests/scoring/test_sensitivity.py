@@ -6,8 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call, invoke
 
 import fmfbench
 from fmfbench.board.page import row_document, scores_page
@@ -118,15 +117,12 @@ def test_a_page_sets_the_three_contexts_side_by_side(data, tmp_path):
 
 def test_pages_link_to_the_studio_where_one_is_named(data, tmp_path):
     path = file_of(tmp_path, data, "a")
-    run = CliRunner()
     base = ["score", str(path), "--data", str(data.path), "--resamples", "40"]
     page = tmp_path / "r.html"
-    done = run.invoke(main, [*base, "--report", str(page), "--studio", "http://127.0.0.1:8123"])
-    assert done.exit_code == 0, done.output
+    call(*base, "--report", page, "--studio", "http://127.0.0.1:8123")
     name = next(iter(data.recordings))
     assert f'href="http://127.0.0.1:8123/#{name}/' in page.read_text()
-    plain = run.invoke(main, [*base, "--report", str(page)])
-    assert plain.exit_code == 0
+    call(*base, "--report", page)
     assert "://" not in page.read_text().replace("http://www.w3.org", "")
     for wrong, told in (
         ("http://h/?token=abc", "without its"),
@@ -134,7 +130,6 @@ def test_pages_link_to_the_studio_where_one_is_named(data, tmp_path):
         ('http://h/"onclick=x', "expected an address"),
         ("127.0.0.1:80", "expected an address"),
     ):
-        refused = run.invoke(main, [*base, "--report", str(page), "--studio", wrong])
-        assert refused.exit_code == 2
+        refused = call(*base, "--report", page, "--studio", wrong, code=2)
         assert told in refused.stderr
-    assert "--report" in run.invoke(main, [*base, "--studio", "http://h/"]).stderr
+    assert "--report" in invoke(*base, "--studio", "http://h/").stderr

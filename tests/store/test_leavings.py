@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call
 
 import fmfbench
 from fmfbench.annotation.annotate import annotate
@@ -145,7 +144,6 @@ def test_names_of_leavings_are_no_recordings():
 
 
 def test_a_source_that_is_a_typing_error_is_exit_2(store):
-    result = CliRunner().invoke(main, ["verify", str(store), "--source", str(store.parent / "typo")])
-    assert result.exit_code == 2
+    result = call("verify", store, "--source", store.parent / "typo", code=2)
     assert "DAMAGED" not in result.output
     assert "expected the source that" in result.output

@@ -20,9 +20,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from conftest_run import call, invoke
 from conftest_studio import HOSTILE, Studio, in_path
-from fmfbench_cli.main import main
 
 import fmfbench
 from fmfbench.annotation.annotate import annotate
@@ -204,10 +203,7 @@ def test_windows_are_those_of_the_loader(studio, awkward_store: Path, protocol: 
 
 
 def test_named_splits_are_lanes_of_their_own(launch, own_store: Path) -> None:
-    done = CliRunner().invoke(
-        main, ["split", str(own_store), "--by-recording", "plain", "--name", "two", "--as-default"]
-    )
-    assert done.exit_code == 0, done.output
+    call("split", own_store, "--by-recording", "plain", "--name", "two", "--as-default")
     facts, arrays = unpack(launch(own_store, "--read-only").ask("/api/recordings/plain")[2])
     recording = fmfbench.open_dataset(own_store).recordings["plain"]
     assert (facts["split"], facts["other_splits"]) == ("two", ["source"])
@@ -387,10 +383,7 @@ def test_masks_and_videos_are_exported_as_annotate_does(launch, own_store: Path,
     assert status == 200
     assert headers["content-disposition"].startswith("attachment; filename*=UTF-8''%3Cimg")
     words = ["annotate", "export", str(own_store), "--refined", "source", "--recording", "plain"]
-    done = CliRunner().invoke(
-        main, [*words, "--coco", str(tmp_path / "coco"), "--video", str(tmp_path / "video")]
-    )
-    assert done.exit_code == 0, done.output
+    call(*words, "--coco", tmp_path / "coco", "--video", tmp_path / "video")
     ours = json.loads(studio.ask("/api/export/coco/plain?layer=source")[2])
     theirs = json.loads((tmp_path / "coco" / "plain.json").read_text())
     assert ours["annotations"] == theirs["annotations"]
@@ -475,7 +468,7 @@ def test_killed_fifty_times(own_store: Path) -> None:
 
 
 def run(*arguments: str) -> Any:
-    return CliRunner().invoke(main, ["studio", *arguments, "--no-browser"])
+    return invoke("studio", *arguments, "--no-browser")
 
 
 def test_what_cannot_be_opened_is_one_line(

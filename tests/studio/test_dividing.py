@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from conftest_run import call
 from conftest_studio import HOSTILE, in_path, until
-from fmfbench_cli.main import main
 
 import fmfbench
 from fmfbench.studio.bundle import unpack
@@ -56,8 +55,7 @@ def test_a_split_is_that_of_the_command(launch, divisible: Path, tmp_path: Path,
         words = ["--at", ",".join(spans)]
     other = Path(shutil.copytree(divisible, tmp_path / "other.zarr"))
     guards = [] if rule == "recordings" else ["--protocol", PROTOCOL]
-    done = CliRunner().invoke(main, ["split", str(other), "--name", "mine", *words, *guards, "--as-default"])
-    assert done.exit_code == 0, done.output
+    call("split", other, "--name", "mine", *words, *guards, "--as-default")
     studio = launch(divisible)
     facts, arrays = unpack(studio.ask("/api/split/b-long", body)[2])
     made = studio.json("/api/split", {**body, "name": "mine", "as_default": True})

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from conftest_run import call
 from conftest_studio import until
-from fmfbench_cli.main import main
 
 import fmfbench
 from fmfbench.exchange.masks import unpack_masks
@@ -134,8 +133,7 @@ def test_scores_and_masks_are_those_of_predict_and_fill_the_page(look, launch, s
 def test_runs_that_are_none_are_one_line(store, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for run in (tmp_path / "nothing", tmp_path / "empty", Path(__file__)):
-        done = CliRunner().invoke(main, ["studio", str(store), "--run", str(run), "--no-browser"])
-        assert done.exit_code == 2, done.output
+        done = call("studio", store, "--run", run, "--no-browser", code=2)
         assert done.stderr.count("\n") == 1
 
 

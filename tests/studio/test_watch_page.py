@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from conftest_run import call
 from conftest_studio import MAIN, Studio, until
-from fmfbench_cli.main import main
 
 import fmfbench
 from fmfbench.studio.bundle import unpack
@@ -235,8 +234,7 @@ def test_nobody_else_may_look(watching: Watching) -> None:
 def test_a_file_that_nobody_looks_at_ends_by_itself(recording, run, tmp_path) -> None:
     video, table = recording
     words = ["watch", run, "--video", video, "--current", table, "--out", tmp_path / "log", "--no-browser"]
-    done = CliRunner().invoke(main, [*map(str, words)])
-    assert done.exit_code == 0, done.output
+    done = call(*words)
     first, last = done.stdout.splitlines()
     assert first.startswith("watch: http://127.0.0.1:")
     assert last.startswith("300 frames judged")
@@ -296,7 +294,6 @@ def test_without_the_packages_of_the_page_it_is_said(recording, run, monkeypatch
     video, table = recording
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     words = ["watch", str(run), "--video", str(video), "--current", str(table)]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 1
+    done = call(*words, code=1)
     assert "--headless" in done.stderr
     assert Path(video).exists()

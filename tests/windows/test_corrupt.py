@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from fmfbench_cli.main import main
+from conftest_run import call
 
 import fmfbench
 from fmfbench.errors import WindowError
@@ -18,7 +17,7 @@ def data(tmp_path_factory):
         ("simulate", folder / "sim", "--preset", "tiny"),
         ("convert", folder / "sim", folder / "s"),
     ):
-        assert CliRunner().invoke(main, [str(word) for word in arguments]).exit_code == 0
+        call(*arguments)
     return fmfbench.open_dataset(folder / "s")
 
 
