@@ -70,8 +70,8 @@ def command(
     a look at this page and never for a real furnace.
 
     On a file, the scores are those of `predict`. Live, it never lags: frames are left out where the model is slower
-    than the camera, and that is said. A lost camera is waited for; currents that stop are said. Ctrl-C ends it, and
-    nothing is lost.
+    than the camera, or dropped where too many come at once, and how many is said. A lost camera is waited for; currents
+    that stop are said. Ctrl-C ends it, and nothing is lost.
 
     \b
     Example:
@@ -79,6 +79,7 @@ def command(
       meter | fmfbench watch runs/fmformer --video rtsp://camera/1 --current - --out log --headless
     """
     from fmfbench.errors import InputError
+    from fmfbench.files.wording import counted
     from fmfbench_models.detector import Detector
     from fmfbench_models.inference.watch import options_of
     from fmfbench_models.inference.watch_log import WatchLog
@@ -103,17 +104,21 @@ def command(
     page = None if headless else _page_of(host, port, open_browser=not no_browser)
     chosen = detector.calibration.threshold if threshold is None else threshold
     log = WatchLog(out, chosen, append=live)
+    dropped = ""
     facts = {"model": detector.model.meta.name, "video": video, "current": current, "live": live}
     try:
         with _until_interrupted() as ended:
             if live:
-                _live(detector, video, current, options, log, ended, page, facts)
+                count = _live(detector, video, current, options, log, ended, page, facts)
+                dropped = f", {counted(count, 'frame')} dropped"
             else:
                 _file(detector, Path(video), current, options, log, pace, ended, page, facts)
     finally:
         log.close()
     where = "" if out is None else f"; {out / 'frames.jsonl'}, {out / 'alarms.csv'}"
-    click.echo(f"{log.frames} frames judged, {log.abnormal} abnormal, {log.alarms} alarms{where}")
+    click.echo(
+        f"{log.frames} frames judged, {log.abnormal} abnormal, {counted(log.alarms, 'alarm')}{dropped}{where}"
+    )
 
 
 Serve = Callable[[Any], AbstractContextManager[Any]]
@@ -189,7 +194,8 @@ def _live(
     ended: Callable[[], bool],
     page: Serve | None,
     facts: dict[str, Any],
-) -> None:
+) -> int:
+    """Watch a camera until it is asked to end; how many frames the camera dropped."""
     from fmfbench_models.inference.feeds import Camera, Rows, camera_frames, follow_file
     from fmfbench_models.inference.watch import watch_camera
 
@@ -218,6 +224,7 @@ def _live(
         camera.start()
         stack.callback(camera.stop)
         watch_camera(detector, camera, rows, log, say=say, show=show, ended=ended)
+    return camera.dropped
 
 
 @contextmanager

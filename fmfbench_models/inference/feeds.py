@@ -121,6 +121,8 @@ class Camera:
     Args:
         frames: begins to read; its iterator raises OSError where the camera is lost.
         say: told, in one line, what a person has to know.
+
+    `dropped` counts the frames that nobody took in time, the oldest first: neither judged nor in any window.
     """
 
     def __init__(

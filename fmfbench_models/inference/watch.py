@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fmfbench.clock import NS
 from fmfbench.errors import InputError
+from fmfbench.files.wording import counted
 from fmfbench.sources.source import Options
 from fmfbench_models.detector import Detection, Detector
 from fmfbench_models.inference.feeds import Camera, Moment, Row, Rows, file_moments
@@ -123,7 +124,8 @@ def watch_camera(
 ) -> None:
     """Judge what a camera shows, never lagging behind it.
 
-    Frames that have newer ones behind them are kept for their windows but not judged, and how many that are is said.
+    Frames that have newer ones behind them are kept for their windows but not judged, and how many that are is said; so
+    is how many the camera had to drop, which no window has.
 
     A current that is older than the protocol's tolerance is said when it begins and when it is over, and stands in
     the log as `current_stale`; the windows are then padded as everywhere.
@@ -131,7 +133,7 @@ def watch_camera(
     tolerance = detector.protocol.tolerance_ns
     newest: int | None = None
     stale = False
-    arrived = judged = 0
+    arrived = judged = dropped = 0
     since: list[Row] = []
     told = time.monotonic()
     while not ended():
@@ -162,6 +164,11 @@ def watch_camera(
                 say(
                     f"judging one frame in {arrived / max(judged, 1):.1f}: the model is slower than the camera"
                 )
+            if camera.dropped > dropped:
+                say(
+                    f"{counted(camera.dropped - dropped, 'frame')} dropped, too many at once: no window has them"
+                )
+                dropped = camera.dropped
             told, arrived, judged = time.monotonic(), 0, 0
 
 

@@ -36,7 +36,7 @@ class Live:
     Args:
         log: of the same frames; whose alarms are shown.
         facts: joins what every answer says: names of model and video, for example.
-        camera: asked whether it is lost; None for a file.
+        camera: asked whether it is lost and how many frames it dropped; None for a file.
     """
 
     def __init__(self, log: WatchLog, facts: dict[str, Any], camera: Camera | None = None) -> None:
@@ -112,6 +112,7 @@ class Live:
                 "ended": self._ended,
                 "quiet_seconds": time.monotonic() - self._came_at,
                 "lost_seconds": self._lost_seconds(),
+                "dropped": None if self._camera is None else self._camera.dropped,
             }
         arrays: dict[str, NDArray[Any]] = {
             "seconds": np.array([f[0] - start for f in new], np.float64) / NS,

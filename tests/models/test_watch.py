@@ -12,6 +12,8 @@ import functools
 import http.server
 import json
 import os
+import queue
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from fmfbench.exchange.predictions import read_predictions
 from fmfbench.scoring.events import segments
 from fmfbench.sources.source import Options
 from fmfbench_models.detector import Detection, Detector
+from fmfbench_models.inference import watch
 from fmfbench_models.inference.feeds import Camera, Rows, parse_row
 from fmfbench_models.inference.predict import predict
 from fmfbench_models.inference.watch import options_of, watch_camera
@@ -217,7 +220,9 @@ def test_a_stream_over_the_network_that_ends_is_reached_again(recording, run, tm
             server.shutdown()
     assert process.returncode == 0, remarks
     entries = lines(out)
-    assert said.startswith(f"{len(entries)} frames judged")
+    assert re.match(
+        rf"{len(entries)} frames judged, \d+ abnormal, \d+ alarms?, \d+ frames? dropped; ", said
+    ), said
     numbers = [entry["frame"] for entry in entries]
     assert numbers == sorted(set(numbers))
     assert "the camera is lost" in remarks
@@ -283,6 +288,42 @@ def test_a_slow_model_does_not_lag(run, tmp_path) -> None:
     assert len(entries) < 30
     assert np.diff([e["frame"] for e in entries]).max() > 1
     assert np.median(lags) < 1e9
+
+
+def test_frames_that_the_camera_drops_are_counted_and_told(run, tmp_path, monkeypatch) -> None:
+    """Room for three frames and a slow model: what was given is what windows have, what waits, and what was dropped."""
+    pytest.importorskip("starlette")
+    from fmfbench_models.inference.watch_page import Live
+
+    monkeypatch.setattr(watch, "_SAY_EVERY_SECONDS", 0.2)
+    detector = Detector(run)
+    judge, keep, seen = detector.frame, detector.keep, []
+
+    def slow(stamp: int, image: np.ndarray) -> Detection:
+        time.sleep(0.3)
+        return judge(stamp, image)
+
+    def kept(stamp: int, image: np.ndarray) -> None:  # `frame` keeps what it judges, too
+        seen.append(int(image[0, 0, 0]))
+        keep(stamp, image)
+
+    detector.frame, detector.keep = slow, kept  # type: ignore[method-assign]
+    said: list[str] = []
+    log = WatchLog(None, 0.5)
+    camera = Camera(FakeCamera([120], 0.02), said.append)
+    camera.arrived = queue.Queue(maxsize=3)
+    live = Live(log, {}, camera)
+    assert live.since(0, 0)[0]["dropped"] == 0
+    camera.start()
+    lost = lambda: camera.lost_at is not None and camera.arrived.empty()  # noqa: E731
+    watch_camera(detector, camera, None, log, say=said.append, ended=lost)
+    camera.stop()
+    assert seen == sorted(set(seen))
+    assert camera.dropped == 120 - len(seen) > 0
+    assert live.since(0, 0)[0]["dropped"] == camera.dropped
+    assert Live(log, {}).since(0, 0)[0]["dropped"] is None  # a file drops nothing
+    told = [int(text.split()[0]) for text in said if "dropped" in text]
+    assert 0 < sum(told) <= camera.dropped
 
 
 @pytest.mark.parametrize("seed", range(5))

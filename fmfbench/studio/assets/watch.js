@@ -118,7 +118,8 @@ function drawTexts() {
     add("window", `${share(frame.video_valid, "frames")}, ${share(frame.current_valid, "current values")}`);
   }
   byId("newest").replaceChildren(...list);
-  byId("summary").textContent = `${facts.judged} frames judged, ${facts.abnormal} abnormal; alarms that ended: ${facts.alarms}`;
+  const dropped = facts.dropped ? `; frames dropped, too many at once: ${facts.dropped}` : "";
+  byId("summary").textContent = `${facts.judged} frames judged, ${facts.abnormal} abnormal; alarms that ended: ${facts.alarms}${dropped}`;
   const none = (text) => [element("p", { className: "quiet" }, text)];
   const alarms = facts.past.toReversed().slice(0, 12).map((one) =>
     element("p", { className: "value" }, `${momentText(secondsOf(one.start_ns))}, ${spanText(secondsOf(one.end_ns) - secondsOf(one.start_ns))}, peak ${one.peak.toFixed(3)}`));
