@@ -13,7 +13,7 @@ import argparse
 from itertools import combinations, product
 
 import numpy as np
-from interval_coverage import FRAME_SECONDS, LENGTHS, simulate
+from interval_coverage import LENGTHS, labels_of, simulate
 from scipy.stats import binom
 
 from fmfbench.exchange.labels import Labels
@@ -21,23 +21,6 @@ from fmfbench.scoring.bootstrap import block_sums, block_weights, difference_int
 from fmfbench.scoring.evidence import Tally, error_blocks
 from fmfbench.scoring.metrics import count_replicates, metric
 from fmfbench.scoring.simultaneous import all_pairs
-
-
-def labels_of(lengths: tuple[int, ...]) -> Labels:
-    count = sum(lengths)
-    frame = np.concatenate([np.arange(length) for length in lengths])
-    return Labels(
-        sample_id=np.arange(count),
-        recording=np.repeat(np.arange(len(lengths)), lengths),
-        frame=frame,
-        frame_time=frame * round(FRAME_SECONDS * 1e9),
-        split=np.ones(count, np.uint8),
-        class_label=np.zeros(count, np.uint8),
-        mask_bits=None,
-        mask_shape=None,
-        recordings=tuple(f"r{k}" for k in range(len(lengths))),
-        fingerprint="x",
-    )
 
 
 def errors(
@@ -95,7 +78,7 @@ def main() -> None:
     chosen = {options.only: LENGTHS[options.only]} if options.only else LENGTHS
     for (name, lengths), tau, rate in product(chosen.items(), options.tau, options.rate):
         rng = np.random.default_rng([options.seed, sum(lengths), int(tau), int(rate * 100)])
-        labels = labels_of(lengths)
+        labels = labels_of(np.zeros(sum(lengths), np.uint8), lengths)
         rows = np.array(
             [
                 family_error(errors(lengths, options.models, rate, tau, rng), labels, options.resamples, k)

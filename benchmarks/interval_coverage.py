@@ -9,11 +9,13 @@ Prints a Markdown table; run as `python benchmarks/interval_coverage.py --repeat
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fmfbench.exchange.labels import Labels
 from fmfbench.scoring.bootstrap import (
     Blocks,
     block_sums,
@@ -44,6 +46,23 @@ def simulate(length: int, rate: float, tau: float, rng: np.random.Generator) -> 
         if ends[-1] > length * FRAME_SECONDS:
             return kinds[np.searchsorted(ends, np.arange(length) * FRAME_SECONDS, side="right")]
         dwells = np.concatenate([dwells, rng.exponential(1.0, len(dwells))])
+
+
+def labels_of(label: NDArray[np.uint8], lengths: Sequence[int], step: float = FRAME_SECONDS) -> Labels:
+    """Labels of test samples `step` seconds apart, of recordings of these lengths."""
+    frame = np.concatenate([np.arange(length) for length in lengths])
+    return Labels(
+        sample_id=np.arange(len(label)),
+        recording=np.repeat(np.arange(len(lengths)), lengths),
+        frame=frame,
+        frame_time=frame * round(step * 1e9),
+        split=np.ones(len(label), np.uint8),
+        class_label=label,
+        mask_bits=None,
+        mask_shape=None,
+        recordings=tuple(f"r{k}" for k in range(len(lengths))),
+        fingerprint="x",
+    )
 
 
 def covered(lengths: tuple[int, ...], rate: float, tau: float, rng: np.random.Generator, resamples: int):

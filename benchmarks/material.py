@@ -114,6 +114,25 @@ def write_v73(path: Path, frames: int, video_chunks: tuple[int, ...], label_chun
         raw.write(b"MATLAB 7.3 MAT-file, FMF-Sim, tiled".ljust(116) + b"\0" * 8 + b"\x00\x02IM")
 
 
+def encode_gratings(path: Path, width: int, height: int, seconds: int, *, stripe: int) -> None:
+    """H.264 at 25 frames a second of moving gratings and noise: a decoder has work of a usual kind."""
+    import av
+
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 30, (height + 64, width + 64), dtype=np.uint8)
+    ramp = (np.arange(width) // stripe % 128).astype(np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"preset": "veryfast", "crf": "23"}
+        for i in range(25 * seconds):
+            luma = np.roll(ramp, 3 * i) + noise[i % 64 : i % 64 + height, i % 64 : i % 64 + width]
+            chroma = np.full((height // 2, width), 128, np.uint8)
+            frame = av.VideoFrame.from_ndarray(np.vstack([luma, chroma]), format="yuv420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
 def _write_whole_frames(
     dataset: h5py.Dataset, chunks: tuple[int, ...], blocks: Iterator[Array], pool: ThreadPoolExecutor
 ) -> None:

@@ -20,10 +20,10 @@ from itertools import product
 from multiprocessing import Pool
 
 import numpy as np
+from interval_coverage import labels_of
 from scipy.signal import lfilter
 from scipy.special import expit, ndtr
 
-from fmfbench.exchange.labels import Labels
 from fmfbench.scoring import events, ranks
 from fmfbench.scoring.bootstrap import block_weights
 from fmfbench.scoring.calibration import BINS, reliability, reliability_bins
@@ -146,28 +146,11 @@ def tally_of(found: dict[str, np.ndarray]) -> Tally:
     return Tally(frame=frame, pixel=found["pixel"])
 
 
-def labels_of(found: dict[str, np.ndarray], lengths: list[int], step: float) -> Labels:
-    count = sum(lengths)
-    frame = np.concatenate([np.arange(length) for length in lengths])
-    return Labels(
-        sample_id=np.arange(count),
-        recording=np.repeat(np.arange(len(lengths)), lengths),
-        frame=frame,
-        frame_time=frame * round(step * 1e9),
-        split=np.ones(count, np.uint8),
-        class_label=found["label"],
-        mask_bits=None,
-        mask_shape=None,
-        recordings=tuple(f"r{k}" for k in range(len(lengths))),
-        fingerprint="x",
-    )
-
-
 def truth_of(tau: float, shift: float, rng: np.random.Generator) -> tuple[dict[str, float], dict[str, float]]:
     """Long-run values, and episodes an hour of what goes wrong."""
     parts = [furnace(FRAMES * step_of(tau), tau, shift, rng) for _ in range(6)]
     found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    counts, labels = tally_of(found), labels_of(found, [FRAMES] * 6, step_of(tau))
+    counts, labels = tally_of(found), labels_of(found["label"], [FRAMES] * 6, step_of(tau))
     values = count_metrics(counts.frame_total, counts.pixel_total)[0]
     cumulated = ranks.cumulated(ranks.rank(found["label"], found["score"]))
     values |= {name: metric(name).formula(*cumulated) for name in RANK_METRICS}
@@ -202,7 +185,7 @@ def figures_of(arguments: tuple[float, float, tuple[float, ...], list[int], int]
     rng = np.random.default_rng(seed)
     parts = [furnace(seconds, tau, shift, rng) for seconds in recordings]
     found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    labels = labels_of(found, [len(part["label"]) for part in parts], step_of(tau))
+    labels = labels_of(found["label"], [len(part["label"]) for part in parts], step_of(tau))
     counts = tally_of(found)
     ranking = ranks.rank(found["label"], found["score"])
     blocks = error_blocks([counts], labels, None, rankings=[ranking])

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from material import encode_gratings
 
 CROP = (701, 333, 901, 777)
 SIZE = (64, 64)
@@ -36,7 +37,7 @@ def make_video(path: Path, seconds: int) -> None:
     import av
 
     part = path.with_name("part.mp4")
-    encode(part, min(seconds, ENCODED_SECONDS))
+    encode_gratings(part, 2560, 1440, min(seconds, ENCODED_SECONDS), stripe=16)
     with av.open(str(part)) as source:
         template = source.streams.video[0]
         packets = [p for p in source.demux(template) if p.size]
@@ -53,24 +54,6 @@ def make_video(path: Path, seconds: int) -> None:
                         stream,
                     )
                     container.mux(copy)
-
-
-def encode(path: Path, seconds: int) -> None:
-    import av
-
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 30, (1440 + 64, 2560 + 64), dtype=np.uint8)
-    ramp = (np.arange(2560) // 16 % 128).astype(np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 2560, 1440, "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "23"}
-        for i in range(25 * seconds):
-            luma = np.roll(ramp, 3 * i) + noise[i % 64 : i % 64 + 1440, i % 64 : i % 64 + 2560]
-            chroma = np.full((720, 2560), 128, np.uint8)
-            frame = av.VideoFrame.from_ndarray(np.vstack([luma, chroma]), format="yuv420p")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def by_opencv(path: Path) -> int:

@@ -21,32 +21,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+from material import encode_gratings
 
 from fmfbench.store.schema import video_spec
 
 FPS = 25
 STORED = "64x64"
 TOLERANCE = 1 / 3
-
-
-def make_clip(path: Path, width: int, height: int) -> None:
-    """A minute of moving gratings and noise."""
-    import av
-
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 30, (height + 64, width + 64), dtype=np.uint8)
-    ramp = (np.arange(width) // 4 % 128).astype(np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "23"}
-        for i in range(60 * FPS):
-            luma = np.roll(ramp, 3 * i) + noise[i % 64 : i % 64 + height, i % 64 : i % 64 + width]
-            chroma = np.full((height // 2, width), 128, np.uint8)
-            container.mux(
-                stream.encode(av.VideoFrame.from_ndarray(np.vstack([luma, chroma]), format="yuv420p"))
-            )
-        container.mux(stream.encode())
 
 
 def make_recording(clip: Path, path: Path, minutes: int) -> None:
@@ -100,7 +81,7 @@ def main() -> None:
     each = round(options.hours * 60 / 4)
     with tempfile.TemporaryDirectory(dir=os.environ.get("FMFBENCH_MATERIAL")) as name:
         folder = Path(name)
-        make_clip(folder / "clip.mp4", width, height)
+        encode_gratings(folder / "clip.mp4", width, height, 60, stripe=4)
         for place, minutes, count in (("few", 2, 1), ("more", 6, 1), ("all", each, 4)):
             (folder / place).mkdir()
             for number in range(count):

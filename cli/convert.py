@@ -11,7 +11,9 @@ import click
 from fmfbench.errors import SourceError
 from fmfbench.files.remote import Place
 
-from .options import LOCAL, STORE, cluster_options, json_option, print_result, threads_option
+from .options import LOCAL, STORE, cluster_options, json_option, parse_numbers, print_result, threads_option
+
+_RATE = "expects a rate a second, as 25 or 30000/1001"
 
 
 @click.command("convert", short_help="Recordings into a store.")
@@ -84,16 +86,16 @@ def command(source: Path, target: Place | None, **options: Any) -> None:
         "layout": options["layout"],
         "names": _parse_names(options["names"]),
         "time_format": options["time_format"],
-        "fps": None if options["fps"] is None else _parse_rate(options["fps"]),
-        "crop": _parse_numbers(options["crop"], ",", 4, "--crop expects X,Y,W,H in pixels"),
-        "size": _parse_numbers(options["size"], "x", 2, "--size expects WxH in pixels"),
+        "fps": None if options["fps"] is None else _parse_fraction(options["fps"], f"--fps {_RATE}"),
+        "crop": parse_numbers(options["crop"], ",", 4, "--crop expects X,Y,W,H in pixels"),
+        "size": parse_numbers(options["size"], "x", 2, "--size expects WxH in pixels"),
         "workers": options["workers"],
         "only": options["only"],
         "allow_damaged": options["allow_damaged"],
-        "offset": _parse_seconds(options["offset"]),
+        "offset": _parse_fraction(options["offset"], "--offset expects seconds, as 1.5 or -0.24"),
         "current_hz": None
         if options["current_hz"] is None
-        else _parse_rate(options["current_hz"], "--current-hz"),
+        else _parse_fraction(options["current_hz"], f"--current-hz {_RATE}"),
         "decimal": options["decimal"],
     }
     if dry_run:
@@ -123,24 +125,8 @@ def _parse_names(pairs: tuple[str, ...]) -> dict[str, str]:
     return names
 
 
-def _parse_rate(text: str, option: str = "--fps") -> Fraction:
+def _parse_fraction(text: str, expected: str) -> Fraction:
     try:
         return Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise SourceError(f"{option} expects a rate a second, as 25 or 30000/1001, got {text!r}") from None
-
-
-def _parse_seconds(text: str) -> Fraction:
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise SourceError(f"--offset expects seconds, as 1.5 or -0.24, got {text!r}") from None
-
-
-def _parse_numbers(text: str | None, separator: str, count: int, wanted: str) -> Any:
-    if text is None:
-        return None
-    parts = text.lower().split(separator)
-    if len(parts) != count or not all(p.strip().isdigit() for p in parts):
-        raise SourceError(f"{wanted}, got {text!r}")
-    return tuple(int(p) for p in parts)
+        raise SourceError(f"{expected}, got {text!r}") from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fmfbench.errors import SourceError
 from fmfbench.files.local import local_path
 from fmfbench.files.remote import Place, parse_place
 
@@ -25,6 +26,7 @@ __all__ = [
     "json_option",
     "labels_option",
     "out_option",
+    "parse_numbers",
     "print_result",
     "protocol_option",
     "readers_option",
@@ -195,6 +197,16 @@ def cache_option() -> Decorator[Any]:
     return click.option(
         "--cache", type=click.Choice(["memory", "device"]), help="Keep the recordings in memory."
     )
+
+
+def parse_numbers(text: str | None, separator: str, count: int, expected: str) -> Any:
+    """So many whole numbers of an option, or None where it was not given; SourceError begins with `expected`."""
+    if text is None:
+        return None
+    parts = text.lower().split(separator)
+    if len(parts) != count or not all(part.strip().isdecimal() for part in parts):
+        raise SourceError(f"{expected}, got {text!r}")
+    return tuple(int(part) for part in parts)
 
 
 def print_result(facts: Any, text: str, as_json: bool) -> None:

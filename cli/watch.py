@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from .options import LOCAL
+from .options import LOCAL, parse_numbers
 
 
 @click.command("watch", short_help="A trained model on a video and its currents, live or not.")
@@ -96,8 +96,8 @@ def command(
         )
     options = options_of(
         detector.model,
-        crop=_numbers(crop, ",", 4, "--crop expects X,Y,W,H in pixels"),
-        size=_numbers(size, "x", 2, "--size expects WxH in pixels"),
+        crop=parse_numbers(crop, ",", 4, "--crop expects X,Y,W,H in pixels"),
+        size=parse_numbers(size, "x", 2, "--size expects WxH in pixels"),
         offset=None if offset is None else Fraction(str(offset)),
         time_format=time_format,
     )
@@ -243,14 +243,3 @@ def _until_interrupted() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _numbers(text: str | None, separator: str, count: int, expected: str) -> tuple[int, ...] | None:
-    from fmfbench.errors import InputError
-
-    if text is None:
-        return None
-    parts = text.lower().split(separator)
-    if len(parts) != count or not all(part.strip().isdecimal() for part in parts):
-        raise InputError(f"{expected}, got {text!r}")
-    return tuple(int(part) for part in parts)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from fmfbench.exchange.labels import Labels
+from fmfbench.exchange.masks import pack_masks
+
 SPLITS = {"train": 0, "test": 1, "unused": 2}
 
 
@@ -106,6 +109,25 @@ def build_data(seed=0, sizes=((7, 9), (7, 9)), lengths=(310, 190)):
         )
         first += length
     return FakeData(recordings)
+
+
+def labels_of(label, recording=None, step=40_000_000, mask=None):
+    """Labels of test samples `step` ns apart, of one recording unless `recording` says of which."""
+    recording = np.zeros(len(label), np.int64) if recording is None else np.asarray(recording)
+    lengths = np.bincount(recording)
+    frame = np.concatenate([np.arange(length) for length in lengths])
+    return Labels(
+        sample_id=np.arange(len(label)),
+        recording=recording,
+        frame=frame,
+        frame_time=frame * step,
+        split=np.ones(len(label), np.uint8),
+        class_label=label.astype(np.uint8),
+        mask_bits=None if mask is None else pack_masks(mask),
+        mask_shape=None if mask is None else mask.shape[1:],
+        recordings=tuple("abc"[: len(lengths)]),
+        fingerprint="ab" * 32,
+    )
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,12 +30,21 @@ class Studio:
     """A running `fmfbench studio`; what is not given to `ask` is what an honest page would send."""
 
     def __init__(self, store: Path, *arguments: str) -> None:
-        command = [sys.executable, "-c", MAIN, "studio", str(store), "--no-browser", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.start("studio", str(store), *arguments)
+
+    def start(self, command: str, *arguments: str, **environment: str) -> None:
+        """`fmfbench COMMAND ARGUMENTS`, which says its address first."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", MAIN, command, *arguments, "--no-browser"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line.startswith("studio: http://"), (line, self.process.communicate(timeout=10))
-        self.url = line.removeprefix("studio: ").strip()
+        assert line.startswith(f"{command}: http://"), (line, self.process.communicate(timeout=10))
+        self.url = line.removeprefix(f"{command}: ").strip()
         self.token = self.url.partition("?token=")[2]
         self.port = int(self.url.split(":")[2].partition("/")[0])
 
@@ -168,6 +177,13 @@ def until(page: Any, expression: str, argument: object = None, seconds: float = 
     end = time.monotonic() + seconds
     while not page.evaluate(expression, argument):
         assert time.monotonic() < end, expression
+        time.sleep(0.01)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
         time.sleep(0.01)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import hdf5storage
 import numpy as np
@@ -94,6 +96,16 @@ def jitter(sample: dict, generator) -> dict:
 
     sample["current"] = sample["current"] + torch.rand(sample["current"].shape, generator=generator)
     return sample
+
+
+def content(loader: Iterable[Mapping[str, Any]]) -> dict[int, tuple[bytes, ...]]:
+    """The bytes of each sample of a pass, by its id; each comes once."""
+    out: dict[int, tuple[bytes, ...]] = {}
+    for batch in loader:
+        for i, sample_id in enumerate(batch["sample_id"].tolist()):
+            assert sample_id not in out
+            out[sample_id] = tuple(batch[k][i].numpy().tobytes() for k in sorted(batch))
+    return out
 
 
 def chunks(store: Path) -> dict[str, bytes]:

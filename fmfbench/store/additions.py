@@ -7,7 +7,7 @@ any point, the same command continues; run again with the same input it changes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from fmfbench.store.shards import ArrayReader, encode_shard
 from fmfbench.store.split_names import SOURCE
 from fmfbench.store.writer import StoreWriter, is_half_made, open_writer
 
-__all__ = ["adding_to", "adopt_others", "label_facts", "recover", "shard_blocks", "write_rows"]
+__all__ = ["adding_to", "adopt", "adopt_others", "label_facts", "recover", "shard_blocks", "write_rows"]
 
 
 @contextmanager
@@ -75,20 +75,31 @@ def write_rows(writer: StoreWriter, path: str, spec: ArraySpec, values: NDArray[
 
 
 def adopt_others(writer: StoreWriter, data: StoreReader, new: Iterable[str]) -> None:
-    """Take over every file of the store whose path does not begin with one of `new`.
+    """Take over every file of the store whose path does not begin with one of `new`; DamageError as of `adopt`."""
+    adopt(writer, data, lambda name: name != ROOT and not name.startswith(tuple(new)))
+
+
+def adopt(
+    writer: StoreWriter,
+    data: StoreReader,
+    is_taken: Callable[[str], bool],
+    advance: Callable[[int], Any] = lambda files: None,
+) -> None:
+    """Take over the files of a store whose paths are taken, with the sums that it lists.
 
     Raises:
-        DamageError: a file that the store lists is missing.
+        DamageError: a file that the store lists is missing; nothing was taken.
     """
-    listed: dict[str, str] = data.attributes[FILES_KEY]
+    listed: Mapping[str, str] = data.attributes[FILES_KEY]
     there = file_names(data.path)
     lost = sorted(name for name in set(listed) - set(there) if not any(map(is_leaving, name.split("/"))))
     if lost:
         raise DamageError(f"{data.path}: {lost[0]} is missing; the store is damaged: run `fmfbench verify`")
     for name in there:
-        if name != ROOT and not name.startswith(tuple(new)):
+        if is_taken(name):
             source = data.path / name
             writer.adopt(name, source, listed.get(name) or file_sha256(source))
+        advance(1)
 
 
 def label_facts(

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from fmfbench.errors import DamageError, FailedError, StoreError
-from fmfbench.files.leavings import is_leaving
 from fmfbench.files.remote import Place, RemotePath, parse_place
-from fmfbench.store.additions import label_facts
-from fmfbench.store.digest import file_names, file_sha256
+from fmfbench.store.additions import adopt, label_facts
 from fmfbench.store.fingerprint import fingerprints
 from fmfbench.store.reader import StoreReader
 from fmfbench.store.recording import Recording
-from fmfbench.store.schema import DIGEST_KEY, FILES_KEY, ROOT
+from fmfbench.store.schema import DIGEST_KEY
 from fmfbench.store.split_names import DEFAULT_SPLIT_KEY, FINGERPRINTS_KEY, SOURCE
 from fmfbench.store.upload import make_behind
 from fmfbench.store.writer import StoreWriter, check_target, is_half_made, open_writer
@@ -177,7 +175,11 @@ def _write(
     started = time.time()
     writer.write_group("recordings", {})
     for part in parts:
-        _adopt(writer, part, advance)
+        try:
+            adopt(writer, part, lambda name: name.count("/") > 1, advance)  # files of recordings
+        except DamageError:
+            writer.discard()
+            raise
     layer = attributes["fmfbench.default_layer"]
     facts = (
         label_facts(
@@ -201,18 +203,3 @@ def _write(
             },
         }
     )
-
-
-def _adopt(writer: StoreWriter, part: StoreReader, advance: Callable[[int], Any]) -> None:
-    """Take every file of a store's recordings, with the sums that the store lists."""
-    listed: Mapping[str, str] = part.attributes[FILES_KEY]
-    there = file_names(part.path)
-    lost = sorted(name for name in set(listed) - set(there) if not any(map(is_leaving, name.split("/"))))
-    if lost:
-        writer.discard()
-        raise DamageError(f"{part.path}: {lost[0]} is missing; the store is damaged: run `fmfbench verify`")
-    for name in there:
-        if name.count("/") > 1 and name != ROOT:
-            source = part.path / name
-            writer.adopt(name, source, listed.get(name) or file_sha256(source))
-        advance(1)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import csv
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from conftest_board import bundle_of, members_of, predictions, put_together
+from conftest_html import Page
 from conftest_run import call
 from conftest_scores import build_data
 
@@ -26,23 +26,6 @@ from fmfbench.exchange.predictions import write_predictions
 from fmfbench.scoring.compare import compare
 from fmfbench.scoring.receipt import INTERVAL_RULE
 from fmfbench.scoring.score import score
-
-
-class Checker(HTMLParser):
-    """Every tag that is opened is closed; nothing is fetched from elsewhere."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.links, self.tags = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img", "input", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +70,11 @@ def test_the_comparison_is_of_clean_rows_and_wider_than_one_pair_alone(board, bu
 def test_the_page_stands_alone(board):
     folder, _ = board
     text = (folder / "index.html").read_text()
-    checker = Checker()
-    checker.feed(text)
-    assert checker.open == []
+    page = Page(text)
     assert "://" not in text
     assert '<meta name="viewport"' in text
-    assert all((folder / link).is_file() for link in checker.links)
-    assert {"board.json", "board.csv", "board.md", "reports/alpha.html"} <= set(checker.links)
+    assert all((folder / link).is_file() for link in page.links)
+    assert {"board.json", "board.csv", "board.md", "reports/alpha.html"} <= set(page.links)
     assert "accuracy, video lost" in text
     assert "CORRUPTED INPUT: video-missing" in text
     assert "1,234,567" in text

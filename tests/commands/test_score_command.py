@@ -4,10 +4,11 @@ import json
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest_scores import labels_of
 from fmfbench_cli.score import command
 
 import fmfbench
-from fmfbench.exchange.labels import Labels, write_labels
+from fmfbench.exchange.labels import write_labels
 from fmfbench.scoring.metrics import COUNT_METRICS
 
 
@@ -16,18 +17,7 @@ def files(tmp_path):
     rng = np.random.default_rng(0)
     count = 60
     mask = rng.random((count, 3, 5)) < 0.1
-    labels = Labels(
-        sample_id=np.arange(count),
-        recording=np.zeros(count, np.int64),
-        frame=np.arange(count),
-        frame_time=np.arange(count) * 40_000_000,
-        split=np.ones(count, np.uint8),
-        class_label=mask.any(axis=(1, 2)).astype(np.uint8),
-        mask_bits=np.packbits(mask.reshape(count, -1), axis=1),
-        mask_shape=(3, 5),
-        recordings=("a",),
-        fingerprint="ab" * 32,
-    )
+    labels = labels_of(mask.any(axis=(1, 2)), mask=mask)
     score = rng.random(count)
     np.savez(tmp_path / "p.npz", sample_id=np.arange(count), score=score)
     accuracy = float(np.mean((score > 0.5) == labels.class_label))

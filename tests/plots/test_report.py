@@ -7,10 +7,10 @@ Also tests fmfbench.scoring: tables.
 
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from conftest_html import Page
 
 from fmfbench.errors import InputError
 from fmfbench.exchange.predictions import write_predictions
@@ -39,37 +39,15 @@ def page_of(tmp_path, scored, data=None, **changes):
     return write_report(tmp_path / "r.html", result, found, labels, data).read_text("utf-8")
 
 
-class Checker(HTMLParser):
-    """Every tag that is opened is closed, and nothing is fetched."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.tags = [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        for name, value in attrs:
-            assert name not in ("src", "href") or value.startswith("data:image/png;base64,")
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-
-
 def test_the_page_stands_alone(scored, tmp_path):
     text = page_of(tmp_path, scored, scored[0])
-    checker = Checker()
-    checker.feed(text)
-    assert checker.open == []
-    assert "script" not in checker.tags
+    page = Page(text)
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert "script" not in page.tags
     assert "http" not in text
     assert "&lt;script&gt;" in text
-    assert checker.tags.count("svg") == 6
-    assert 2 <= checker.tags.count("img") <= 16
+    assert page.tags.count("svg") == 6
+    assert 2 <= page.tags.count("img") <= 16
 
 
 def test_the_page_says_what_the_score_says(scored, tmp_path):

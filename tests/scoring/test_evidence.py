@@ -7,10 +7,11 @@ import json
 
 import numpy as np
 import pytest
+from conftest_scores import labels_of
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 
 from fmfbench.errors import PredictionError
-from fmfbench.exchange.labels import Labels, labels_from_dataset
+from fmfbench.exchange.labels import labels_from_dataset
 from fmfbench.exchange.masks import pack_masks, unpack_masks
 from fmfbench.exchange.predictions import write_predictions
 from fmfbench.scoring.bootstrap import correlation_seconds, frame_seconds
@@ -244,7 +245,7 @@ def test_blocks_are_as_long_as_the_most_correlated_of_what_metrics_are_sums_of(s
     frame = np.zeros((count, 4), np.int64)
     frame[np.arange(count), 2 * label + (p > 0.5)] = 1
     pixel = np.repeat(rng.integers(1, 30, (count // 20, 4)), 20, axis=0)
-    labels = labels_of(np.repeat([0, 1], count // 2), label)
+    labels = labels_of(label, np.repeat([0, 1], count // 2), step=1_000_000_000)
     series = {"frames": [frame[:, 1] + frame[:, 2]], "pixels": [pixel[:, 1] + pixel[:, 2]], "scores": []}
     for name in COUNT_METRICS:
         table = frame if metric(name).counted == "frames" else pixel
@@ -267,19 +268,3 @@ def test_blocks_are_as_long_as_the_most_correlated_of_what_metrics_are_sums_of(s
     assert blocks.correlation == pytest.approx(max(known.values()), rel=1e-3)
     alone = error_blocks([Tally(frame=frame, pixel=None)], labels, None)
     assert alone.correlation == pytest.approx(known["frames"], rel=1e-3)
-
-
-def labels_of(recording, label):
-    frame = np.concatenate([np.arange(n) for n in np.bincount(recording)])
-    return Labels(
-        sample_id=np.arange(len(label)),
-        recording=recording,
-        frame=frame,
-        frame_time=frame * 1_000_000_000,
-        split=np.ones(len(label), np.uint8),
-        class_label=label,
-        mask_bits=None,
-        mask_shape=None,
-        recordings=("a", "b"),
-        fingerprint="x",
-    )

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+from conftest_scores import labels_of
 
-from fmfbench.exchange.labels import Labels
-from fmfbench.exchange.masks import pack_masks
 from fmfbench.exchange.predictions import read_predictions, write_predictions
 from fmfbench.scoring.evidence import gather_evidence, tally
 from fmfbench.scoring.receipt import INTERVAL_RULE
@@ -38,18 +37,7 @@ def found(folder):
     score = np.clip(0.3 + 0.4 * label + drift + rng.normal(0, 0.05, count), 0, 1)
     mask = np.zeros((count, 4, 5), np.uint8)
     mask[label == 1, 1:3, 1:4] = 1
-    labels = Labels(
-        sample_id=np.arange(count),
-        recording=np.repeat([0, 1], lengths),
-        frame=np.concatenate([np.arange(n) for n in lengths]),
-        frame_time=np.concatenate([np.arange(n) for n in lengths]) * 200_000_000,
-        split=np.ones(count, np.uint8),
-        class_label=label,
-        mask_bits=pack_masks(mask),
-        mask_shape=(4, 5),
-        recordings=("a", "b"),
-        fingerprint="x",
-    )
+    labels = labels_of(label, np.repeat([0, 1], lengths), step=200_000_000, mask=mask)
     pixels = np.clip(0.2 * mask + 0.8 * rng.random(mask.shape), 0, 1).astype(np.float32)
     own = (mask ^ (rng.random(mask.shape) < 0.02)) * (score > 0.5)[:, None, None]
     file = write_predictions(

@@ -99,7 +99,7 @@ def simulation():
 
 def family_errors(repeats, models, lengths, rate, tau):
     module = simulation()
-    labels = module.labels_of(lengths)
+    labels = module.labels_of(np.zeros(sum(lengths), np.uint8), lengths)
     rng = np.random.default_rng(7)
     return np.mean(
         [

@@ -19,7 +19,7 @@ def test_at_most_six_in_a_hundred_tables_tell_equal_models_apart(tau, rate, monk
 
     lengths = (10_000,)
     rng = np.random.default_rng([0, sum(lengths), int(tau), int(rate * 100)])
-    labels = labels_of(lengths)
+    labels = labels_of(np.zeros(sum(lengths), np.uint8), lengths)
     rows = np.array([family_error(errors(lengths, 18, rate, tau, rng), labels, 1000, k) for k in range(1000)])
     together, _, textbook = rows.mean(axis=0)
     assert together <= 0.06

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest_scores import labels_of
 from sklearn.metrics import f1_score
 
 from fmfbench.errors import InputError
-from fmfbench.exchange.labels import Labels
 from fmfbench.scoring.events import match_events
 from fmfbench.scoring.figures import event_figures
 from fmfbench.scoring.threshold import (
@@ -19,22 +19,6 @@ from fmfbench.scoring.threshold import (
 )
 
 FRAME = 40_000_000
-
-
-def labels_of(label):
-    count = len(label)
-    return Labels(
-        sample_id=np.arange(count),
-        recording=np.zeros(count, np.int64),
-        frame=np.arange(count),
-        frame_time=np.arange(count) * FRAME,
-        split=np.ones(count, np.uint8),
-        class_label=label.astype(np.uint8),
-        mask_bits=None,
-        mask_shape=(2, 3),
-        recordings=("a",),
-        fingerprint="x",
-    )
 
 
 def case(seed, count=30_000):

@@ -6,12 +6,12 @@ Also tests fmfbench.store: zarr_door.
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
+from conftest_html import Page
 
 import fmfbench
 from fmfbench.data import Dataset
@@ -64,22 +64,6 @@ def test_a_table_is_what_is_known_of_each_sample(data: Dataset) -> None:
         data.table("nowhere")
 
 
-class Cells(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
 def test_tables_in_a_notebook(data: Dataset) -> None:
     recording = data.recordings["a.dotted"]
     windows = data.windows("test", "short", "strict", modality="current")
@@ -88,11 +72,7 @@ def test_tables_in_a_notebook(data: Dataset) -> None:
         (recording, ["330 of 6 x 9 (H x W)", "source"]),
         (windows, ["short, context strict", f"{len(windows.left_out)} samples that reach into other splits"]),
     ):
-        cells = Cells()
-        cells.feed(value._repr_html_())
-        cells.close()
-        assert not cells.open
-        text = " | ".join(cells.text)
+        text = " | ".join(Page(value._repr_html_()).text)
         assert all(word in text for word in words), text
         assert len(repr(value)) < 200
     assert "current alone" in repr(windows)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest_run import call, invoke
-from conftest_studio import HOSTILE, Studio, in_path
+from conftest_studio import HOSTILE, Studio, in_path, wait_for
 
 import fmfbench
 from fmfbench.annotation.annotate import annotate
@@ -418,13 +418,6 @@ def test_two_tabs_and_a_changed_file(launch, own_store: Path) -> None:
     aside = studio.json("/api/resolve", {"keep": "draft"})["aside"]
     assert json.loads(file.with_name(aside).read_text())["recordings"] == {}
     wait_for(lambda: "plain" in json.loads(file.read_text())["recordings"])
-
-
-def wait_for(condition, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def kill_and_recover(store: Path, rounds: int, seed: int) -> None:

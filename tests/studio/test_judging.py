@@ -6,14 +6,13 @@ Also tests fmfbench_models.inference: judge.
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest_run import call
-from conftest_studio import until
+from conftest_studio import until, wait_for
 
 import fmfbench
 from fmfbench.exchange.masks import unpack_masks
@@ -51,13 +50,6 @@ class Slow:
         self.gate.acquire()
         self.asked.append(ids)
         return (ids / 1000).astype(np.float32), np.ones((len(ids), 6, 9), np.uint8)
-
-
-def wait_for(question: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not question():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_what_is_judged_is_kept_when_another_recording_is_opened(awkward_store: Path) -> None:

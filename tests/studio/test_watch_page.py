@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from conftest_run import call
-from conftest_studio import MAIN, Studio, until
+from conftest_studio import Studio, until
 
 import fmfbench
 from fmfbench.studio.bundle import unpack
@@ -116,17 +114,7 @@ class Watching(Studio):
     """A running `fmfbench watch`."""
 
     def __init__(self, *arguments: object) -> None:
-        command = [sys.executable, "-c", MAIN, "watch", *map(str, arguments), "--no-browser"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("watch: http://127.0.0.1:"), (line, self.process.communicate(timeout=10))
-        self.url = line.removeprefix("watch: ").strip()
-        self.token = self.url.partition("?token=")[2]
-        self.port = int(self.url.split(":")[2].partition("/")[0])
+        self.start("watch", *map(str, arguments), OMP_NUM_THREADS="1")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest_tree import jitter
+from conftest_tree import content, jitter
 
 import fmfbench
 from fmfbench.errors import WindowError
@@ -17,14 +17,6 @@ from fmfbench.torch import WindowDataset, make_loader
 @pytest.fixture(scope="module")
 def dataset(awkward_store: Path) -> WindowDataset:
     return WindowDataset(fmfbench.open_dataset(awkward_store).windows("train", protocol="short", every=5))
-
-
-def by_id(loader) -> dict[int, tuple[bytes, ...]]:
-    out = {}
-    for batch in loader:
-        for i, sample_id in enumerate(batch["sample_id"].tolist()):
-            out[sample_id] = tuple(batch[k][i].numpy().tobytes() for k in sorted(batch))
-    return out
 
 
 def test_tensors_are_the_numpy_arrays_with_channels_first(dataset: WindowDataset) -> None:
@@ -51,11 +43,11 @@ def test_same_bytes_for_any_workers_batches_and_start_method(dataset: WindowData
     for setting in settings:
         loader = make_loader(noisy, shuffle=True, seed=3, **setting)
         loader.set_epoch(2)
-        seen.append(by_id(loader))
+        seen.append(content(loader))
     assert set(seen[0]) == set(dataset.windows.sample_ids.tolist())
     assert seen[0] == seen[1] == seen[2]
     loader.set_epoch(3)
-    assert by_id(loader) != seen[0]
+    assert content(loader) != seen[0]
 
 
 def test_an_epoch_resumes_in_the_middle(dataset: WindowDataset) -> None:

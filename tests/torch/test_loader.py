@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest_tree import awkward_recording, jitter, write_tree
+from conftest_tree import awkward_recording, content, jitter, write_tree
 
 import fmfbench
 from fmfbench.data import Dataset
 from fmfbench.errors import DamageError, WindowError
 from fmfbench.store.shards import ArrayReader
-from fmfbench.torch import DeviceWindows, WindowDataset, WindowLoader, make_loader
+from fmfbench.torch import DeviceWindows, WindowDataset, make_loader
 from fmfbench.windows.blocks import BlockOrder, BlockReader, BlockShuffle
 from fmfbench.windows.loaded import loaded_bytes
 
@@ -39,15 +39,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     recordings["b"].label = recordings["b"].label.any(axis=(1, 2)).astype(np.uint8)  # class labels alone
     folder = tmp_path_factory.mktemp("loader")
     return fmfbench.open_dataset(fmfbench.convert(write_tree(folder / "tree", recordings), folder / "s.zarr"))
-
-
-def content(loader: WindowLoader) -> Content:
-    out: Content = {}
-    for batch in loader:
-        for i, sample_id in enumerate(batch["sample_id"].tolist()):
-            assert sample_id not in out
-            out[sample_id] = tuple(batch[k][i].numpy().tobytes() for k in sorted(batch))
-    return out
 
 
 def ids(batches: Any) -> list[list[int]]:
