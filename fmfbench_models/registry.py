@@ -25,6 +25,10 @@ from fmfbench.files.wording import did_you_mean
 from fmfbench_models.interface import Meta, Modality, Model
 
 __all__ = [
+    "TINY_CLIP",
+    "TINY_CURRENT",
+    "TINY_DECODER",
+    "TINY_ENCODER",
     "ModelInfo",
     "Registration",
     "create_model",
@@ -33,6 +37,13 @@ __all__ = [
     "parse_config",
     "registration",
 ]
+
+
+# What `tiny` of many a model is put together from: the input's sizes, an encoder's, the dense head's.
+TINY_CLIP: dict[str, Any] = {"num_frames": 4, "size": [16, 24]}
+TINY_CURRENT: dict[str, Any] = {"current_length": 32}
+TINY_ENCODER: dict[str, Any] = {"dim": 24, "depth": 1, "mlp_dim": 48}
+TINY_DECODER: dict[str, Any] = {"decoder_channels": [24, 16, 8]}
 
 
 @dataclass(frozen=True, kw_only=True)

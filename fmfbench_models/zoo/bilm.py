@@ -42,7 +42,7 @@ from fmfbench_models.parts.blocks import (
     needed,
     patch_grid,
 )
-from fmfbench_models.registry import Registration
+from fmfbench_models.registry import TINY_CLIP, TINY_CURRENT, TINY_DECODER, TINY_ENCODER, Registration
 
 __all__ = ["REGISTRATION", "Bilm", "BilmConfig"]
 
@@ -226,15 +226,7 @@ REGISTRATION = Registration(
     dense=True,
     config=BilmConfig,
     build=Bilm,
-    tiny={
-        "num_frames": 4,
-        "size": [16, 24],
-        "current_length": 32,
-        "dim": 24,
-        "depth": 1,
-        "mlp_dim": 48,
-        "decoder_channels": [24, 16, 8],
-    },
+    tiny=TINY_CLIP | TINY_CURRENT | TINY_ENCODER | TINY_DECODER,
     presets={
         "nano": {"dim": 48, "depth": 2, "mlp_dim": 96, "decoder_channels": [48, 32, 16]},
         "frozen": {"freeze_encoder": True},

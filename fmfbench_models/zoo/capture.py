@@ -42,7 +42,7 @@ from fmfbench_models.parts.blocks import (
     patchify,
 )
 from fmfbench_models.parts.locations import LOCATION_VALUES, patch_locations
-from fmfbench_models.registry import Registration
+from fmfbench_models.registry import TINY_CLIP, TINY_CURRENT, TINY_DECODER, TINY_ENCODER, Registration
 
 __all__ = ["REGISTRATION", "Capture", "CaptureConfig"]
 
@@ -233,17 +233,7 @@ REGISTRATION = Registration(
     dense=True,
     config=CaptureConfig,
     build=Capture,
-    tiny={
-        "num_frames": 4,
-        "size": [16, 24],
-        "current_length": 32,
-        "dim": 24,
-        "depth": 1,
-        "cross_depth": 1,
-        "joint_depth": 1,
-        "mlp_dim": 48,
-        "decoder_channels": [24, 16, 8],
-    },
+    tiny={**TINY_CLIP, **TINY_CURRENT, **TINY_ENCODER, **TINY_DECODER, "cross_depth": 1, "joint_depth": 1},
     presets={
         "nano": {
             "dim": 48,

@@ -38,7 +38,14 @@ from fmfbench_models.parts.blocks import (
     patchify,
     resize_table,
 )
-from fmfbench_models.registry import Registration, create_model
+from fmfbench_models.registry import (
+    TINY_CLIP,
+    TINY_CURRENT,
+    TINY_DECODER,
+    TINY_ENCODER,
+    Registration,
+    create_model,
+)
 
 __all__ = ["REGISTRATION", "FmFormer", "FmFormerConfig", "fuse_unimodal"]
 
@@ -563,15 +570,7 @@ REGISTRATION = Registration(
     dense=True,
     config=FmFormerConfig,
     build=FmFormer,
-    tiny={
-        "num_frames": 4,
-        "size": [16, 24],
-        "current_length": 32,
-        "dim": 24,
-        "depth": 1,
-        "mlp_dim": 48,
-        "decoder_channels": [24, 16, 8],
-    },
+    tiny=TINY_CLIP | TINY_CURRENT | TINY_ENCODER | TINY_DECODER,
     presets={
         "paper": {},
         "official": OFFICIAL,

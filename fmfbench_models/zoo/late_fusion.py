@@ -21,7 +21,7 @@ from torch import Tensor
 from fmfbench_models.interface import Batch, Model, Output
 from fmfbench_models.parts.blocks import INIT_STD, InputNorm
 from fmfbench_models.parts.losses import supervised_loss
-from fmfbench_models.registry import Registration
+from fmfbench_models.registry import TINY_CLIP, TINY_CURRENT, TINY_DECODER, TINY_ENCODER, Registration
 from fmfbench_models.zoo.fmformer import FmFormer, FmFormerConfig
 
 __all__ = [
@@ -56,15 +56,7 @@ class BranchesConfig:
     use_validity: bool = True
 
 
-TINY_BRANCHES: dict[str, Any] = {
-    "num_frames": 4,
-    "size": [16, 24],
-    "current_length": 32,
-    "dim": 24,
-    "depth": 1,
-    "mlp_dim": 48,
-    "decoder_channels": [24, 16, 8],
-}
+TINY_BRANCHES = TINY_CLIP | TINY_CURRENT | TINY_ENCODER | TINY_DECODER
 NANO_BRANCHES: dict[str, Any] = {"dim": 48, "depth": 2, "mlp_dim": 96, "decoder_channels": [48, 32, 16]}
 NOT_OF_A_BRANCH = ("dense_task", "use_validity")
 

@@ -54,7 +54,7 @@ from fmfbench_models.parts.blocks import (
 from fmfbench_models.parts.contrastive import Loss, Mining, contrastive_loss, relations
 from fmfbench_models.parts.losses import supervised_loss
 from fmfbench_models.parts.two_stage import Neighbours, TwoStage, cosine, fit_two_stage
-from fmfbench_models.registry import Registration
+from fmfbench_models.registry import TINY_CLIP, TINY_CURRENT, TINY_ENCODER, Registration
 
 __all__ = ["REGISTRATION", "SharedResidual", "TnBcl", "TnBclConfig"]
 
@@ -341,14 +341,7 @@ REGISTRATION = Registration(
     dense=False,
     config=TnBclConfig,
     build=TnBcl,
-    tiny={
-        "num_frames": 4,
-        "size": [16, 24],
-        "current_length": 32,
-        "dim": 24,
-        "depth": 1,
-        "mlp_dim": 48,
-    },
+    tiny=TINY_CLIP | TINY_CURRENT | TINY_ENCODER,
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96}},
     training="both",
     source="Peng et al., IEEE TETCI 8(1), 2024, doi 10.1109/TETCI.2023.3256466",

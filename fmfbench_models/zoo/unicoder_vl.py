@@ -35,7 +35,7 @@ from fmfbench_models.parts.blocks import (
     patchify,
 )
 from fmfbench_models.parts.locations import LOCATION_VALUES, patch_locations
-from fmfbench_models.registry import Registration
+from fmfbench_models.registry import TINY_CLIP, TINY_CURRENT, TINY_DECODER, TINY_ENCODER, Registration
 
 __all__ = ["REGISTRATION", "UnicoderVL", "UnicoderVLConfig"]
 
@@ -149,15 +149,7 @@ REGISTRATION = Registration(
     dense=True,
     config=UnicoderVLConfig,
     build=UnicoderVL,
-    tiny={
-        "num_frames": 4,
-        "size": [16, 24],
-        "current_length": 32,
-        "dim": 24,
-        "depth": 1,
-        "mlp_dim": 48,
-        "decoder_channels": [24, 16, 8],
-    },
+    tiny=TINY_CLIP | TINY_CURRENT | TINY_ENCODER | TINY_DECODER,
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96, "decoder_channels": [48, 32, 16]}},
     source="Li et al., AAAI 2020, arXiv 1908.06066 (abstract only)",
     provenance={

@@ -35,7 +35,7 @@ from fmfbench_models.parts.blocks import (
     patch_grid,
     patchify,
 )
-from fmfbench_models.registry import Registration
+from fmfbench_models.registry import TINY_CLIP, TINY_DECODER, TINY_ENCODER, Registration
 
 __all__ = ["REGISTRATION", "ViT", "ViTConfig"]
 
@@ -120,14 +120,7 @@ REGISTRATION = Registration(
     dense=True,
     config=ViTConfig,
     build=ViT,
-    tiny={
-        "num_frames": 4,
-        "size": [16, 24],
-        "dim": 24,
-        "depth": 1,
-        "mlp_dim": 48,
-        "decoder_channels": [24, 16, 8],
-    },
+    tiny=TINY_CLIP | TINY_ENCODER | TINY_DECODER,
     presets={"nano": {"dim": 48, "depth": 2, "mlp_dim": 96, "decoder_channels": [48, 32, 16]}},
     source="Dosovitskiy et al., ICLR 2021, arXiv 2010.11929",
     provenance={
