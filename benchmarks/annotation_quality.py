@@ -1,25 +1,24 @@
-"""How close annotation comes to the truth on FMF-Sim: propagated boxes and refined masks against the true masks.
+"""How close annotation comes to the truth on FMF-Sim: propagated boxes and refined masks against what is hot.
 
-    python benchmarks/annotation_quality.py SIM STORE --radius 3 --radius 7
+    python benchmarks/annotation_quality.py --preset full --recording 1 --every 4 --radius 3 --radius 7
     python benchmarks/annotation_quality.py --small-spots 10 --radius 7 --every 4
 
-SIM is a folder that `fmfbench simulate` wrote (layout v2), STORE what `fmfbench convert` made of it; the store is
-read, never written; its labels count as true (from FMF-Sim 2.0 on they are themselves boxes propagated and refined).
-Keyframes stand on every event's first and last frame and every 2 or 4 seconds between; their boxes are the true
-masks' bounding boxes, loosened by some pixels as a person's are. Prints mIoU (pooled over all pixels, mean of both
-classes, as the benchmark's score) and the IoU of the abnormal class, then the same by how much of the spot mist and
-glare let through. `refined, each box alone` is what `annotate` does without --radius.
+A recording is drawn and held against where it is hot, which the simulator knows exactly (its labels are themselves
+boxes that were propagated and refined). Every piece of an event is a track with keyframes on its first and last hot
+frame and every 2 or 4 seconds between; their boxes are the bounding boxes of what is hot, loosened by some pixels as a
+person's are. Prints mIoU (pooled over all pixels, mean of both classes, as the benchmark's score) and the IoU of the
+abnormal class, then the same by how much of the spot mist and glare let through. `refined, each box alone` is what
+`annotate` does without --radius.
 
-With --small-spots N nothing is read: N recordings of 4,000 frames of 64x64 are drawn, one a seed, with spots of about
-0.65 % of the frame in the median, and boxes about each piece of each frame are held against where it is hot, which the
-simulator knows exactly. `on raw` is the same on frames four times as large, as FMF-Sim's raw video has them (cubic, so
-with no more detail than the stored ones). Every figure is on FMF-Sim, not on the real data.
+With --small-spots N instead N recordings of 4,000 frames of 64x64 are drawn, one a seed, with spots of about
+0.65 % of the frame in the median, and boxes about each piece of each frame. `on raw` is the same on frames four times
+as large, as FMF-Sim's raw video has them (cubic, so with no more detail than the stored ones). Every figure is on
+FMF-Sim, not on the real data.
 """
 
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import click
 import cv2
@@ -27,41 +26,48 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 
-from fmfbench import open_dataset
 from fmfbench.annotation.box_vote import refine_boxes_frames
 from fmfbench.annotation.keyframes import Box, Keyframe, Track
-from fmfbench.annotation.propagate import box_masks, coarse_masks, stored_boxes
+from fmfbench.annotation.propagate import box_masks, stored_boxes
 from fmfbench.annotation.quality import Agreement
 from fmfbench.annotation.raw_vote import refine_on_raw
 from fmfbench.annotation.weighted_median import refine_frames
-from fmfbench.data import Recording
 from fmfbench.furnace import VERSION, anomaly
-from fmfbench.furnace.plan import Preset, RecordingSize, make_plan
+from fmfbench.furnace.anomaly import Spot
+from fmfbench.furnace.plan import Preset, RecordingSize, make_plan, parse_preset
 from fmfbench.furnace.render import Furnace
 
 VISIBILITY = (0.0, 0.1, 0.3, 0.6, 0.9, 1.01)
 
 
-def true_tracks(masks: NDArray[np.uint8], seconds: float, loose: int) -> tuple[Track, ...]:
-    """Events of the truth with boxes on a few frames."""
-    abnormal = masks.any(axis=(1, 2))
-    spans = np.flatnonzero(np.diff(np.r_[False, abnormal, False])).reshape(-1, 2)
-    step = round(25 * seconds)
-    return tuple(
-        Track(
-            id=i,
-            onset=first,
-            offset=end - 1,
-            keyframes=tuple(
-                Keyframe(frame=frame, box=bounding_box(masks[frame], loose))
-                for frame in sorted({*range(first, end, step), end - 1})
-            ),
-        )
-        for i, (first, end) in enumerate(spans.tolist())
-    )
+def piece_tracks(spot: Spot, event: int, seconds: float, loose: int) -> list[Track]:
+    """Of each of an event's pieces a track with exact boxes on a few frames, loosened by some pixels."""
+    tracks, step = [], round(25 * seconds)
+    for piece in range(int(spot.piece.max()) + 1):
+        place = spot.piece == piece
+        seen = np.flatnonzero(np.searchsorted(np.sort(spot.rank[place]), spot.area) > 0)
+        if not len(seen):
+            continue
+        first, last = int(seen[0]), int(seen[-1])
+        keyframes: list[Keyframe] = []
+        for frame in sorted({*range(first, last, step), last}):
+            mask = place & (spot.rank < spot.area[frame])
+            box = bounding_box(mask, loose) if mask.any() else keyframes[-1].box  # between two of its turns
+            keyframes.append(Keyframe(frame=spot.event.onset + frame, box=box))
+        onset, offset = keyframes[0].frame, keyframes[-1].frame
+        tracks.append(Track(id=f"{event}-{piece}", onset=onset, offset=offset, keyframes=tuple(keyframes)))
+    return tracks
 
 
-def bounding_box(mask: NDArray[np.uint8], loose: int) -> Box:
+def boxes_of(furnace: Furnace, frames: NDArray[np.int64], seconds: float, loose: int) -> NDArray[np.float64]:
+    """(n, k, 4) the propagated boxes of all k pieces on `frames` (n,), NaN where a piece has none."""
+    plan = furnace.plan
+    shape, view = (plan.height, plan.width), (0, 0, plan.width, plan.height)
+    tracks = [t for k, spot in enumerate(furnace.spots) for t in piece_tracks(spot, k, seconds, loose)]
+    return np.stack([stored_boxes(track, frames, shape, view) for track in tracks], axis=1)
+
+
+def bounding_box(mask: NDArray[np.bool_], loose: int) -> Box:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return (
         float(max(0, columns[0] - loose)),
@@ -71,35 +77,55 @@ def bounding_box(mask: NDArray[np.uint8], loose: int) -> Box:
     )
 
 
-def measure(
-    recordings: list[tuple[Recording, NDArray[np.float32]]],
-    seconds: float,
-    loose: int,
-    radii: list[int],
-    sigma: float,
-) -> dict[str, list[Agreement]]:
-    """Per method: the agreement over all frames, then over abnormal frames of each band of visibility."""
-    found: dict[str, list[Agreement]] = {}
-    for recording, visibility in recordings:
-        truth = recording.read_masks(layer="source")
-        shape = truth.shape[1:]
-        size, view = (shape[0], shape[1]), (0, 0, shape[1], shape[0])
-        tracks, frames = true_tracks(truth, seconds, loose), np.arange(len(truth))
-        coarse = coarse_masks(tracks, 0, len(truth), size, view)
-        boxes = np.stack([stored_boxes(track, frames, size, view) for track in tracks], axis=1)
-        video = recording.read_video()
-        methods = {"boxes": coarse, "refined, each box alone": refine_boxes_frames(boxes, video, sigma)}
-        for radius in radii:
-            methods[f"refined, r = {radius}"] = refine_frames(coarse, video, radius, sigma)
-        band = np.digitize(visibility, VISIBILITY) - 1
-        abnormal = truth.any(axis=(1, 2))
-        for name, masks in methods.items():
-            sums = found.setdefault(name, [Agreement() for _ in VISIBILITY])
-            sums[0].add(masks, truth)
+def measure_recording(
+    preset: str, number: int, seed: int, radii: list[int], sigma: float, every: int
+) -> None:
+    """Print, for keyframes 2 and 4 s apart and boxes loose by 0 to 2 pixels, how near each method comes."""
+    plan = make_plan(parse_preset(preset), number - 1, seed)
+    furnace = Furnace(plan)
+    blocks = [furnace.draw_block(index) for index in range(furnace.blocks)]
+    frames = np.arange(0, plan.frames, every)
+    video = np.concatenate([block.video for block in blocks])[frames]
+    truth = np.concatenate([block.hot for block in blocks])[frames]
+    band = np.digitize(np.concatenate([block.visibility for block in blocks])[frames], VISIBILITY) - 1
+    del blocks
+    abnormal = truth.any(axis=(1, 2))
+    counts = [int((abnormal & (band == k)).sum()) for k in range(len(VISIBILITY) - 1)]
+    exact = boxes_of(furnace, frames, 2.0, 0)
+    sides = (exact[..., 2:] - exact[..., :2]).min(axis=-1)
+    low, middle, high = np.percentile(sides[np.isfinite(sides)], (5, 50, 95))
+    print(
+        f"FMF-Sim {VERSION}, preset {preset}, seed {seed}, recording {number}: {len(frames)} of {plan.frames} frames "
+        f"of {plan.height}x{plan.width}, {abnormal.sum()} abnormal (by visibility {counts}), {len(furnace.spots)} "
+        f"events, hot {np.median(truth.mean(axis=(1, 2))[abnormal]):.2%} of a frame in the median; shorter side of an "
+        f"exact box {middle:.1f} pixels in the median, 5 to 95 % {low:.1f} to {high:.1f}; sigma {sigma}"
+    )
+    bands = [f"{a:.1f} to {min(b, 1.0):.1f}" for a, b in itertools.pairwise(VISIBILITY)]
+    print("| keyframes | boxes loose by | method | all frames |" + "".join(f" visible {b} |" for b in bands))
+    print("|---" * (4 + len(bands)) + "|")
+    for seconds, loose in itertools.product((2.0, 4.0), (0, 1, 2)):
+        boxes = boxes_of(furnace, frames, seconds, loose)
+        for name, masks in methods_of(boxes, video, radii, sigma).items():
+            whole = Agreement()
+            whole.add(masks, truth)
+            cells = [f"{whole.miou:.3f} / {whole.iou(1):.3f}"]
             for k in range(len(VISIBILITY) - 1):
-                chosen = abnormal & (band == k)
-                sums[k + 1].add(masks[chosen], truth[chosen])
-    return found
+                part, chosen = Agreement(), abnormal & (band == k)
+                part.add(masks[chosen], truth[chosen])
+                cells.append("-" if part.miou is None else f"{part.miou:.3f}")
+            print(f"| {seconds:.0f} s | {loose} px | {name} | " + " | ".join(cells) + " |")
+
+
+def methods_of(
+    boxes: NDArray[np.float64], video: NDArray[np.uint8], radii: list[int], sigma: float
+) -> dict[str, NDArray[np.uint8]]:
+    """Masks (n, H, W) by method, of boxes (n, k, 4) on frames (n, H, W, 3)."""
+    coarse = np.stack([box_masks(own, video.shape[1:3]).any(axis=0) for own in boxes]).astype(np.uint8)
+    methods = {"boxes": coarse, "refined, each box alone": refine_boxes_frames(boxes, video, sigma)}
+    methods["refined, --radius box/2"] = refine_boxes_frames(boxes, video, sigma, share=2)
+    return methods | {
+        f"refined, r = {radius}": refine_frames(coarse, video, radius, sigma) for radius in radii
+    }
 
 
 def piece_boxes(truth: NDArray[np.uint8], loose: int) -> NDArray[np.float64]:
@@ -139,12 +165,9 @@ def measure_small_spots(seeds: int, radii: list[int], sigma: float, every: int) 
         areas.append(truth.mean(axis=(1, 2))[truth.any(axis=(1, 2))])
         for loose in (0, 2):
             boxes = piece_boxes(truth, loose)
-            coarse = np.stack([box_masks(own, (64, 64)).any(axis=0) for own in boxes]).astype(np.uint8)
-            methods = {"boxes": coarse, "refined, each box alone": refine_boxes_frames(boxes, video, sigma)}
-            methods["refined, --radius box/2"] = refine_boxes_frames(boxes, video, sigma, share=2)
+            methods = methods_of(boxes, video, radii, sigma)
             methods["refined on raw"] = raw_masks(boxes, video, 3)
             methods["refined on raw, --radius box/2"] = raw_masks(boxes, video, 2)
-            methods |= {f"refined, r = {r}": refine_frames(coarse, video, r, sigma) for r in radii}
             for name, masks in methods.items():
                 own = Agreement()
                 own.add(masks, truth)
@@ -169,42 +192,20 @@ def pooled(parts: list[Agreement]) -> Agreement:
 
 
 @click.command(help=__doc__)
-@click.argument("sim", type=click.Path(path_type=Path, exists=True), required=False)
-@click.argument("store", type=click.Path(path_type=Path, exists=True), required=False)
-@click.option("--small-spots", "seeds", type=int, default=0, help="Draw so many recordings instead.")
-@click.option("--radius", "radii", multiple=True, type=int, default=(3, 5, 7), show_default=True)
+@click.option("--preset", default="full", show_default=True)
+@click.option("--recording", "number", type=click.IntRange(1, 3), default=1, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--small-spots", "seeds", type=int, default=0, help="Draw so many small recordings instead.")
+@click.option("--radius", "radii", multiple=True, type=int, default=(3, 7), show_default=True)
 @click.option("--sigma", default=25.5, show_default=True)
-@click.option(
-    "--every", default=1, show_default=True, help="With --small-spots: take every so manieth frame."
-)
+@click.option("--every", default=1, show_default=True, help="Take every so manieth frame.")
 def main(
-    sim: Path | None, store: Path | None, seeds: int, radii: tuple[int, ...], sigma: float, every: int
+    preset: str, number: int, seed: int, seeds: int, radii: tuple[int, ...], sigma: float, every: int
 ) -> None:
     if seeds:
         measure_small_spots(seeds, list(radii), sigma, every)
-        return
-    if sim is None or store is None:
-        raise click.UsageError("expected SIM and STORE, or --small-spots N")
-    recordings = []
-    for recording in open_dataset(store).recordings.values():
-        with np.load(sim / "truth" / f"{recording.name}.npz", allow_pickle=False) as truth:
-            recordings.append((recording, truth["visibility"]))
-    print(f"FMF-Sim ({store.name}), sigma {sigma}: mIoU / IoU of the abnormal class")
-    bands = [f"{a:.1f} to {min(b, 1.0):.1f}" for a, b in itertools.pairwise(VISIBILITY)]
-    print(
-        "| keyframes | boxes loose by | method | all frames | "
-        + " | ".join(f"visible {b}" for b in bands)
-        + " |"
-    )
-    print("|---" * (4 + len(bands)) + "|")
-    for seconds in (2.0, 4.0):
-        for loose in (0, 2):
-            for name, sums in measure(recordings, seconds, loose, list(radii), sigma).items():
-                cells = [
-                    "-" if a.miou is None else f"{a.miou:.3f}" + ("" if k else f" / {a.iou(1):.3f}")
-                    for k, a in enumerate(sums)
-                ]
-                print(f"| {seconds:.0f} s | {loose} px | {name} | " + " | ".join(cells) + " |")
+    else:
+        measure_recording(preset, number, seed, list(radii), sigma, every)
 
 
 if __name__ == "__main__":
