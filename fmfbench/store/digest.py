@@ -24,16 +24,12 @@ __all__ = ["as_we_wrote", "digest_of", "document_sha256", "file_names", "file_sh
 _PIECE = 1 << 20
 
 
-def store_digest(path: Path, known: Mapping[str, str] | None = None) -> str:
-    """sha256 over the sorted (path, sha256) pairs of every file below `path`.
+def store_digest(path: Path) -> str:
+    """sha256 over the sorted (path, sha256) pairs of every file of the store at `path`.
 
     The root `zarr.json` is taken with the digest's own value blanked.
-
-    Args:
-        path: the store.
-        known: sha256 of files that need not be read again, by path relative to the store.
     """
-    return digest_of(_sums(path, known or {}), (path / ROOT).read_bytes())
+    return digest_of(_sums(path, {}), (path / ROOT).read_bytes())
 
 
 def digest_of(sums: Mapping[str, str], root: bytes) -> str:

@@ -60,8 +60,9 @@ class Fingerprint:
             for total in self._totals.values():
                 total.update(packed.tobytes())
 
-    def hexdigest(self, split: str = _SOURCE) -> str:
-        return self._totals[split].hexdigest()
+    def hexdigest(self) -> str:
+        """That of the source's own split."""
+        return self._totals[_SOURCE].hexdigest()
 
     def hexdigests(self) -> dict[str, str]:
         """That of each split, by its name."""

@@ -337,11 +337,11 @@ class SeriesEmbedding(nn.Module):
 class SeriesHead(nn.Module):
     """The time-series family's classifier: LayerNorm of each token, GELU, dropout, and one Linear map of them all."""
 
-    def __init__(self, tokens: int, dim: int, dropout: float = 0.0, classes: int = 2) -> None:
+    def __init__(self, tokens: int, dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(tokens * dim, classes)
+        self.linear = nn.Linear(tokens * dim, 2)
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.linear(self.dropout(F.gelu(self.norm(tokens))).flatten(1))
@@ -422,11 +422,11 @@ def sinusoid_table(length: int, dim: int) -> Tensor:
     return table[None].to(torch.get_default_dtype())
 
 
-def class_head(dim: int, hidden: int | None = None, classes: int = 2) -> nn.Sequential:
-    """LayerNorm, Linear(dim, classes); or with `hidden` LayerNorm, Linear, GELU, Linear."""
+def class_head(dim: int, hidden: int | None = None) -> nn.Sequential:
+    """LayerNorm, Linear(dim, 2); or with `hidden` LayerNorm, Linear, GELU, Linear."""
     if hidden is None:
-        return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, classes))
-    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, classes))
+        return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2))
+    return nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, 2))
 
 
 class ConvUnit(nn.Module):
@@ -487,7 +487,6 @@ class TokenDecoder(nn.Module):
         *,
         style: Literal["paper", "official"] = "paper",
         channels: Sequence[int] = (128, 64, 32),
-        classes: int = 2,
     ) -> None:
         super().__init__()
         self.squeeze = nn.Conv2d(grid[0] * dim, dim, 1)
@@ -496,7 +495,7 @@ class TokenDecoder(nn.Module):
             self.blend = upsampling(dim, dim, style)
         widths = [dim, *channels]
         self.stages = nn.Sequential(*(upsampling(i, o, style) for i, o in pairwise(widths)))
-        self.out = nn.Conv2d(widths[-1], classes, 1)
+        self.out = nn.Conv2d(widths[-1], 2, 1)
         self.grid, self.dilated_grid = grid, dilated_grid
 
     def forward(

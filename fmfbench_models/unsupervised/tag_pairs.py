@@ -120,9 +120,9 @@ def split(images: Images, rng: np.random.Generator) -> tuple[Rows, Rows, Rows]:
     return train, validation, test
 
 
-def class_vectors(rng: np.random.Generator, classes: int = 10) -> Floats:
-    """The tag of each class without noise, (classes, 100)."""
-    return rng.standard_normal((classes, TAG_VALUES)).astype(np.float32)
+def class_vectors(rng: np.random.Generator) -> Floats:
+    """The tag of each class without noise, (10, 100)."""
+    return rng.standard_normal((10, TAG_VALUES)).astype(np.float32)
 
 
 def make_pairs(images: Images, rows: Rows, vectors: Floats, rng: np.random.Generator) -> Pairs:
