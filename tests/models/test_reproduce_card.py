@@ -19,7 +19,7 @@ SMALLER = {
     "full": "tiny",
     "nano": "tiny",
     "80": "16",
-    "12": "2",
+    "24": "3",
     "2": "1",
 }  # of --preset, --every, --epochs, --workers
 FEWER = ["--models", "gated,itransformer,boosting", "--seeds", "0"]
@@ -44,16 +44,16 @@ def test_the_cards_commands_lead_from_nothing_to_the_page(tmp_path, monkeypatch)
         done = CliRunner().invoke(main, smaller)
         assert done.exit_code == 0, done.output
     page = (tmp_path / "results" / "index.html").read_text(encoding="utf-8")
-    assert "6 of 6 rows are made" in page  # late fusion's three worlds and left recordings, and two others
+    assert "6 of 6 rows are made" in page  # gated fusion's three worlds and left recordings, and two others
     assert "SIMULATED DATA" in page
-    (path,) = (tmp_path / "results").glob("table2-tiny-2ep-every16-set??????-per-second.json")
+    (path,) = (tmp_path / "results").glob("table2-tiny-3ep-every16-set??????-per-second.json")
     table = json.loads(path.read_text(encoding="utf-8"))
     sets = [word for before, word in pairwise(reproduce) if before == "--set"]
     assert {f"{key}={json.dumps(value)}" for key, value in table["changed"].items()} <= {
         f"{key}={json.dumps(float(value) if key in ('clip', 'warmup', 'lr') else parsed(value))}"
         for key, _, value in (word.partition("=") for word in sets)
     }
-    assert table["window"]["num_frames"] == 4
+    assert table["window"]["num_frames"] == 2
     assert len(list((tmp_path / "results").glob("bundles/*/*.fmfb"))) == 6
 
 
