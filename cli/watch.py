@@ -158,8 +158,12 @@ def _file(
     page: Serve | None,
     facts: dict[str, Any],
 ) -> None:
-    from fmfbench_models.inference.watch import watch_file
+    from fmfbench.sources.video.reader import open_video_file
+    from fmfbench_models.inference.watch import part_in_doubt, watch_file
 
+    doubt = part_in_doubt(detector.model, options, open_video_file(video).frame_size)
+    if doubt is not None:
+        click.echo(f"watch: {doubt}", err=True)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         table = None if current is None else Path(current)
         if current == "-":
@@ -172,6 +176,8 @@ def _file(
         from fmfbench_models.inference.watch_page import Live
 
         live = Live(log, facts)
+        if doubt is not None:
+            live.say(doubt)
         opened = stack.enter_context(page(live))
         watch_file(detector, video, table, options, log, pace=pace, show=live.show, ended=ended)
         log.finish()
@@ -197,7 +203,7 @@ def _live(
 ) -> int:
     """Watch a camera until it is asked to end; how many frames the camera dropped."""
     from fmfbench_models.inference.feeds import Camera, Rows, camera_frames, follow_file
-    from fmfbench_models.inference.watch import watch_camera
+    from fmfbench_models.inference.watch import part_in_doubt, watch_camera
 
     told: list[Callable[[str], object]] = [lambda text: click.echo(f"watch: {text}", err=True)]
 
@@ -205,7 +211,15 @@ def _live(
         for one in told:
             one(text)
 
-    camera = Camera(lambda: camera_frames(video, options), say)
+    doubts: set[str] = set()  # told once, not each time that the camera comes back
+
+    def sized(size: tuple[int, int]) -> None:
+        doubt = part_in_doubt(detector.model, options, size)
+        if doubt is not None and doubt not in doubts:
+            doubts.add(doubt)
+            say(doubt)
+
+    camera = Camera(lambda: camera_frames(video, options, sized), say)
     rows = None
     with ExitStack() as stack:
         show: Callable[[Any], object] = lambda judged: None  # noqa: E731

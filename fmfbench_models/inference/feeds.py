@@ -74,8 +74,19 @@ def file_moments(
         yield Moment(frame=number, time=moment, image=image, rows=rows)
 
 
-def camera_frames(address: str, options: Options) -> Iterator[NDArray[np.uint8]]:
-    """Frames of a stream or of camera number N, (H,W,3) uint8 RGB, cropped and shrunk. OSError where it is lost."""
+def camera_frames(
+    address: str, options: Options, sized: Callable[[tuple[int, int]], object] = lambda size: None
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames of a stream or of camera number N, (H,W,3) uint8 RGB, cropped and shrunk.
+
+    Args:
+        address: a URL, or a camera's number.
+        options: their crop and size.
+        sized: told the whole picture's width and height when the first frame comes.
+
+    Raises:
+        OSError: it is lost, or not there.
+    """
     try:
         import av
         from av.error import FFmpegError
@@ -93,6 +104,7 @@ def camera_frames(address: str, options: Options) -> Iterator[NDArray[np.uint8]]
             for number, frame in enumerate(container.decode(stream)):
                 if picture is None:
                     size = frame.width, frame.height
+                    sized(size)
                     crop = options.crop or (0, 0, *size)
                     picture = Picture(address, size, crop, options.size or (crop[2], crop[3]))
                 yield picture(frame, number)

@@ -22,7 +22,7 @@ from fmfbench_models.inference.feeds import Camera, Moment, Row, Rows, file_mome
 from fmfbench_models.inference.watch_log import WatchLog
 from fmfbench_models.interface import Model
 
-__all__ = ["Judged", "options_of", "watch_camera", "watch_file"]
+__all__ = ["Judged", "options_of", "part_in_doubt", "watch_camera", "watch_file"]
 
 _SAY_EVERY_SECONDS = 10.0
 
@@ -76,6 +76,28 @@ def options_of(model: Model, **given: Any) -> Options:
             "give --size WxH"
         )
     return options
+
+
+def part_in_doubt(model: Model, options: Options, size: tuple[int, int]) -> str | None:
+    """What to tell where a picture is shrunk whole to training frames that may have shown a part of theirs.
+
+    Files of the official form hold small frames and not how they were cut; a crop or size of the training store's
+    conversion, or a crop in `options`, leaves no doubt.
+
+    Args:
+        model: a trained one.
+        options: of `options_of`.
+        size: width, height of the picture.
+    """
+    data = model.meta.provenance.get("data", {})
+    kept = data.get("options", {}) if isinstance(data, dict) else {}
+    if options.crop or options.size in (None, size) or kept.get("crop") or kept.get("size"):
+        return None
+    small = "x".join(map(str, options.size))
+    return (
+        f"the whole picture of {size[0]}x{size[1]} is shrunk to {small}, and {model.meta.name} does not say what part "
+        f"of one its training frames of {small} showed; give --crop X,Y,W,H if the furnace shell is a part of it"
+    )
 
 
 def watch_file(

@@ -33,9 +33,9 @@ from fmfbench.scoring.events import segments
 from fmfbench.sources.source import Options
 from fmfbench_models.detector import Detection, Detector
 from fmfbench_models.inference import watch
-from fmfbench_models.inference.feeds import Camera, Rows, parse_row
+from fmfbench_models.inference.feeds import Camera, Rows, camera_frames, parse_row
 from fmfbench_models.inference.predict import predict
-from fmfbench_models.inference.watch import options_of, watch_camera
+from fmfbench_models.inference.watch import options_of, part_in_doubt, watch_camera
 from fmfbench_models.inference.watch_log import Alarms, WatchLog
 
 pytest.importorskip("av")
@@ -88,6 +88,34 @@ def test_what_is_kept_in_the_run_can_be_told_otherwise(recording, run, tmp_path)
         == 0
     )
     assert lines(first)[0]["score"] != lines(other)[0]["score"]
+
+
+def _stderr(command: list[object]) -> str:
+    done = invoke(*command)
+    assert done.exit_code == 0, done.output
+    return done.stderr
+
+
+def test_a_picture_that_is_shrunk_whole_is_said_where_the_training_frames_may_have_shown_a_part(
+    recording, run, tmp_path
+) -> None:
+    video, table = (
+        recording  # of 48x36; the run was trained on a crop of it, fmformer-nano on official frames of 64x64
+    )
+    shipped = ["fmformer-nano", "--video", video, "--current", table]
+    said = _stderr(shipped)
+    assert said.startswith("watch: the whole picture of 48x36 is shrunk to 64x64, and fmformer")
+    assert said.endswith("give --crop X,Y,W,H if the furnace shell is a part of it\n")
+    assert said.count("\n") == 1
+    assert "whole picture" not in _stderr([*shipped, "--crop", "4,2,36,24"])
+    assert "whole picture" not in _stderr([run, "--video", video, "--current", table])
+    model = Detector("fmformer-nano").model
+    options = options_of(model)
+    sizes: list[tuple[int, int]] = []
+    next(camera_frames(str(video), options, sizes.append))
+    assert sizes == [(48, 36)]
+    assert part_in_doubt(model, options, (48, 36)) is not None
+    assert part_in_doubt(model, options, (64, 64)) is None  # the picture as it was trained on
 
 
 def test_bad_input_is_one_line(recording, run, tmp_path) -> None:
