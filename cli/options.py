@@ -160,7 +160,11 @@ def device_option() -> Decorator[Any]:
 
 def readers_option() -> Decorator[Any]:
     return click.option(
-        "--workers", type=int, default=0, show_default=True, help="Processes that read windows."
+        "--workers",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Processes that read windows.",
     )
 
 

@@ -27,7 +27,7 @@ from .train import parse_assignment
 @click.argument("table", metavar="table2|table3|table4|table5|fig6|all")
 @data_option("The store to train and score on.")
 @out_option("The folder to work in; the same call resumes it.")
-@click.option("--models", default="", metavar="A,B,...", help="Rows or models to make [default: all].")
+@click.option("--models", metavar="A,B,...", help="Rows or models to make [default: all].")
 @click.option(
     "--seeds",
     default=None,
@@ -91,7 +91,7 @@ from .train import parse_assignment
 def command(
     *,
     table: str,
-    models: str,
+    models: str | None,
     seeds: str | None,
     assignments: tuple[str, ...],
     minutes: float | None,
@@ -123,7 +123,11 @@ def command(
     from fmfbench_models.reproduce import plan, reproduce
     from fmfbench_models.reproduce.markdown import document_markdown, plan_markdown
 
-    options["models"] = parse_names(models)
+    options["models"] = [] if models is None else parse_names(models)
+    if models is not None and not options["models"]:
+        raise InputError(
+            f"--models: expected names with commas between, got {models!r}; leave it out for all"
+        )
     options["settings"] = dict(parse_assignment(text) for text in assignments)
     if seeds is not None:
         options["seeds"] = parse_seeds(seeds)

@@ -19,6 +19,7 @@ from typing import Any
 from fmfbench.board.board import make_board
 from fmfbench.data import Dataset
 from fmfbench.errors import BusyError, InputError
+from fmfbench.files.claims import make_folder
 from fmfbench.files.lock import target_lock
 from fmfbench.files.turns import turn
 from fmfbench_models.parts.progress import Progress
@@ -295,7 +296,7 @@ class Campaign:
         began = time.monotonic()
         place, data = self.place, self.parts[0].work.data
         place.check(data)
-        place.out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.out.absolute().parent, "the results")
         start(place, data)
         if self.minutes == 0:
             return self._finish(0.0, 0.0, tell)

@@ -10,6 +10,9 @@ from typing import Any
 from fmfbench.files.atomic import replace_file, write_text
 from fmfbench.plots.page import page, table_html, write_page
 from fmfbench_models.reproduce.markdown import (
+    OF_SEEDS,
+    REINTERPRETATION,
+    details,
     duration,
     figure,
     fold_cells,
@@ -113,6 +116,10 @@ def table_section(document: Document, facts: Document) -> str:
     head, with_paper, with_trunk = table_head(document)
     rows = [row_cells(row, document["metrics"], with_paper, with_trunk, marks) for row in shown]
     parts.append(table_html(head, rows))
+    if len(document["seeds"]) > 1:
+        marks.append(OF_SEEDS)
+    if any(row["reinterpretation"] for row in shown):
+        marks.append(REINTERPRETATION)
     parts += [f'<p class="key">{escape(text)}</p>' for text in marks]
     if document["left_out"]:
         head, rows = fold_cells(document, ours)
@@ -121,6 +128,10 @@ def table_section(document: Document, facts: Document) -> str:
         head, rows = world_cells(document["worlds"], ours)
         parts += ["<h3>With a sensor lost</h3>", table_html(head, rows)]
     parts += calibration(shown)
+    told = "".join(f"<li>{escape(text)}</li>" for text in details(document))
+    parts.append(
+        f"<details><summary>how this table was made, and what to know of it</summary><ul>{told}</ul></details>"
+    )
     return "\n".join(parts)
 
 

@@ -122,7 +122,7 @@ def build_row(
         status = "done"
     return {
         "name": row.name,
-        "label": row.label,
+        "label": label(row, work),
         **describe_models(row, work),
         "status": status,
         "length": length(row, work),
@@ -170,6 +170,14 @@ def length(row: Row, work: Work) -> dict[str, Any] | None:
         changed = replace(work.preset.windows, **row.window)
         return {"of": of[field], "seconds": lengths(changed)[of[field]]}
     return None
+
+
+def label(row: Row, work: Work) -> str:
+    """A row's own words; of one that sets how many frames, with the seconds that these span in this protocol."""
+    own = length(row, work)
+    if own is None or own["of"] != "video":
+        return row.label
+    return f"video {own['seconds']:.2f} s ({row.window['num_frames']} frames)"
 
 
 def describe_models(row: Row, work: Work) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from fmfbench_models.reproduce.document import part_of_samples
 from fmfbench_models.reproduce.worlds import WHOLE, WORLDS
 
 __all__ = [
+    "OF_SEEDS",
+    "REINTERPRETATION",
+    "details",
     "document_markdown",
     "duration",
     "figure",
@@ -25,6 +28,11 @@ __all__ = [
 ]
 
 BEATEN_BY = "NOT BETTER THAN "
+REINTERPRETATION = (
+    "(r) re-interpretation: the method's publication could not be had; this is our model in its spirit, and its "
+    "figures are not that method's"
+)
+OF_SEEDS = "figures are means over the seeds, intervals span those of all seeds, times are sums"
 TRUNKS = {"random": "random", "imagenet": "ImageNet", "file": "other file"}
 INPUTS = {"both": "video, current", "visual": "video", "current": "current", None: "?"}
 
@@ -41,10 +49,7 @@ def document_markdown(document: Mapping[str, Any]) -> str:
     lines += [*grid(head, body), ""]
     lines += [f"- {mark}" for mark in marks]
     if any(row["reinterpretation"] for row in document["rows"]):
-        lines.append(
-            "- (r) re-interpretation: the method's publication could not be had; this is our model in its spirit, "
-            "and its figures are not that method's"
-        )
+        lines.append(f"- {REINTERPRETATION}")
     lines += [f"- {text}" for text in details(document)]
     if document["left_out"]:
         lines += ["", *folds_markdown(document, ours)]
@@ -237,7 +242,7 @@ def details(document: Mapping[str, Any]) -> list[str]:
     if unbounded:
         lines.append(f"no intervals for {', '.join(unbounded)}: {'; '.join(sorted(set(unbounded.values())))}")
     if len(seeds) > 1:
-        lines.append("figures are means over the seeds, intervals span those of all seeds, times are sums")
+        lines.append(OF_SEEDS)
         fewer = [row["name"] for row in document["rows"] if len(row["seeds"]) < len(seeds)]
         if fewer:
             lines.append(f"with seed {seeds[0]} alone: {', '.join(fewer)}")
@@ -286,11 +291,11 @@ def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line a row with warnings; which trivial baselines a row does not beat is told by their names alone."""
     lines = []
     for row in rows:
-        baselines = [
+        baselines = dict.fromkeys(  # each seed of a row has its own figures
             text.removeprefix(BEATEN_BY).split(":")[0].lower()
             for text in row["warnings"]
             if BEATEN_BY in text
-        ]
+        )
         told = [text for text in row["warnings"] if BEATEN_BY not in text]
         if baselines:
             told.append(

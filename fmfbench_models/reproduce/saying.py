@@ -54,11 +54,13 @@ def order_sentences(table2: Document, board: Document | None) -> list[str]:
     counts = table2["ordering"]["accuracy"]
     if counts is None:
         return ["Order against the paper's: no two rows made have figures in the paper and differ in both."]
+    means = ", means over the seeds" if len(table2["seeds"]) > 1 else ""
     told = [
-        f"Order by accuracy: {counts['same']} of {counts['pairs']} pairs of rows that the paper has stand in its "
-        f"order, on simulated data and at other sizes than its own."
+        f"Order by accuracy{means}: {counts['same']} of {counts['pairs']} pairs of rows that the paper has stand in "
+        f"its order, on simulated data and at other sizes than its own."
         if table2["data"]["simulated"]
-        else f"Order by accuracy: {counts['same']} of {counts['pairs']} pairs of rows stand in the paper's order."
+        else f"Order by accuracy{means}: {counts['same']} of {counts['pairs']} pairs of rows stand in the paper's "
+        f"order."
     ]
     pairs = board and board["comparison"].get("accuracy")
     if pairs:
@@ -126,14 +128,19 @@ def left_out_sentences(table2: Document, left_out: Document | None, document: Do
     rows = {row["name"]: row for row in table2["rows"]}
     told = []
     for row in left_out["rows"]:
-        own, other = row["metrics"]["accuracy"]["value"], rows[row["name"]]["metrics"]["accuracy"]["value"]
-        if row["status"] == "done" and own is not None and other is not None:
+        seeds = [seed for seed in row["per_seed"] if seed in rows[row["name"]]["per_seed"]]
+        if row["status"] == "done" and seeds:
+            own, other = (
+                sum(found["per_seed"][seed]["metrics"]["accuracy"] for seed in seeds) / len(seeds)
+                for found in (row, rows[row["name"]])
+            )
             told.append(f"{named(row)} {own:.4f} against {other:.4f}")
     if not told:
         return ["One recording left out: no row is made yet."]
     return [
-        f"On a recording that a model never saw, accuracy is, against that on the test split: {'; '.join(told)}. The "
-        "samples are others (train frames there, test frames here), so only a large gap tells of new recordings."
+        f"On a recording that a model never saw, accuracy is, against that of the same seed on the test split: "
+        f"{'; '.join(told)}. The samples are others (train frames there, test frames here), and without a recording a "
+        "model takes fewer steps, as it has fewer samples; so only a large gap tells of new recordings."
     ]
 
 
@@ -170,8 +177,17 @@ def data_sentences(table2: Document) -> list[str]:
 def size_sentences(table2: Document, document: Document) -> list[str]:
     told = []
     if table2["preset"] != "full":
+        default = [
+            row["label"]
+            for row in table2["rows"]
+            if row["status"] == "done" and row["variant"].startswith("default")
+        ]
+        but = (
+            f" but {', '.join(default)}, which have no such configuration and stand at their default"
+            * bool(default)
+        )
         told.append(
-            f"What a method reaches at its own size and recipe: all rows are of preset {table2['preset']}, "
+            f"What a method reaches at its own size and recipe: all rows are of preset {table2['preset']}{but}; "
             f"{table2['epochs']} epochs of {part_of_samples(table2['every'])} (the paper: 30 of all), one recipe for "
             f"all but where a model has its own."
         )

@@ -13,6 +13,7 @@ import fmfbench
 from fmfbench.data import Dataset
 from fmfbench.errors import BusyError, InputError
 from fmfbench.files.atomic import replace_file, write_text
+from fmfbench.files.claims import make_folder
 from fmfbench.files.local import local_path
 from fmfbench.files.lock import target_lock
 from fmfbench.files.remote import parse_place
@@ -104,7 +105,7 @@ class Reproduction:
         """
         experiment, rows, work = self.prepared()
         place, seeds = work.place, self.seeds
-        place.out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.out.absolute().parent, "the results")
         with target_lock(place.out.absolute()):
             check_alone(place)
             place.claim(work.data)

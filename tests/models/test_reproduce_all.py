@@ -142,6 +142,9 @@ def test_the_page_links_what_is_there_and_says_what_it_is(made):
         assert link[1:] in page.anchors if link.startswith("#") else (out / link).is_file(), link
     assert {f"rows-{SIZE}.png", f"curves-{SIZE}.png"} <= set(page.links)
     assert "SIMULATED DATA" in text
+    section = text.split('id="table2"')[1].split("<h2")[0]  # what its Markdown says below the table
+    assert "figures are means over the seeds, intervals span those of all seeds, times are sums" in section
+    assert "<li>trained on all training samples, and the last epoch is scored" in section
     assert "Not reached</h2>\n<p>Nothing: every row was tried." in text
     said = (out / f"what_they_say-{SIZE}.md").read_text()
     assert said.splitlines()[0].startswith("# What these figures do and do not say")
@@ -315,6 +318,9 @@ def test_a_row_is_shown_before_its_other_seeds_are_made(sim_store, tmp_path):
         (["all", "--loro"], "expected neither --loro nor --no-worlds"),
         (["all", "--no-worlds"], "expected neither --loro nor --no-worlds"),
         (["all", "--models", "resnet"], "got resnet"),
+        (["all", "--models", ","], "--models: expected names with commas between, got ','"),
+        (["table2", "--models", ""], "--models: expected names with commas between, got ''"),
+        (["all", "--workers", "-1"], "-1 is not in the range x>=0"),
         (["all", "--seeds", "1,1"], "expected different integers"),
         (["all", "--preset", "huge"], "expected a preset of"),
         (["all", "--measure"], "--measure: expected it beside --dry-run"),
@@ -376,3 +382,13 @@ def test_a_page_of_nothing_made_yet(sim_store, tmp_path):
     assert "0 of 8 rows are made" in text
     assert "Nothing is trained by gradients yet" in text
     Page().feed(text)
+
+
+@pytest.mark.parametrize("table", ["all", "table2"])
+def test_a_folder_below_a_file_is_bad_input(sim_store, tmp_path, table):
+    (tmp_path / "file").write_text("here")
+    arguments = ["--data", str(sim_store), "--out", str(tmp_path / "file" / "out"), "--preset", "tiny"]
+    done = CliRunner().invoke(main, ["reproduce", table, *arguments])
+    assert done.exit_code == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "expected a folder for the results" in done.stderr

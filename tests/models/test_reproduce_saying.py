@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from fmfbench_models.reproduce.saying import size_sentences, trivial_sentences
+from fmfbench_models.reproduce.saying import left_out_sentences, size_sentences, trivial_sentences
 
 PERSISTENCE = "NOT BETTER THAN LAST-SECOND PERSISTENCE: accuracy 0.8279 against 0.9842"
 
 
-def row(name, *warnings, status="done"):
-    return {"name": name, "label": name.upper(), "status": status, "warnings": list(warnings)}
+def row(name, *warnings, status="done", variant="nano", accuracies=()):
+    seeds = {str(seed): {"metrics": {"accuracy": value}} for seed, value in enumerate(accuracies)}
+    return {"name": name, "label": name.upper(), "status": status, "warnings": list(warnings), "variant": variant,
+            "per_seed": seeds, "reinterpretation": False}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,24 @@ def test_how_much_was_learned_from_is_said(every, told):
     table2 = {"preset": "nano", "epochs": 24, "every": every, "rows": []}
     (sentence,) = size_sentences(table2, {"curves": []})
     assert f"24 epochs of {told} (the paper: 30 of all)" in sentence
+
+
+def test_rows_that_have_no_configuration_of_the_preset_are_named():
+    default = "default (it has no nano)"
+    rows = [row("small"), row("big", variant=default), row("later", variant=default, status="to do")]
+    (sentence,) = size_sentences({"preset": "nano", "epochs": 24, "every": 80, "rows": rows}, {"curves": []})
+    assert "all rows are of preset nano but BIG, which have no such configuration" in sentence
+    assert "LATER" not in sentence
+    (sentence,) = size_sentences(
+        {"preset": "nano", "epochs": 24, "every": 80, "rows": rows[:1]}, {"curves": []}
+    )
+    assert "all rows are of preset nano; 24 epochs" in sentence
+
+
+def test_a_recording_left_out_is_held_against_the_same_seed():
+    """Not against the mean of seeds of which no recording was left out."""
+    whole = {"rows": [row("one", accuracies=(0.8, 0.6, 0.4)), row("two", accuracies=(0.9,))]}
+    left_out = {"rows": [row("one", accuracies=(0.7,)), row("two", status="to do")]}
+    (sentence,) = left_out_sentences(whole, left_out, {})
+    assert "ONE (one) 0.7000 against 0.8000" in sentence
+    assert "TWO" not in sentence

@@ -6,6 +6,7 @@ Also tests fmfbench_models.reproduce.experiment.
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,9 +17,10 @@ from fmfbench_cli.main import main
 from fmfbench.errors import InputError
 from fmfbench.exchange.predictions import read_predictions
 from fmfbench_models.registry import create_model, list_models, model_info
-from fmfbench_models.reproduce import Campaign, plan, reproduce
+from fmfbench_models.reproduce import Campaign, document, plan, reproduce
 from fmfbench_models.reproduce.experiment import (
     changed_preset,
+    load_experiment,
     load_preset,
     load_training,
     training_options,
@@ -189,3 +191,21 @@ def test_what_cannot_be_set_is_bad_input(changed, message, sim_store, tmp_path):
     with pytest.raises(InputError, match=message):
         Campaign(**arguments).run()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "video"),
+    [
+        ({}, ["0.16 s (2 frames)", "0.48 s (4 frames)"]),
+        ({"protocol.stride": 36}, ["1.44 s (2 frames)", "4.32 s (4 frames)"]),
+        ({"protocol.stride": 12, "protocol.video_hz": 12.5}, ["0.96 s (2 frames)", "2.88 s (4 frames)"]),
+    ],
+)
+def test_a_row_of_fig_6_has_the_seconds_of_its_own_windows(settings, video):
+    """Frames further apart span more seconds."""
+    work = SimpleNamespace(preset=changed_preset(load_preset("nano"), 6, None, None, settings))
+    labels = [document.label(row, work) for row in load_experiment("fig6").rows]
+    assert labels[:2] == [f"video {text}" for text in video]
+    assert labels[7:9] == ["current 20 s", "current 60 s"]
+    row = load_experiment("table2").rows[0]
+    assert document.label(row, work) == row.label
