@@ -87,8 +87,8 @@ class Meta:
 class FitData:
     """What a fitted model learns from: batches on the CPU, iterable as often as wanted, always in the same order.
 
-    train: what gradient training saw. held_out: training samples that it did not see (see
-    `Registration.held_out`),
+    train: what gradient training sees in an epoch; with the recipe's `rotate` in the first one. held_out: training
+    samples that it does not see (see `Registration.held_out`).
     validation: the validation split; each None where there is none. With the recipe's `normal_only` all three show
     normal frames alone.
     """

@@ -10,17 +10,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from fmfbench.errors import FmfbenchError, InputError, TrainingError
 from fmfbench.torch import WindowDataset, make_loader
-from fmfbench_models.interface import Batch
+from fmfbench_models.interface import Batch, Model
 from fmfbench_models.registry import create_model, registration
 from fmfbench_models.reproduce.experiment import Row, Training, read_toml, variant_of
 from fmfbench_models.reproduce.work import Work
 from fmfbench_models.reproduce.workplace import read_json
 from fmfbench_models.training.parallel import check_device
-from fmfbench_models.training.samples import fit_and_validation, held_out_part, without_fold
+from fmfbench_models.training.samples import (
+    fit_and_validation,
+    held_out_part,
+    normal_windows,
+    without_fold,
+)
 from fmfbench_models.training.settings import Settings
 from fmfbench_models.training.step import make_optimiser, make_step, to_device, to_float32
 
@@ -42,6 +48,7 @@ class Estimator:
         self._timed_networks: dict[tuple[str, int], tuple[float | None, float | None]] = (
             {} if other is None else other._timed_networks
         )
+        self._normal: dict[tuple[Any, ...], NDArray[np.int64]] = {} if other is None else other._normal
         self._batches: dict[tuple[Any, ...], tuple[Batch, float]] = {} if other is None else other._batches
 
     @property
@@ -121,6 +128,9 @@ class Estimator:
         if fold is not None:
             kept = without_fold(self.work.data, fold, settings.protocol)
             fit, validation = np.intersect1d(fit, kept), np.intersect1d(validation, kept)
+        if recipe.normal_only:
+            normal = self._normal_ids(settings)
+            fit, validation = np.intersect1d(fit, normal), np.intersect1d(validation, normal)
         fit, held = held_out_part(self.work.data, fit, record.held_out)
         fit = fit[:: recipe.every]
         if not len(fit):
@@ -129,6 +139,9 @@ class Estimator:
         step, forward = self._times(training.name, settings, size)
         steps = 0 if record.training == "fitted" else recipe.epochs * (len(fit) // size)
         seen = 0 if record.training == "gradient" else len(fit) + len(held) + len(validation)
+        with torch.device("meta"):
+            model = create_model(settings.model, **settings.config)
+        seen += 0 if type(model).prepare is Model.prepare else len(fit)
         checked = 0 if record.training == "fitted" else len(validation[:: recipe.validate_every])
         train = None
         if step is not None and forward is not None:
@@ -140,6 +153,16 @@ class Estimator:
             "train_seconds": train,
             "sample_seconds": forward,
         }
+
+    def _normal_ids(self, settings: Settings) -> NDArray[np.int64]:
+        """Of the training samples those that show normal frames alone; models share them."""
+        key = tuple(settings.protocol.to_dict().values())
+        if key not in self._normal:
+            windows = self.work.data.windows(
+                "train", settings.protocol, settings.context, cache=self.work.cache
+            )
+            self._normal[key] = normal_windows(windows)
+        return self._normal[key]
 
     def _times(self, name: str, settings: Settings, size: int) -> tuple[float | None, float | None]:
         """Of a network, by counting or by measuring; folds of one training share them."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -475,17 +476,26 @@ class _Run:
             )
 
     def _fit_data(self) -> FitData:
-        def batches(ids: Ids) -> Iterable[Batch] | None:
-            return _Again(lambda: self._loader_alone(ids)) if len(ids) else None
+        """For `prepare` and `fit`, which pass over their samples once or more: of `rotate` the first epoch's alone."""
 
-        train = batches(self.fit_ids)
+        def batches(ids: Ids) -> Iterable[Batch] | None:
+            return _Again(partial(self._passing, ids)) if len(ids) else None
+
+        still = replace(self.recipe, rotate=False)
+        train = batches(used_ids(self.pool, self.data.class_labels(self.pool), still))
         assert train is not None
         return FitData(train, batches(self.held_ids), batches(self.val_ids), self.settings.seed)
 
-    def _loader_alone(self, ids: Ids) -> WindowLoader:
+    def _passing(self, ids: Ids) -> Iterator[Batch]:
+        """Batches of `ids` in their order, the same in every process, and how far it is."""
         dataset = WindowDataset(self.windows.select(ids))
         size, workers = self.recipe.batch_size, self.workers
-        return make_loader(dataset, batch_size=size, num_workers=workers, rank=0, world_size=1)
+        loader = make_loader(dataset, batch_size=size, num_workers=workers, rank=0, world_size=1)
+        what = f"{self.settings.model}, fit"
+        with Progress(len(ids), "window", what, hidden=not self.world.is_first) as bar:
+            for batch in loader:
+                yield batch
+                bar.update(len(batch["class_label"]))
 
 
 def _device_name(device: torch.device) -> str:
@@ -498,11 +508,11 @@ def _device_name(device: torch.device) -> str:
 class _Again:
     """An iterable that starts from the beginning each time."""
 
-    def __init__(self, make: Callable[[], Iterable[Batch]]) -> None:
+    def __init__(self, make: Callable[[], Iterator[Batch]]) -> None:
         self._make = make
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(self._make())
+        return self._make()
 
 
 def _mixed(*values: int) -> int:

@@ -16,6 +16,7 @@ from fmfbench_models.recipe import Recipe
 from fmfbench_models.training.epoch_loader import EpochLoader, epoch_ids, used_ids
 from fmfbench_models.training.runlog import read_log
 from fmfbench_models.training.train import _Run, train
+from fmfbench_models.zoo.tn_bcl import TnBcl, TnBclConfig
 
 
 def drawn(seed, count=101):
@@ -139,3 +140,26 @@ def test_training_resumes_in_the_middle_of_an_epoch(asked, furnace_store, option
     assert all(torch.equal(one[name], two[name]) for name in one)
     (samples,) = [line for line in read_log(whole / "log.jsonl") if line["kind"] == "samples"]
     assert samples["each_epoch"] < samples["training"]
+
+
+@pytest.mark.parametrize(("asked", "every"), [({"every": 3, "rotate": True}, 3), ({"every": 3}, 3), ({}, 1)])
+def test_a_fit_passes_over_the_samples_of_one_epoch(
+    asked, every, furnace_store, options, tmp_path, monkeypatch
+):
+    """However many samples the epochs of `rotate` reach together, a fit costs no more than an epoch."""
+    passed = []
+    fit = TnBcl.fit
+
+    def counted(model, data):
+        passed.append(np.concatenate([batch["sample_id"] for batch in data.train]))
+        fit(model, data)
+
+    monkeypatch.setattr(TnBcl, "fit", counted)
+    keys = {f"protocol.{name}" for name in fmfbench.WindowProtocol.__dataclass_fields__}
+    kept = {
+        key: value for key, value in options.items() if key in keys | set(TnBclConfig.__dataclass_fields__)
+    }
+    asked = {**kept, **asked, "batch_size": 4, "epochs": 2, "validate": False}
+    train("tn_bcl", furnace_store, tmp_path / "run", options=asked, device="cpu")
+    (found,) = passed
+    assert np.array_equal(found, fmfbench.open_dataset(furnace_store).sample_ids("train")[::every])
