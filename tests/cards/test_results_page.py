@@ -19,6 +19,7 @@ CARDS = Path(__file__).resolve().parents[2] / "data_cards"
 RESULTS = CARDS / "results"
 BUNDLES = sorted(RESULTS.glob("*.fmfb"))
 LEFT_OUT = sorted((RESULTS / "left_out").glob("*.fmfb"))
+TWICE = sorted((RESULTS / "twice").glob("*.fmfb"))
 WITHOUT_CURVES = {
     "expert",
     "boosting",
@@ -48,14 +49,32 @@ def rows() -> dict[str, list[str]]:
     return {line[1].strip("`"): line for table in tables() for line in table if line[1].startswith("`")}
 
 
-def table_under(heading: str) -> dict[str, list[str]]:
-    """Slug -> the cells of its line, of the table under a heading; {} where there is none."""
-    if f"### {heading}\n" not in card():
-        return {}
+def lines_under(heading: str) -> list[list[str]]:
+    """The cells of each line of the table under a heading."""
     part = card().split(f"### {heading}\n")[1].split("\n#")[0]
     lines = re.findall(r"^\| `.*$", part, re.M)
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {line[0].strip("`"): line for line in cells}
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def table_under(heading: str) -> dict[str, list[str]]:
+    """Slug -> the cells of its line."""
+    return {line[0].strip("`"): line for line in lines_under(heading)}
+
+
+def curves(path: Path) -> dict[tuple[str, str], list[float]]:
+    """(training, seed) -> the loss of each epoch."""
+    found: dict[tuple[str, str], list[float]] = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            found.setdefault((line["training"], line["seed"]), []).append(float(line["loss"]))
+    return found
+
+
+def last_quarter(losses: list[float]) -> str:
+    """What the last quarter of the epochs brought of the whole fall."""
+    count = len(losses) // 4
+    end, before = sum(losses[-count:]) / count, sum(losses[-2 * count : -count]) / count
+    return f"{100 * (before - end) / (losses[0] - end):.0f} %"
 
 
 WORLDS = table_under("With a sensor lost")
@@ -122,19 +141,36 @@ def test_with_a_recording_left_out_too(path):
 
 
 def test_they_are_of_one_store_of_the_current_furnace():
-    assert len({read_bundle(path).receipt["fingerprint"] for path in [*BUNDLES, *LEFT_OUT]}) == 1
+    assert len({read_bundle(path).receipt["fingerprint"] for path in [*BUNDLES, *LEFT_OUT, *TWICE]}) == 1
     assert f"On FMF-Sim {VERSION} (simulated)" in card()
 
 
 def test_every_trained_row_has_its_curve():
-    with open(RESULTS / "curves.csv", newline="", encoding="utf-8") as file:
-        curves: dict[tuple[str, str], list[float]] = {}
-        for line in csv.DictReader(file):
-            curves.setdefault((line["training"], line["seed"]), []).append(float(line["loss"]))
-    assert {len(losses) for losses in curves.values()} == {EPOCHS}
+    found = curves(RESULTS / "curves.csv")
+    assert {len(losses) for losses in found.values()} == {EPOCHS}
     trained = {tuple(path.stem.rsplit("-seed", 1)) for path in BUNDLES if "--" not in path.stem}
-    assert {own for own in trained if own[0] not in WITHOUT_CURVES} <= set(curves)
-    assert all(losses[0] > losses[-1] for losses in curves.values())
+    assert {own for own in trained if own[0] not in WITHOUT_CURVES} <= set(found)
+    assert all(losses[0] > losses[-1] for losses in found.values())
+    told = re.findall(r"`([\w-]+)` (-?\d+ %)", card().split("of the loss's whole fall")[1].split("\n\n")[0])
+    first = {name: losses for (name, seed), losses in found.items() if seed == "0" and "--loro" not in name}
+    assert dict(told) == {name: last_quarter(losses) for name, losses in first.items()}
+
+
+def test_rows_of_twice_the_steps_are_their_bundles_too():
+    lines = lines_under("Twice the steps")
+    names = {f"{line[0].strip('`')}-seed{line[1]}" for line in lines}
+    assert names == {path.stem for path in TWICE}
+    once, twice = curves(RESULTS / "curves.csv"), curves(RESULTS / "twice" / "curves.csv")
+    assert {len(losses) for losses in twice.values()} == {2 * EPOCHS}
+    for row, seed, before, after, difference, masks, shares in lines:
+        slug = row.strip("`")
+        own = [bundle(f"{slug}-seed{seed}"), read_bundle(RESULTS / "twice" / f"{slug}-seed{seed}.fmfb")]
+        accuracy = [one.score["metrics"]["accuracy"] for one in own]
+        assert [before, after] == [f"{value:.3f}" for value in accuracy]
+        assert difference.split(" [")[0] == f"{accuracy[1] - accuracy[0]:+.3f}"
+        miou = [one.score["metrics"]["miou"] for one in own]
+        assert masks == ("-" if None in miou else ", ".join(f"{value:.3f}" for value in miou))
+        assert shares == ", ".join(last_quarter(found[slug, seed]) for found in (once, twice))
 
 
 def test_what_the_page_shows_is_there():
