@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 BEATEN_BY = "NOT BETTER THAN "
+NOT_BETTER = "not better in accuracy, F1 or mIoU than the trivial baselines: "
 REINTERPRETATION = (
     "(r) re-interpretation: the method's publication could not be had; this is our model in its spirit, and its "
     "figures are not that method's"
@@ -288,21 +289,29 @@ def window_text(document: Mapping[str, Any]) -> str:
 
 
 def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line a row with warnings; which trivial baselines a row does not beat is told by their names alone."""
-    lines = []
+    """A line a row with warnings; which trivial baselines a row does not beat is told by their names alone.
+
+    A baseline that no finished row beats, as persistence often is, is told once.
+    """
+    beaten_by = {row["name"]: _baselines(row) for row in rows if row["status"] == "done"}
+    every = list(next(iter(beaten_by.values()), [])) if len(beaten_by) > 1 else []
+    common = [name for name in every if all(name in own for own in beaten_by.values())]
+    lines = [f"every row here: {NOT_BETTER}{', '.join(common)}"] if common else []
     for row in rows:
-        baselines = dict.fromkeys(  # each seed of a row has its own figures
-            text.removeprefix(BEATEN_BY).split(":")[0].lower()
-            for text in row["warnings"]
-            if BEATEN_BY in text
-        )
         told = [text for text in row["warnings"] if BEATEN_BY not in text]
-        if baselines:
-            told.append(
-                f"not better in accuracy, F1 or mIoU than the trivial baselines: {', '.join(baselines)}"
-            )
+        own = [name for name in _baselines(row) if name not in common]
+        if own:
+            told.append(f"{NOT_BETTER}{', '.join(own)}")
         lines += [f"{row['label']} ({row['name']}): {text}" for text in told]
     return lines
+
+
+def _baselines(row: Mapping[str, Any]) -> list[str]:
+    """The trivial baselines that a row does not beat with some seed; each seed has its own figures."""
+    told = (
+        text.removeprefix(BEATEN_BY).split(":")[0].lower() for text in row["warnings"] if BEATEN_BY in text
+    )
+    return list(dict.fromkeys(told))
 
 
 def plan_markdown(plan: Mapping[str, Any]) -> str:

@@ -1,9 +1,13 @@
-"""Sentences about the figures: what they count as better than no model."""
+"""Sentences about the figures: what they count as better than no model.
+
+Also tests fmfbench_models.reproduce: markdown.
+"""
 
 from __future__ import annotations
 
 import pytest
 
+from fmfbench_models.reproduce.markdown import NOT_BETTER, warnings
 from fmfbench_models.reproduce.saying import left_out_sentences, size_sentences, trivial_sentences
 
 PERSISTENCE = "NOT BETTER THAN LAST-SECOND PERSISTENCE: accuracy 0.8279 against 0.9842"
@@ -30,6 +34,23 @@ def test_the_label_of_the_second_before_is_no_bar(rows, told):
     (sentence,) = trivial_sentences({"rows": rows})
     assert told in sentence
     assert ("no label: POOR" in sentence) == (told == "POOR")
+
+
+def test_a_baseline_that_no_row_beats_is_told_once():
+    poor = ("NOT BETTER THAN ALWAYS ABNORMAL: f1 0.5 against 0.7", PERSISTENCE)
+    rows = [row("good", PERSISTENCE), row("poor", "odd masks", *poor), row("later", status="to do")]
+    assert warnings(rows) == [
+        f"every row here: {NOT_BETTER}last-second persistence",
+        "POOR (poor): odd masks",
+        f"POOR (poor): {NOT_BETTER}always abnormal",
+    ]
+    assert warnings([*rows, row("best")]) == [
+        f"GOOD (good): {NOT_BETTER}last-second persistence",
+        "POOR (poor): odd masks",
+        f"POOR (poor): {NOT_BETTER}always abnormal, last-second persistence",
+    ]
+    assert warnings(rows[:1]) == [f"GOOD (good): {NOT_BETTER}last-second persistence"]
+    assert warnings([]) == []
 
 
 @pytest.mark.parametrize(("every", "told"), [(1, "all training samples"), (80, "one training sample in 80")])
