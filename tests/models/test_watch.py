@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,14 +168,16 @@ def test_interrupted_it_loses_nothing(recording, run, tmp_path) -> None:
 
 
 class FakeCamera:
-    """Gives some frames, is lost, comes back."""
+    """Gives some frames, is lost, comes back when `ready`."""
 
-    def __init__(self, bursts: list[int], pause: float) -> None:
-        self.bursts, self.pause = list(bursts), pause
+    def __init__(self, bursts: list[int], pause: float, ready: Callable[[], bool] = lambda: True) -> None:
+        self.bursts, self.pause, self.ready = list(bursts), pause, ready
 
     def __call__(self):
         if not self.bursts:
             raise OSError("no route to host")
+        if not self.ready():
+            raise OSError("not yet")
         count = self.bursts.pop(0)
         for number in range(count):
             time.sleep(self.pause)
@@ -185,9 +188,11 @@ class FakeCamera:
 def test_a_camera_that_is_lost_comes_back(run, tmp_path) -> None:
     said: list[str] = []
     log = WatchLog(tmp_path / "log", 0.5, append=True)
-    camera = Camera(FakeCamera([12, 0, 12], 0.02), said.append)
+    detector = Detector(run)
+    frames = FakeCamera([12, 0, 12], 0.02, lambda: len(frames.bursts) == 3 or _last(tmp_path) >= 0)
+    camera = Camera(frames, said.append)  # comes back once something was judged, however slow the machine is
     camera.start()
-    watch_camera(Detector(run), camera, None, log, say=said.append, ended=lambda: _last(tmp_path) >= 23)
+    watch_camera(detector, camera, None, log, say=said.append, ended=lambda: _last(tmp_path) >= 23)
     camera.stop()
     log.close()
     entries = lines(tmp_path / "log")
