@@ -54,7 +54,7 @@ class Recipe:
     show normal frames of the train split alone, and the current's statistics are of those.
     every: each how-many-th training sample is used.
     rotate: with every=k each epoch takes the samples one place later, so that k epochs see all; training by gradients
-    alone (ours; off as in the paper).
+    alone, what a model fits beside it has those of the first (ours; off as in the paper).
     balanced: in each epoch as many normal as abnormal samples, those of the more frequent class drawn anew for each
     (ours; off as in the paper).
     validate_every: the same of the validation samples, after each epoch; what is fitted has them all.
