@@ -142,7 +142,9 @@ def test_with_a_recording_left_out_too(path):
 
 def test_they_are_of_one_store_of_the_current_furnace():
     assert len({read_bundle(path).receipt["fingerprint"] for path in [*BUNDLES, *LEFT_OUT, *TWICE]}) == 1
-    assert f"On FMF-Sim {VERSION} (simulated)" in card()
+    (count,) = {read_bundle(path).score["num_samples"] for path in [*BUNDLES, *TWICE]}
+    assert f"On FMF-Sim {VERSION} (simulated), {count:,} test samples" in card()
+    assert f"{count:,} of 50,000" in card()
 
 
 def test_every_trained_row_has_its_curve():
